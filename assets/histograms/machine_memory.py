@@ -27,7 +27,11 @@ def available_bytes(device: str = "cpu") -> int:
 
 
 def peak_bytes() -> int:
-    """The most that this process ever held."""
+    """The most that this process ever held, since its program was started."""
+    # Not getrusage on Linux: its maximum is handed on to a new program from whoever started it.
+    own = _kilobytes(Path("/proc/self/status"), "VmHWM")
+    if own is not None:
+        return own
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

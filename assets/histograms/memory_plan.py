@@ -76,7 +76,7 @@ class MemoryPlan:
         """The plan as a table of text."""
         shown = [*self.rows.items(), ("at once in the pass", sum(self.rows.values())), ("merge and scores, afterwards", self.afterwards)]
         shown += [("peak", self.peak), ("allowed", self.budget)]
-        return [f"  {what:<30}{size(amount):>10}" for what, amount in shown]
+        return [f"  {what:<34}{size(amount):>12}" for what, amount in shown]
 
     def summary(self) -> dict[str, int | dict[str, int]]:
         """The plan as numbers."""

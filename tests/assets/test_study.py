@@ -32,6 +32,15 @@ def test_bins_may_be_calibrated_by_name_or_with_a_number_of_bins(tmp_path: Path)
     assert read_study(write(tmp_path, {**LEAST, "bins": {"calibrated": 64}})).bins == CalibratedBins(calibrated=64)
 
 
+def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: Path) -> None:
+    least = read_study(write(tmp_path, LEAST))
+    assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 512 * 2**20, None)
+    for off in (False, "off"):  # a bare off in YAML is false
+        assert read_study(write(tmp_path, {**LEAST, "screen": off})).screen.tokens == 0
+    study = read_study(write(tmp_path, {**LEAST, "screen": {"tokens": 2000, "memory": "1.5GiB"}, "memory": "8GiB"}))
+    assert (study.screen.tokens, study.screen.memory, study.memory) == (2000, 3 * 2**29, 8 * 2**30)
+
+
 def test_the_hash_changes_with_any_field_and_not_with_the_folder(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     here, there = read_study(write(tmp_path, LEAST)), read_study(write(tmp_path / "other", LEAST))
@@ -74,6 +83,10 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "prompts": [{"name": "A b", "text": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0.name: given 'A b'; string should match pattern '^[a-z0-9]+(-[a-z0-9]+)*$'"),
     ({**LEAST, "prompts": [{"name": "a", "text": "x", "answer": "y", "wrong_answer": "y"}]}, "field prompts.0: answer and wrong_answer are both 'y'; their logit difference would be 0: give two tokens"),
     ({**LEAST, "prompts": [{"name": "a", "text": "x", "corrupt": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"),
+    ({**LEAST, "memory": "lots"}, "field memory: given 'lots'; could not parse value and unit from byte string"),
+    ({**LEAST, "memory": 0}, "field memory: given 0; input should be greater than or equal to 1"),
+    ({**LEAST, "screen": {"tokens": -1}}, "field screen.tokens: given -1; input should be greater than or equal to 0"),
+    ({**LEAST, "screen": "wide"}, "field screen: given 'wide'; input should be a valid dictionary or instance of Screen"),
     ({**LEAST, "name": "x"}, "field name is given by where the file lies; leave it out"),
     ("- a\n- b\n", "holds list, not fields; a study needs at least model, corpus and tokens"),
     ("a: [\n", "not readable as YAML: while parsing"),

