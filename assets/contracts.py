@@ -721,7 +721,7 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("bottom_document", "int64", (*_ALL_NEURONS, "rank"), "index", "Their documents; -1 where none."),
     Tensor("bottom_window", "int32", (*_ALL_NEURONS, "rank"), "index", "Their windows in the document."),
     Tensor("bottom_position", "int32", (*_ALL_NEURONS, "rank"), "index", "Their positions in the window."),
-    Tensor("screen_token", "int32", ("group",), "index", "Screened token of the group; the last group, -1, is all other tokens. No group where the screen is off."),
+    Tensor("screen_token", "int32", ("group",), "index", "Screened token of the group, ascending; the last group, -1, is all other tokens. No group where the screen is off."),
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),

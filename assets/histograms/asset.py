@@ -59,7 +59,7 @@ def _activation_histograms(work: Work) -> None:
     study, started = work.study, time.monotonic()
     windows, bins = work.read("token_windows", work.shard), ActivationBins.from_frame(work.read("activation_bins"))
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    screened = work.read("screened_tokens").sort("rank")["token_id"].to_list()
+    screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
     plan = shard_plan(work, windows)  # before the model is loaded
     model = work.model()
     group = create_group(work.draft.folder, shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples))

@@ -51,7 +51,7 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
             values = standing_out(sums[rows], squares[rows], counts[groups[rows]], mean, total, histograms.positions)
             best.add(rows, layer, values)
             explained = values["variance_explained"]
-            place = explained.argmax(0)  # [neuron]; the first of equals, which is the token screened first
+            place = explained.argmax(0)  # [neuron]; the first of equals, which is the lower token id
             highest = np.take_along_axis(explained, place[None], 0)[0]
             is_better = highest > explained_most
             explained_most, token = np.where(is_better, highest, explained_most), np.where(is_better, rows[place], token)
