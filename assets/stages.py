@@ -126,9 +126,9 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
-        "activation_patching", "prompts", "Residual stream, attention and MLP outputs of the clean run patched into the corrupt run, by layer and position.",
+        "activation_patching", "prompts", "Residual stream, attention, MLP and single heads' outputs of the clean run patched into the corrupt run, by layer and position.",
         inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("activation_patching",),
-        kinds=frozenset({"pytorch"}), uses_model=True,
+        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient screen of all.",

@@ -19,6 +19,7 @@ from assets.study import Study
 from reports.report_data import ReportData
 
 LAYERS, NEURONS, VOCABULARY, POSITIONS, BINS = 3, 64, 420, 24_000, 80
+HEADS, BEST_HEAD = 4, (1, 2, 8)  # layer, head and position of the head that carries the fruit
 AN, A, SCRIPT_TOKEN, NEWLINE, NEVER = 11, 12, 3, 4, 13
 PLANTED = (1, 17)
 
@@ -343,13 +344,14 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for d in [(-0.5 + (layer * 3 + place) * (0.3 if variant == "clean" else -0.25)) * (1.0 if scale == "own" else 0.4)]
     ]
     patching = [
-        ("apple", component, layer, position, text, 0.5, float(value))
-        for component in ("residual", "attention", "mlp")
+        ("apple", component, layer, head, position, text, 0.5, float(value))
+        for component, head in (("residual", None), ("attention", None), ("mlp", None), *(("head", head) for head in range(HEADS)))
         for layer in range(LAYERS)
         for position, text in enumerate(words)
         for value in [
             generator.normal(0, 0.03)
             + (0.95 if position == 5 and layer < 2 else 0.9 if position == 8 and layer == 2 else 0) * (component == "residual")
+            + 0.8 * ((layer, head, position) == BEST_HEAD)
         ]
     ]
     neurons = [

@@ -130,7 +130,7 @@ def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> N
         assert places == payloads, name
         assert all(attributes.get("aria-label") for _, attributes in page.tags if "data-figure" in attributes), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "neurons", "screen",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "screen",
     }  # fmt: skip
 
 
