@@ -260,17 +260,22 @@ TOKEN_NEURON_SCORES = Table(
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
     "neuron_contexts",
-    "The text around the highest and lowest activations of the studied neurons, token by token, one context a document.",
+    "The text around the highest and lowest activations of the studied neurons (one context a document) and around random positions.",
     ("layer", "neuron", "side", "rank", "position"),
     (
         LAYER,
         NEURON,
-        Column("side", pl.String(), "name", "`top` (highest activations) or `bottom` (lowest)."),
+        Column(
+            "side",
+            pl.String(),
+            "name",
+            "`top` (highest activations), `bottom` (lowest) or `random`: drawn from all counted positions, each as likely as any other.",
+        ),
         RANK,
         DOCUMENT,
         WINDOW_IN_DOCUMENT,
-        Column("peak_position", pl.Int32(), "index", "Position of the extreme activation in the window."),
-        Column("peak_activation", pl.Float32(), "activation", "The extreme activation, as counted in the one pass."),
+        Column("peak_position", pl.Int32(), "index", "Position of the extreme activation, or the one drawn, in the window."),
+        Column("peak_activation", pl.Float32(), "activation", "The activation there; an extreme one as counted in the one pass."),
         POSITION,
         TOKEN_ID,
         TOKEN,
@@ -446,6 +451,25 @@ ATTRIBUTION_SCREEN = Table(
         LAYER,
         NEURON,
         Column("attribution", pl.Float32(), "share", "Estimate of `improvement` in neuron_patching; the gradient is the corrupt run's."),
+    ),
+)
+
+PROMPT_ACTIVATIONS = Table(
+    "prompt_activations",
+    "prompt_activations",
+    "The studied neurons' activations at each token of the prompts.",
+    ("layer", "neuron", "prompt", "variant", "position"),
+    (
+        LAYER,
+        NEURON,
+        PROMPT,
+        VARIANT,
+        POSITION,
+        TOKEN_ID,
+        TOKEN,
+        Column("activation", pl.Float32(), "activation", "The neuron's activation at this position."),
+        Column("prediction_id", pl.Int32(), "index", "The model's top prediction after this position."),
+        Column("prediction", pl.String(), "text", "The same, as text."),
     ),
 )
 
@@ -625,7 +649,7 @@ TABLES: dict[str, Table] = {
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, PROPORTION_CURVES, NEURON_CONTEXTS, CONGRUENCE_TOKENS, CONGRUENCE_NEURONS,
         CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
-        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, NEURON_INPUTS, NEURON_RESIDUAL_READS,
+        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip

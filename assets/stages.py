@@ -105,9 +105,10 @@ _STAGES = (
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
     ),
     Stage(
-        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons, with the activation at each token.",
-        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions",),
-        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
+        "activation at each token.",
+        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions", "examples", "count_bos"),
+        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
@@ -149,6 +150,11 @@ _STAGES = (
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
         inputs=_inputs("model_snapshot", "proportion_curves", "neuron_contexts", "token_windows:all"), after=("tracked_tokens",), fields=("prompts",),
         tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+    ),
+    Stage(
+        "prompt_activations", "prompts", "The studied neurons' activations at each token of the prompts.",
+        inputs=_inputs("model_snapshot", "proportion_curves"), after=("tracked_tokens",), fields=("prompts",),
+        tables=("prompt_activations",), kinds=frozenset({"pytorch"}), uses_model=True,
     ),
     Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",

@@ -235,11 +235,11 @@ def _histograms(activations: np.ndarray, predictions: np.ndarray, bins: Activati
 
 
 def _contexts(neurons: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
-    """Four top and four bottom contexts a neuron, of words that include hostile ones."""
+    """Four top, four bottom and four random contexts a neuron, of words that include hostile ones."""
     rows = []
     vocabulary = texts()
     for layer, neuron in neurons.iter_rows():
-        for side in ("top", "bottom"):
+        for side in ("top", "bottom", "random"):
             for rank in range(1, 5):
                 length = int(generator.integers(12, 40))
                 words = [
@@ -247,7 +247,7 @@ def _contexts(neurons: pl.DataFrame, generator: np.random.Generator) -> pl.DataF
                 ]
                 values = generator.normal(0.1, 0.5, length)
                 peak = int(generator.integers(4, length))
-                values[peak] = (9.0 - rank if side == "top" else -0.17) + generator.random() * 0.01
+                values[peak] = {"top": 9.0 - rank, "bottom": -0.17, "random": 0.2 * rank}[side] + generator.random() * 0.01
                 for position, (word, value) in enumerate(zip(words, values, strict=True)):
                     prediction = AN if position == peak else int(generator.integers(0, VOCABULARY))
                     rows.append(
@@ -381,6 +381,11 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for place, source in enumerate([*sources, ("bias", None, None)])
     ]
     reads = [(*PLANTED, *context, 0, point, 1.5, 3) for context in contexts for point in ("before", "attention", "mlp")]
+    at_tokens = [
+        (*PLANTED, prompt, variant, place, token_id, text, value, AN if value > 4 else 20, " an" if value > 4 else texts()[20])
+        for prompt, variant, place, token_id, text in rows
+        for value in [60.0 if place == 0 else 4.9 if (variant, text) == ("clean", " picked") else 0.1 * place - 0.5]
+    ]
     screen = [(prompt, positions, layer, neuron, 0.9 * row[-1] + 0.002) for prompt, positions, layer, neuron, *row in neurons]
     return {
         name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row")
@@ -391,6 +396,7 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             ("activation_patching", patching),
             ("neuron_patching", neurons),
             ("attribution_screen", screen),
+            ("prompt_activations", at_tokens),
             ("replication_scorecard", claims),
             ("neuron_inputs", inputs),
             ("neuron_residual_reads", reads),
