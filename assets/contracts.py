@@ -512,6 +512,13 @@ NEURON_ABLATION = Table(
         Column("ci_low", _float, "of the measure", "Lower end of the 95 % interval from drawing documents again; missing below two.", True),
         Column("ci_high", _float, "of the measure", "Upper end of the 95 % interval.", True),
         Column("p_value", _float, "share", "(1 + controls whose effect is at least as far from 0) / (1 + controls)."),
+        Column(
+            "q_value",
+            _float,
+            "share",
+            "p_value corrected for how many pairs were looked at (Benjamini-Hochberg): over all studied pairs of token and neuron, within the "
+            "same kind of positions, ablation and measure.",
+        ),
         Column("controls", pl.Int32(), "neuron", "Control neurons: same layer, nearest in output norm and share of positions above 0."),
         Column("position_count", pl.Int32(), "position", "Positions that the means are over."),
         Column("document_count", pl.Int32(), "document", "Documents that these come from."),
@@ -530,6 +537,10 @@ ABLATION_CONTROLS = Table(
         _POSITIONS,
         _ABLATION,
         Column("control", pl.Int32(), "index", "The control neuron, of the same layer."),
+        Column("output_norm", _float, "length", "Length of the control's output weights."),
+        Column("share_above_zero", _float, "share", "Share of counted positions at which the control's activation is above 0."),
+        Column("neuron_output_norm", _float, "length", "Length of the neuron's own output weights."),
+        Column("neuron_share_above_zero", _float, "share", "Share of counted positions at which the neuron's own activation is above 0."),
         *(Column(name, _float, unit, text) for name, unit, text in _MEASURES),
     ),
 )

@@ -139,7 +139,7 @@ _STAGES = (
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
         inputs=_inputs("model_snapshot", "token_windows:all", "neuron_statistics", "proportion_curves"), fields=("ablation_positions", "batch_positions"),
-        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",

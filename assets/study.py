@@ -84,9 +84,13 @@ class Prompt(_Frozen):
     @model_validator(mode="after")
     def _answers_differ(self) -> "Prompt":
         if self.answer == self.wrong_answer:
-            raise ValueError(f"answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens")
+            raise ValueError(
+                f"prompt {self.name}: answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens"
+            )
         if self.corrupt == self.text:
-            raise ValueError("corrupt is the same text as text; nothing could be patched: change the word that decides the answer")
+            raise ValueError(
+                f"prompt {self.name}: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"
+            )
         return self
 
 

@@ -9,7 +9,8 @@ from assets.model.language_model import load
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
-from assets.prompts.prompts import encode_prompts
+from assets.prompts.prompt_runs import require_defined_improvement
+from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -42,7 +43,7 @@ def _model_snapshot(work: Work) -> None:
 def _tracked_tokens(work: Work) -> None:
     model = work.model()
     try_study(model, work.study)
-    encode_prompts(model, work.study.prompts)
+    require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
     work.write("tracked_tokens", tracked_tokens(model, work.study))
 
 

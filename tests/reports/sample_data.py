@@ -419,12 +419,17 @@ def _ablation(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                     "direct": 0.8 * effect,
                     "mediated": 0.2 * effect,
                 }
-                p_value = 1 / 41 if token == AN else 0.7
+                p_value, q_value = (1 / 41, 2 / 41) if token == AN else (0.7, 0.7)  # two pairs
                 for measure, value in measured.items():
                     interval = (value - 0.1, value + 0.1) if positions == "predicted" else (None, None)
-                    effects.append((token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, p_value, 40, 30, 20))
+                    effects.append(
+                        (token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, p_value, q_value, 40, 30, 20)
+                    )
                 for control in range(40):
-                    controls.append((token, *PLANTED, positions, ablation, control, *(float(x) for x in generator.normal(0, 0.01, 6))))
+                    likeness = (0.9 + 0.01 * control, 0.05 + 0.001 * control, 1.15, 0.0625)  # norms and shares above zero
+                    controls.append(
+                        (token, *PLANTED, positions, ablation, control, *likeness, *(float(x) for x in generator.normal(0, 0.01, 6)))
+                    )
                 if positions == "other":
                     prompts.append(("apple", "clean", "all", *PLANTED, ablation, token, texts()[token], 0.7, 0.1))
     rows = (("neuron_ablation", effects), ("ablation_controls", controls), ("prompt_ablation", prompts))
