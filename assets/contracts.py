@@ -216,6 +216,81 @@ NEURON_STATISTICS = Table(
     ),
 )
 
+SCREENED_TOKENS = Table(
+    "screened_tokens",
+    "screened_tokens",
+    "The tokens for which the pass counts every neuron's mean where they are the top prediction: tracked ones, then the most frequent.",
+    ("token_id",),
+    (
+        RANK,
+        TOKEN_ID,
+        TOKEN,
+        Column("is_tracked", pl.Boolean(), "", "The study tracks the token: it is screened however rare it is."),
+        Column("pilot_predictions", pl.Int64(), "position", "Times that it was the top prediction in the pilot; 0 where none was needed."),
+        Column(
+            "occurrences", pl.Int64(), "position", "Times that it occurs in the first shard: what decides between equal pilot_predictions."
+        ),
+    ),
+)
+
+_PREDICTIONS = Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the model's top prediction.")
+_DIFFERENCE = Column(
+    "standardized_difference",
+    _float,
+    "standard deviations",
+    "(mean_where_predicted - mean_elsewhere) / pooled standard deviation, which is the root of the sum of squares within the two groups "
+    "/ (positions - 2). Missing where the neuron varies within neither group.",
+    True,
+)
+_EXPLAINED = Column(
+    "variance_explained",
+    _float,
+    "share",
+    "Share of the neuron's variance that lies between the two groups (eta squared): predictions x other positions / positions "
+    "x (difference of the means)^2 / sum of squares about the neuron's mean.",
+)
+
+TOKEN_NEURON_SCREEN = Table(
+    "token_neuron_screen",
+    "token_neuron_screen",
+    "For each screened token with at least min_count predictions, the neurons whose mean activation where it is predicted stands out most.",
+    ("token_id", "rank"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        _PREDICTIONS,
+        Column(
+            "rank", pl.Int32(), "index", "Place by variance_explained within the token, 1 is largest; ties to the lower layer, then neuron."
+        ),
+        LAYER,
+        NEURON,
+        Column("mean_where_predicted", _float, "activation", "Mean activation over the positions at which the token is predicted."),
+        Column("mean_elsewhere", _float, "activation", "Mean activation over all other counted positions."),
+        Column("deviation_where_predicted", _float, "activation", "Population standard deviation over the former positions."),
+        Column("deviation_elsewhere", _float, "activation", "Population standard deviation over the latter."),
+        _DIFFERENCE,
+        _EXPLAINED,
+    ),
+)
+
+PROPOSED_PAIRS = Table(
+    "proposed_pairs",
+    "token_neuron_screen",
+    "Tokens worth tracking and neurons worth studying next: token and neuron choose each other, and the token is not tracked yet.",
+    ("token_id",),
+    (
+        RANK,
+        TOKEN_ID,
+        TOKEN,
+        Column("is_named_by_text", pl.Boolean(), "", "A study may name the token by its text; else by its id."),
+        _PREDICTIONS,
+        LAYER,
+        NEURON,
+        _DIFFERENCE,
+        _EXPLAINED,
+    ),
+)
+
 PROPORTION_CURVES = Table(
     "proportion_curves",
     "proportion_curves",
@@ -658,7 +733,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, PROPORTION_CURVES, NEURON_CONTEXTS, CONGRUENCE_TOKENS, CONGRUENCE_NEURONS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, NEURON_CONTEXTS, CONGRUENCE_TOKENS, CONGRUENCE_NEURONS,
         CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
@@ -687,6 +762,10 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("bottom_document", "int64", (*_ALL_NEURONS, "rank"), "index", "Their documents; -1 where none."),
     Tensor("bottom_window", "int32", (*_ALL_NEURONS, "rank"), "index", "Their windows in the document."),
     Tensor("bottom_position", "int32", (*_ALL_NEURONS, "rank"), "index", "Their positions in the window."),
+    Tensor("screen_token", "int32", ("group",), "index", "Screened token of the group; the last group, -1, is all other tokens. No group where the screen is off."),
+    Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
+    Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
+    Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

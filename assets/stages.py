@@ -77,9 +77,14 @@ _STAGES = (
         tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True,
     ),
     Stage(
+        "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos"),
+        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True,
+    ),
+    Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins"), after=("model_parity",),
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
         fields=("count_bos", "examples", "batch_positions"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
     ),
     Stage(
@@ -98,6 +103,11 @@ _STAGES = (
         "token_neuron_scores", "statistics", "Every tracked token against every neuron: how well the activation tells where the token is the top prediction.",
         inputs=_inputs("merged_histograms", "activation_bins", "tracked_tokens"), fields=("min_count",),
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
+        inputs=_inputs("model_snapshot", "merged_histograms", "tracked_tokens"), fields=("min_count",),
+        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), uses_model=True,
     ),
     Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.errors import InputError
 
@@ -119,6 +119,13 @@ class CalibratedBins(_Frozen):
     calibrated: int = Field(default=128, ge=8, le=4096, multiple_of=2, description="Bins per neuron, half of them below 0.")
 
 
+class Screen(_Frozen):
+    """How many tokens are screened: the most frequent of the vocabulary, as many as both limits allow."""
+
+    tokens: int | None = Field(default=None, ge=0, description="At most so many tokens; 0: no screen.")
+    memory: ByteSize = Field(default=ByteSize(512 * 2**20), ge=0, description="At most so much memory for their counters.")
+
+
 TrackedToken = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=0)]
 
 
@@ -142,6 +149,8 @@ class Study(_Frozen):
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
     ablation_positions: int = Field(32, ge=0, description="Positions of each kind per token at which neurons are ablated; 0: none.")
     batch_positions: int = Field(2048, ge=1, description="Positions that go through the model at once.")
+    screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")
+    memory: ByteSize | None = Field(None, ge=1, description="Memory that a run may use; what the machine has available if absent.")
     shards: int = Field(1, ge=1, le=9999, description="Partitions that the corpus is cut into.")
     schedule: str = Field("0 3 * * 1", description="Cron line in UTC; off until switched on in the UI.")
 
@@ -166,6 +175,11 @@ class Study(_Frozen):
         if isinstance(value, dict) and "calibrated" in value:
             return CalibratedBins(**value)
         return FixedBins(**value) if isinstance(value, dict) else value
+
+    @field_validator("screen", mode="before")
+    @classmethod
+    def _screen_or_off(cls, value: Any) -> Any:
+        return {"tokens": 0} if value is False or value == "off" else value  # YAML reads a bare off as false
 
     @field_validator("schedule")
     @classmethod

@@ -20,6 +20,7 @@ from reports.pages.page import Page, neuron_page, prompt_page, token_page
 from reports.pages.prompts import prompt_pages
 from reports.pages.quality import quality_page
 from reports.pages.scorecard import scorecard_page
+from reports.pages.screen import screen_page
 from reports.pages.tokens import token_pages
 from reports.report_data import ReportData
 
@@ -44,6 +45,7 @@ def build_site(data: ReportData, folder: Path) -> list[str]:
         *token_pages(data),
         *neuron_pages(data),
         *prompt_pages(data),
+        screen_page(data),
         congruence_page(data),
         scorecard_page(data),
         quality_page(data),

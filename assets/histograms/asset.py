@@ -8,9 +8,11 @@ from tqdm import tqdm
 
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.histogram_store import read_histograms, write_histograms
+from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
 from assets.histograms.histograms import ActivationBins, Histograms
 from assets.histograms.merged_histograms import merge_histograms
+from assets.histograms.parts import parts
+from assets.histograms.screened_tokens import screened_tokens
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -22,6 +24,7 @@ def histogram_assets(study: Study) -> list[dg.AssetsDefinition]:
     """The study's assets of this stage."""
     return [
         study_asset(study, "activation_bins", _activation_bins),
+        study_asset(study, "screened_tokens", _screened_tokens, page="screen.html"),
         study_asset(study, "activation_histograms", _activation_histograms, page="quality.html"),
         study_asset(study, "merged_histograms", _merged_histograms, page="quality.html"),
     ]
@@ -38,21 +41,40 @@ def _activation_bins(work: Work) -> None:
     work.draft.summary.update(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
 
 
+def _screened_tokens(work: Work) -> None:
+    study = work.study
+    windows, tracked = work.read("token_windows", study.shard_names[0]), work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    tokens = screened_tokens(work.model(), windows, tracked, study.screen, study.batch_positions, count_bos=study.count_bos)
+    work.write("screened_tokens", tokens)
+    work.draft.summary.update(screened=tokens.height, vocabulary=work.inputs["model_snapshot"].summary["vocabulary"])
+
+
 def _activation_histograms(work: Work) -> None:
     study, started = work.study, time.monotonic()
-    histograms = count_windows(
-        work.model(),
-        work.read("token_windows", work.shard),
-        ActivationBins.from_frame(work.read("activation_bins")),
-        work.read("tracked_tokens").sort("row")["token_id"].to_list(),
-        count_bos=study.count_bos,
-        examples=study.examples,
-        batch_positions=study.batch_positions,
-        progress=Progress(work, started),
-    )
+    windows, bins = work.read("token_windows", work.shard), ActivationBins.from_frame(work.read("activation_bins"))
+    tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    screened = work.read("screened_tokens").sort("rank")["token_id"].to_list()
+    model = work.model()
+    group = create_group(work.draft.folder, shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples))
+    for part in parts(model.facts.layers, len(tracked), len(screened)):
+        histograms = count_windows(
+            model,
+            windows,
+            bins,
+            tracked,
+            count_bos=study.count_bos,
+            examples=study.examples,
+            batch_positions=study.batch_positions,
+            screened_ids=screened,
+            part=part,
+            progress=Progress(work, started),
+        )
+        write_part(group, part, histograms)
     counted = time.monotonic() - started
-    write_histograms(work.draft.folder, histograms)
-    work.draft.summary.update(_summary(histograms), positions_per_second=round(histograms.positions / max(counted, 1e-9), 1))
+    finish_group(group, histograms.positions, tracked)
+    work.draft.summary.update(
+        _summary(read_histograms(work.draft.folder)), positions_per_second=round(histograms.positions / max(counted, 1e-9), 1)
+    )
 
 
 def _merged_histograms(work: Work) -> None:
@@ -67,7 +89,8 @@ def _summary(histograms: Histograms) -> dict[str, Any]:
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,
-        "tracked_predictions": int(sum(histograms["predictions"][:][token] for token in histograms.token_ids)),
+        "tracked_predictions": int(histograms["predictions"][:][list(histograms.token_ids)].sum()),
+        "screened_predictions": int(histograms["screen_count"][:][:-1].sum()),
     }
 
 

@@ -22,6 +22,12 @@ def token_id(model: LanguageModel, token: str | int, remedy: str = "Track one of
     return (whole or candidates)[0]
 
 
+def is_named_by_text(model: LanguageModel, entry: int) -> bool:
+    """Whether `token_id` finds the entry by its text. It does not where the text is empty or another entry that reads the same is preferred."""
+    text = model.token_texts[entry]
+    return bool(text) and token_id(model, text) == entry
+
+
 def _is_byte(model: LanguageModel, entry: int) -> bool:
     piece = str(model.tokenizer.convert_ids_to_tokens(entry))
     return piece.startswith("<0x") and piece.endswith(">")

@@ -124,6 +124,7 @@ def report_data(seed: int = 0, **study_changes: object) -> ReportData:
     generator = np.random.default_rng(seed)
     tables = {
         **_measured(generator),
+        **_screen(np.random.default_rng(seed + 2)),
         **_congruence(generator),
         **_prompts(generator),
         **_ablation(np.random.default_rng(seed + 1)),
@@ -199,6 +200,30 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         "activation_bins": bins.to_frame(),
         "neuron_contexts": _contexts(pairs.select("layer", "neuron").unique().sort("layer", "neuron"), generator),
     }
+
+
+def _screen(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
+    """Sixty tokens screened, the hostile ones among them; the planted neuron first for " an"; four pairs proposed."""
+    vocabulary = texts()
+    screen, chosen = [], []
+    for place in range(60):
+        token = (*TRACKED, *(entry for entry in range(60) if entry not in TRACKED))[place]
+        chosen.append((place + 1, token, vocabulary[token], place < len(TRACKED), 600 - 5 * place, 900 - 3 * place))
+        if token == NEVER:
+            continue
+        neurons = generator.choice(LAYERS * NEURONS, 10, replace=False)
+        for rank in range(1, 11):
+            layer, neuron = PLANTED if (token, rank) == (AN, 1) else divmod(int(neurons[rank - 1]), NEURONS)
+            share = (0.9 if token == AN else 0.5) / rank
+            screen.append((token, vocabulary[token], 600 - 5 * place, rank, layer, neuron, 3.5 / rank, 0.1, 0.4, 0.3, 5.5 / rank, share))
+    proposed = [
+        (rank, token, vocabulary[token], is_named, 300, layer, neuron, None if rank == 4 else 9.0 - rank, 0.8 - 0.1 * rank)
+        for rank, (token, is_named, layer, neuron) in enumerate(
+            [(19, True, 0, 5), (8, True, 2, 30), (2, False, 0, 6), (31, True, 0, 5)], start=1
+        )
+    ]
+    rows = (("screened_tokens", chosen), ("token_neuron_screen", screen), ("proposed_pairs", proposed))
+    return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows}
 
 
 def _histograms(activations: np.ndarray, predictions: np.ndarray, bins: ActivationBins, generator: np.random.Generator) -> Histograms:

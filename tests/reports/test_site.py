@@ -2,16 +2,18 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
 from reports.report_data import ReportData
 from reports.site import SiteError, build_site
-from tests.reports.sample_data import SCRIPT_TOKEN, empty_data, report_data, texts
+from tests.reports.sample_data import PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 
 
 class Parsed(HTMLParser):
@@ -216,6 +218,38 @@ def test_what_feeds_a_neuron_adds_up_to_its_pre_activation_on_its_page(site: Pat
     assert "pre-activation 42.750" in shown
     assert "Mean over its 3 top contexts" in shown
     assert shown.index("top contexts") < shown.index("apple, at the last position")
+
+
+def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(data: ReportData, site: Path) -> None:
+    page = pages(site)["screen.html"]
+    rows = {row[1]: row for row in next(json.loads(script) for script in page.scripts if script)}
+    assert len(rows) == 59  # sixty are screened, one of them is never predicted
+    assert rows[" an"][3:5] == list(PLANTED)
+    assert len(rows[" an"][-1]) == 2
+    assert "</script><img src=x onerror=\"window.hacked='token'\">" in rows
+    counts = data.tables["token_counts"].filter(pl.col("predictions") > 0)
+    left_out = counts.filter(~pl.col("token_id").is_in(data.tables["screened_tokens"]["token_id"].to_list()))
+    text = " ".join(page.text.replace("\u202f", " ").split())
+    assert f"{left_out.height} rare tokens with {left_out['predictions'].sum():,} positions".replace(",", " ") in text
+
+
+def test_the_proposed_study_is_text_that_a_study_reads_back(data: ReportData, site: Path) -> None:
+    html = (site / "screen.html").read_text(encoding="utf-8")
+    (part,) = re.findall(r'<pre class="code" id="next-study"><code>(.*?)</code></pre>', html, re.DOTALL)
+    fields = yaml.safe_load(unescape(part))
+    # The fourth pair has the neuron of the first; the third token's text names another entry, so its id is given.
+    hostile = "<a href=\"javascript:window.hacked='link'\">x</a>"
+    assert fields == {"tokens": [" apple", hostile, 2, "\u2028"], "neurons": [[0, 5], [2, 30], [0, 6]]}
+    read = study(tokens=fields["tokens"], neurons=fields["neurons"])
+    assert read.tokens == (" apple", hostile, 2, "\u2028")
+
+
+def test_a_study_without_a_screen_says_so(data: ReportData, tmp_path: Path) -> None:
+    off = {name: data.tables[name].clear() for name in ("screened_tokens", "token_neuron_screen", "proposed_pairs")}
+    build_site(ReportData(data.study, {**data.tables, **off}, data.provenance, data.facts), tmp_path)
+    text = pages(tmp_path)["screen.html"].text
+    assert "The screen is off in this study." in text
+    assert "No pair is proposed." in text
 
 
 def test_contexts_carry_activation_prediction_and_peak(data: ReportData, site: Path) -> None:
