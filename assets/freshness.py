@@ -13,6 +13,7 @@ from assets.contracts import HISTOGRAM_TENSORS, TABLES
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
 from assets.study import Study, claims_file
+from assets.upstream import branches, noted_commit
 
 
 class Freshness:
@@ -53,23 +54,44 @@ class Freshness:
 
     def fingerprint(self, stage: Stage, shard: str | None = None) -> str:
         """SHA-256 (hex) over everything that decides what the output holds."""
-        parts = {
+        inputs = {label: record.content for label, record in self.inputs(stage, shard).items()}
+        return _hash({**self._own(stage), "shard": shard, "inputs": inputs})
+
+    def asked(self) -> str:
+        """SHA-256 (hex) over all that people and the world outside decide: the study, its sources, the code. No record is read."""
+        return _hash([{**self._own(stage), "shards": self.study.shard_names} for stage in STAGES.values()])
+
+    def stale(self) -> list[Place]:
+        """Every output that is missing or not made from what stands now, in the order of the work. File contents are not verified.
+
+        What comes after a stale output is stale as well; some of it may turn out unchanged, and is then kept by the run.
+        """
+        found = []
+        for stage in STAGES.values():
+            for shard in self.study.shard_names if stage.is_sharded else [None]:
+                try:
+                    self.current(stage.name, shard)
+                except StoreError:
+                    found.append(self.place(stage.name, shard))
+        return found
+
+    def _own(self, stage: Stage) -> dict[str, Any]:
+        """What decides an output beside its inputs."""
+        return {
             "asset": stage.name,
-            "shard": shard,
             "code_version": stage.code_version,
             "contract": _contract(stage),
             "settings": {path: _field(self.study, path) for path in stage.fields},
             "source": self._source(stage),
-            "inputs": {label: record.content for label, record in self.inputs(stage, shard).items()},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _keys(self, entry: Input, shard: str | None) -> Sequence[str | None]:
         names = self.study.shard_names
         return {"none": (None,), "same": (shard,), "first": names[:1], "all": names}[entry.shards]
 
     def _source(self, stage: Stage) -> dict[str, str]:
-        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same."""
+        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same, and the
+        commits that followed branches of the hub were last seen at."""
         study = self.study
         if stage.name == "model_snapshot" and (folder := study.path(study.model.id)).is_dir():
             files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors", ".model", ".txt")]
@@ -79,7 +101,13 @@ class Freshness:
             files = [claims_file(study)]
         else:
             files = []
-        return {file.name: sha256_of(file) for file in files if file.is_file()}
+        followed = [branch for branch in branches(study) if branch.asset == stage.name]
+        commits = {str(branch): commit for branch in followed if (commit := noted_commit(self.store, study, branch))}
+        return {file.name: sha256_of(file) for file in files if file.is_file()} | commits
+
+
+def _hash(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _label(asset: str, shard: str | None) -> str:

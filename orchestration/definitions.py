@@ -22,7 +22,9 @@ from assets.quality.asset import quality_assets  # noqa: E402
 from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study, read_studies  # noqa: E402
+from orchestration.alerts import alert_sensors  # noqa: E402
 from orchestration.jobs import study_job, study_schedule  # noqa: E402
+from orchestration.sensors import study_sensor  # noqa: E402
 from orchestration.settings import Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
@@ -40,6 +42,7 @@ def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Defini
         asset_checks=[check for study in studies for check in study_checks(study)],
         jobs=[study_job(study) for study in studies],
         schedules=[study_schedule(study) for study in studies],
+        sensors=[*(study_sensor(study, settings) for study in studies), *alert_sensors(settings.alerts)],
         resources={"deployment": settings.deployment},
         loggers={"console": dg.colored_console_logger, TERMINAL: terminal_logger},
         executor=dg.in_process_executor,  # one process and one loaded model for all steps of a run

@@ -25,7 +25,7 @@ def study_job(study: Study) -> Any:  # Dagster does not export the type of a job
         job_name(study),
         selection=dg.AssetSelection.groups(study.group),
         description=f"The whole study {study.name}: {study.description or study.question}".rstrip(": "),
-        tags={"neuron_atlas/study": study.name},
+        tags={"neuron_atlas/study": study.name, **all_shards(study)},
         executor_def=dg.in_process_executor,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.deployment import Deployment
+from orchestration.alerts import Alerts
 
 LOOPBACK, SITE_PORT = "127.0.0.1", 3080  # where `make dev` serves the reports, so that links of any run work there
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -16,11 +17,12 @@ SHIPPED_STUDIES = Path(__file__).resolve().parent / "studies"
 
 @dataclass(frozen=True)
 class Settings:
-    """One deployment. Environment variables: NEURON_ATLAS_DATA, NEURON_ATLAS_STUDIES, NEURON_ATLAS_SITE_URL."""
+    """One deployment. Environment variables: NEURON_ATLAS_DATA, NEURON_ATLAS_STUDIES, NEURON_ATLAS_SITE_URL, and those of `Alerts`."""
 
     data: Path
     studies: Path
     site_url: str
+    alerts: Alerts = Alerts()
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -29,6 +31,7 @@ class Settings:
             data=Path(os.environ.get("NEURON_ATLAS_DATA", REPOSITORY / "data")).resolve(),
             studies=Path(os.environ.get("NEURON_ATLAS_STUDIES", SHIPPED_STUDIES)).resolve(),
             site_url=os.environ.get("NEURON_ATLAS_SITE_URL", f"http://{LOOPBACK}:{SITE_PORT}"),
+            alerts=Alerts.from_environment(),
         )
 
     @property

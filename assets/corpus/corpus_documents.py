@@ -14,6 +14,7 @@ import polars as pl
 
 from assets.errors import InputError
 from assets.study import COMMIT, Study
+from assets.upstream import Branch, latest_commit
 
 
 class CorpusError(InputError):
@@ -108,15 +109,14 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
     choice = study.corpus
     given = f"study {study.name}: corpus.id {choice.id!r}, revision {choice.revision!r}, split {choice.split!r}"
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().dataset_info(str(choice.id), revision=commit).sha)
+            commit = latest_commit(Branch("corpus_documents", "dataset", str(choice.id), commit))
         rows = datasets.load_dataset(str(choice.id), revision=commit, split=choice.split)
     except (RepositoryNotFoundError, RevisionNotFoundError, FileNotFoundError) as error:
         raise CorpusError(f"{given}: not found on the hub or in the local cache: {error}") from None
@@ -124,7 +124,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
         raise CorpusError(f"{given}: the hub cannot be reached; connect once, or give local files") from None
     except ValueError as error:
         raise CorpusError(f"{given}: {error}") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ConnectionError(f"{given}: download failed: {error}") from error
     _column(study, str(choice.id), rows.features)
     return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))

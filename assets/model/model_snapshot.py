@@ -11,6 +11,7 @@ import polars as pl
 from assets.model.language_model import ModelError
 from assets.store import sha256_of
 from assets.study import COMMIT, Study
+from assets.upstream import Branch, latest_commit
 
 # What a model needs: weights as safetensors, JSON settings, and vocabularies as plain text or SentencePiece.
 NEEDED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt",
@@ -40,9 +41,9 @@ def resolve_model(study: Study) -> ResolvedModel:
 
 
 def _download(study: Study) -> ResolvedModel:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
-        HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -54,7 +55,7 @@ def _download(study: Study) -> ResolvedModel:
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().model_info(choice.id, revision=commit).sha)
+            commit = latest_commit(Branch("model_snapshot", "model", choice.id, commit))
         folder = snapshot_download(choice.id, revision=commit, allow_patterns=list(NEEDED), ignore_patterns=list(NEVER))
     except RepositoryNotFoundError:
         raise ModelError(f"{given}: the hub has no such model (or it is private); check the id") from None
@@ -64,7 +65,7 @@ def _download(study: Study) -> ResolvedModel:
         raise ModelError(
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ConnectionError(f"{given}: download failed: {error}") from error
     return ResolvedModel(Path(folder), commit)
 

@@ -5,8 +5,8 @@ import polars as pl
 
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.histograms import ActivationBins
-from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.model.vocabulary import is_named_by_text
+from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_counts import token_counts
