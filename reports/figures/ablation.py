@@ -54,9 +54,17 @@ def _likeness(controls: pl.DataFrame) -> str:
     norm, share = (controls.select(pl.col(name).first()).item() for name in ("neuron_output_norm", "neuron_share_above_zero"))
     norms, shares = controls["output_norm"], controls["share_above_zero"]
     return (
-        f"Their output norm lies between {number(lowest(norms), 3)} and {number(highest(norms), 3)}, this neuron's is {number(norm, 3)}; "
-        f"they are above zero at {percent(lowest(shares))} to {percent(highest(shares))} of positions, this neuron at {percent(share)}."
+        f"Their output norm lies between {number(lowest(norms), 3)} and {number(highest(norms), 3)}, this neuron's is {number(norm, 3)}"
+        f"{_beyond(norm, norms)}; they are above zero at {percent(lowest(shares))} to {percent(highest(shares))} of positions, this neuron "
+        f"at {percent(share)}{_beyond(share, shares)}."
     )
+
+
+def _beyond(value: float, controls: pl.Series) -> str:
+    """What a reader must know where the layer has no neurons like this one."""
+    if value > highest(controls):
+        return ", more than any of them"
+    return ", less than any of them" if value < lowest(controls) else ""
 
 
 def parts_figure(effects: pl.DataFrame) -> Figure:

@@ -42,6 +42,14 @@ def test_the_figure_says_how_alike_the_controls_are(data: ReportData) -> None:
     )
 
 
+def test_the_figure_says_where_the_neuron_is_unlike_all_of_its_controls(data: ReportData) -> None:
+    apart = data.tables["ablation_controls"].with_columns(neuron_output_norm=pl.lit(2.0), neuron_share_above_zero=pl.lit(0.01))
+    changed = dataclasses.replace(data, tables={**data.tables, "ablation_controls": apart})
+    note = ablation_figures(changed, PLANTED)[0].views[0].note
+    assert "this neuron's is 2.00, more than any of them;" in note
+    assert note.endswith("this neuron at 1.0\u202f%, less than any of them.")
+
+
 def test_the_strip_shows_every_control_and_the_neuron_with_its_interval(data: ReportData) -> None:
     strip, _ = ablation_figures(data, PLANTED)
     assert [view.label for view in strip.views][:2] == ["“␣an” where predicted", "“␣an” where not"]
