@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assets.claims.claims import read_claims
+from assets.errors import InputError
 from assets.freshness import Freshness
 from assets.store import Place, Store, StoreError
-from assets.study import Study, StudyError, read_study
+from assets.study import Study, read_study
 from assets.upstream import Branch, branches, latest_commit, note_commit, noted_commit
 
 
@@ -31,8 +33,9 @@ def change(loaded: Study, store: Store) -> Change:
     """Look at a study as its file is now. `loaded` is the study as the code location loaded it. Raises NotNow."""
     try:
         study = read_study(loaded.folder / f"{loaded.name}.yaml")
-    except StudyError as error:
-        raise NotNow(f"The study file cannot be used; nothing is asked for until it is mended. {error}") from None
+        read_claims(study)  # a run with a fault in them could not even be loaded
+    except InputError as error:
+        raise NotNow(f"The study's file cannot be used; nothing is asked for until it is mended. {error}") from None
     if study.shard_names != loaded.shard_names:
         raise NotNow(
             f"The study file now asks for {study.shards} shards, the loaded definitions have {loaded.shards}: reload the code "
