@@ -78,7 +78,7 @@ def materialize(
     store = deployment.store
     freshness = Freshness(study, store)
     place = freshness.place(stage.name, shard)
-    with store.one_writer(place):
+    with store.one_writer(place), store.reading():
         kept = freshness.fresh(stage.name, shard)
         if kept is not None:
             store.point_current(place)  # a kill between record and link would have left the link behind
@@ -180,5 +180,5 @@ def _run_metadata(stage: Stage, records: list[Record]) -> dict[str, Any]:
     if rows and all(isinstance(row, int) for row in rows):
         metadata["dagster/row_count"] = sum(rows)  # type: ignore[arg-type]
     metadata["fingerprint"] = records[0].fingerprint if len(records) == 1 else [record.fingerprint[:12] for record in records]
-    metadata["folder"] = dg.MetadataValue.path(str(records[0].folder.parent))
+    metadata["folder"] = dg.MetadataValue.path(records[0].address)
     return metadata

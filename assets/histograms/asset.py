@@ -56,7 +56,7 @@ def _activation_histograms(work: Work) -> None:
 
 
 def _merged_histograms(work: Work) -> None:
-    parts = [read_histograms(work.folder("activation_histograms", shard)) for shard in work.study.shard_names]
+    parts = [read_histograms(work.record("activation_histograms", shard)) for shard in work.study.shard_names]
     merge_histograms(parts, work.draft.folder, names=work.study.shard_names)
     work.draft.summary.update(_summary(read_histograms(work.draft.folder)), shards=len(parts))
 

@@ -81,7 +81,7 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "corpus_documents":
         return suites.corpus_quality(record.summary["documents"], record.summary["duplicates"], record.summary["empty"])
     if asset == "activation_histograms":
-        return suites.histogram_quality(read_histograms(record.folder), asset)
+        return suites.histogram_quality(read_histograms(record), asset)
     if asset == "merged_histograms":
         return _merged(study, record, records)
     if asset == "neuron_statistics":
