@@ -7,13 +7,16 @@ device they were made.
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
-from assets.study import Study, claims_file
+from assets.store.sources import source_marks
+from assets.study import MODEL_SUFFIXES, Study, claims_file
 from assets.upstream import branches, noted_commit
+from assets.urls import is_url
 
 
 class Freshness:
@@ -33,9 +36,10 @@ class Freshness:
         if place not in self._current:
             record = self.store.find(place)
             if record is None:
-                raise StoreError(f"{place}: not there yet; materialize it first")
+                raise StoreError(f"{place}: not there yet; materialize it first, or everything with: make study STUDY={place.study}")
             if record.fingerprint != self.fingerprint(STAGES[asset], shard):
-                raise StoreError(f"{place}: made from another version of the study, its inputs or the code; materialize it again")
+                raise StoreError(f"{place}: made from another version of the study, its inputs or the code; materialize it again, "
+                                 f"or everything that is stale with: make study STUDY={place.study}")  # fmt: skip
             self._current[place] = record
         return self._current[place]
 
@@ -93,21 +97,29 @@ class Freshness:
         """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same, and the
         commits that followed branches of the hub were last seen at."""
         study = self.study
+        if stage.name == "model_snapshot" and is_url(study.model.id):
+            return source_marks(study.model.id, MODEL_SUFFIXES)
         if stage.name == "model_snapshot" and (folder := study.path(study.model.id)).is_dir():
-            files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors", ".model", ".txt")]
+            files = [file for file in sorted(folder.iterdir()) if file.suffix in MODEL_SUFFIXES]
         elif stage.name == "corpus_documents":
-            files = [study.path(file) for file in study.corpus.files]
+            marks = [source_marks(file) for file in study.corpus.files if is_url(file)]
+            files = [study.path(file) for file in study.corpus.files if not is_url(file)]
+            return {**_hashes(files), **{name: mark for file in marks for name, mark in file.items()}}
         elif stage.name == "replication_scorecard":
             files = [claims_file(study)]
         else:
             files = []
         followed = [branch for branch in branches(study) if branch.asset == stage.name]
         commits = {str(branch): commit for branch in followed if (commit := noted_commit(self.store, study, branch))}
-        return {file.name: sha256_of(file) for file in files if file.is_file()} | commits
+        return _hashes(files) | commits
 
 
 def _hash(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    return {file.name: sha256_of(file) for file in files if file.is_file()}
 
 
 def _label(asset: str, shard: str | None) -> str:

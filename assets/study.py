@@ -19,6 +19,7 @@ STUDY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLAIMS_SUFFIX = ".claims.yaml"  # <study>.claims.yaml lies beside <study>.yaml
 CORPUS_SUFFIXES = (".parquet", ".jsonl", ".txt")
+MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
 
 class StudyError(InputError):
@@ -32,7 +33,7 @@ class _Frozen(BaseModel):
 class ModelChoice(_Frozen):
     """Which model. `revision` is a commit, or a branch that the first run resolves to its commit and records."""
 
-    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained (relative to the study file).")
+    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained: a path (relative to the study file) or a URL.")
     revision: str | None = Field(None, description="Commit or branch on the hub; none for a local folder.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -42,7 +43,7 @@ class CorpusChoice(_Frozen):
     """Which text, and how it is cut into windows."""
 
     id: str | None = Field(None, description="Hub data set id.")
-    files: tuple[str, ...] = Field((), description="Local .parquet, .jsonl or .txt files (relative to the study file).")
+    files: tuple[str, ...] = Field((), description=".parquet, .jsonl or .txt files: paths (relative to the study file) or URLs.")
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"

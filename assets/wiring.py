@@ -79,7 +79,7 @@ def materialize(
     store = deployment.store
     freshness = Freshness(study, store)
     place = freshness.place(stage.name, shard)
-    with store.one_writer(place):
+    with store.one_writer(place), store.reading():
         kept = freshness.fresh(stage.name, shard)
         if kept is not None:
             store.point_current(place)  # a kill between record and link would have left the link behind
@@ -178,7 +178,7 @@ def _data_version(records: Sequence[Record]) -> dg.DataVersion:
 def _shown(stage: Stage, record: Record) -> dict[str, Any]:
     """A record as metadata: numbers stay numbers, so that the UI plots them over runs or shards; then a look inside."""
     metadata: dict[str, Any] = {}
-    if (drawn := picture(stage.name, record.folder)) is not None:
+    if (drawn := picture(stage.name, record)) is not None:
         metadata["picture"] = dg.MetadataValue.md(drawn)
     rows = f"{stage.tables[0]}_rows" if stage.tables else ""
     for name, value in record.summary.items():
@@ -193,7 +193,7 @@ def _shown(stage: Stage, record: Record) -> dict[str, Any]:
         "bytes": record.bytes,
         "made at": record.created_at,
         "fingerprint": record.fingerprint[:12],
-        "folder": dg.MetadataValue.path(str(record.folder.parent)),
+        "folder": dg.MetadataValue.path(record.address),
     }
 
 

@@ -78,4 +78,4 @@ def _version(store: Store, place: Place) -> str:
         record = store.find(place)
     except StoreError:
         return "damaged"
-    return record.folder.name if record else "missing"
+    return record.version if record else "missing"

@@ -71,8 +71,10 @@ def main() -> int:
         for fault in faults_of(result):
             print(f"  {fault}", file=sys.stderr)
         return 1
-    report = settings.deployment.site_folder(study.name) / "index.html"
+    report = settings.deployment.site_address(study.name)
     print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
+    if settings.bucket:
+        print("To read it on this machine: make dev, with the same NEURON_ATLAS_DATA")
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.deployment import Deployment
+from assets.urls import is_url
 from orchestration.alerts import Alerts
 
 LOOPBACK, SITE_PORT = "127.0.0.1", 3080  # where `make dev` serves the reports, so that links of any run work there
@@ -17,18 +18,25 @@ SHIPPED_STUDIES = Path(__file__).resolve().parent / "studies"
 
 @dataclass(frozen=True)
 class Settings:
-    """One deployment. Environment variables: NEURON_ATLAS_DATA, NEURON_ATLAS_STUDIES, NEURON_ATLAS_SITE_URL, and those of `Alerts`."""
+    """One deployment. Environment variables: NEURON_ATLAS_DATA, NEURON_ATLAS_STUDIES, NEURON_ATLAS_SITE_URL, and those of `Alerts`.
+
+    NEURON_ATLAS_DATA is a folder or s3://bucket/prefix; credentials and the server's address are those of the AWS_* variables.
+    NEURON_ATLAS_CACHE and NEURON_ATLAS_CACHE_GB are read by `assets/store/cache.py`.
+    """
 
     data: Path
     studies: Path
     site_url: str
     alerts: Alerts = Alerts()
+    bucket: str = ""  # where outputs lie instead of `data`
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """Settings of this process; without variables, everything lies inside the checkout."""
+        data = os.environ.get("NEURON_ATLAS_DATA") or str(REPOSITORY / "data")
         return cls(
-            data=Path(os.environ.get("NEURON_ATLAS_DATA", REPOSITORY / "data")).resolve(),
+            data=(REPOSITORY / "data" if is_url(data) else Path(data)).resolve(),
+            bucket=data.rstrip("/") if is_url(data) else "",
             studies=Path(os.environ.get("NEURON_ATLAS_STUDIES", SHIPPED_STUDIES)).resolve(),
             site_url=os.environ.get("NEURON_ATLAS_SITE_URL", f"http://{LOOPBACK}:{SITE_PORT}"),
             alerts=Alerts.from_environment(),
@@ -37,4 +45,4 @@ class Settings:
     @property
     def deployment(self) -> Deployment:
         """The resource that assets and checks are given."""
-        return Deployment(self.data, self.site_url)
+        return Deployment(self.data, self.site_url, self.bucket)

@@ -13,8 +13,10 @@ from typing import Any
 import polars as pl
 
 from assets.errors import InputError
+from assets.store.sources import fetch_source
 from assets.study import COMMIT, Study
 from assets.upstream import Branch, latest_commit
+from assets.urls import is_url
 
 
 class CorpusError(InputError):
@@ -47,7 +49,7 @@ def read_corpus(study: Study) -> Corpus:
     commit: str | None = None
     texts: Iterator[str | None]
     if choice.files:
-        texts = (text for file in choice.files for text in _file_texts(study, study.path(file)))
+        texts = (text for file in choice.files for text in _file_texts(study, _on_this_machine(study, file)))
     else:
         commit, texts = _hub_texts(study)
     rows = list(islice(texts, choice.documents))
@@ -80,6 +82,11 @@ def _has_text(text: str | None) -> bool:
 def _valid_unicode(text: str) -> str:
     """Lone surrogates cannot be stored as UTF-8; they become the replacement character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _on_this_machine(study: Study, file: str) -> Path:
+    """A file of the study, fetched first if it is a URL."""
+    return fetch_source(file) if is_url(file) else study.path(file)
 
 
 def _file_texts(study: Study, file: Path) -> Iterator[str | None]:

@@ -78,7 +78,7 @@ def _activation_histograms(work: Work) -> None:
 
 
 def _merged_histograms(work: Work) -> None:
-    parts = [read_histograms(work.folder("activation_histograms", shard)) for shard in work.study.shard_names]
+    parts = [read_histograms(work.record("activation_histograms", shard)) for shard in work.study.shard_names]
     merge_histograms(parts, work.draft.folder, names=work.study.shard_names)
     counted = [record.summary for record in work.inputs.values()]
     seconds = sum(shard["positions"] / max(shard["positions_per_second"], 1e-9) for shard in counted)

@@ -1,13 +1,12 @@
 """Dagster assets of the model stage: model_snapshot, tracked_tokens, model_parity."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import dagster as dg
 
 from assets.model.language_model import load
 from assets.model.model_parity import model_parity
-from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
+from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model, snapshot_folder
 from assets.model.tracked_tokens import tracked_tokens, try_study
 from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
@@ -48,9 +47,9 @@ def _tracked_tokens(work: Work) -> None:
 
 
 def _model_parity(work: Work) -> None:
-    folder = work.inputs["model_snapshot"].summary["folder"]
-    refuse_changed_files(work.read("model_snapshot"), Path(folder))
-    parity = model_parity(work.model(), Path(folder), work.read("token_windows", work.study.shard_names[0]))
+    folder = snapshot_folder(work.study, work.inputs["model_snapshot"])
+    refuse_changed_files(work.read("model_snapshot"), folder)
+    parity = model_parity(work.model(), folder, work.read("token_windows", work.study.shard_names[0]))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),

@@ -31,7 +31,7 @@ def _checks(study: Study, asset: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(specs=specs, name=f"{study.group}__{asset}_checks")
     def checks(context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Iterator[dg.AssetCheckResult]:
         shards = context.partition_keys if STAGES[asset].is_sharded else []
-        with faults_as_failures():
+        with faults_as_failures(), deployment.store.reading():
             outcomes = outcomes_of(study, asset, _records(study, asset, shards, deployment), shards)
         for name, blocking in checks_of(asset):
             yield _result(key, name, blocking, [outcome for outcome in outcomes if _shown_as(outcome) == name])

@@ -89,7 +89,7 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "corpus_documents":
         return suites.corpus_quality(record.summary["documents"], record.summary["duplicates"], record.summary["empty"])
     if asset == "activation_histograms":
-        histograms = read_histograms(record.folder)
+        histograms = read_histograms(record)
         return suites.histogram_quality(histograms, asset) + suites.screen_quality(histograms, asset)
     if asset == "merged_histograms":
         return _merged(study, record, records)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -94,6 +95,6 @@ def _sentence(contexts: pl.DataFrame) -> str:
     reaching = "none of them reaches" if not above else f"{above} of them {'reaches' if above == 1 else 'reach'}"
     return (
         f"At {plural(len(drawn), 'position')} drawn at random from the corpus the activation lies between {number(lowest(drawn), 3)} and "
-        f"{number(highest(drawn), 3)} (median {number(float(drawn.median() or 0.0), 3)}); {reaching} the lowest of the highest "
+        f"{number(highest(drawn), 3)} (median {number(median(drawn), 3)}); {reaching} the lowest of the highest "
         f"activations shown, {number(lowest(top), 3)}."
     )

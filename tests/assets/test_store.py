@@ -132,7 +132,9 @@ def test_a_record_of_another_version_is_refused_with_the_remedy(tmp_path: Path) 
     publish(store, "abc")
     file = store.home(PLACE) / RECORD
     file.write_text(json.dumps({**json.loads(file.read_text()), "record_version": 0}))
-    with pytest.raises(StoreError, match=r"another version of the product .*delete .* and run the study again"):
+    with pytest.raises(
+        StoreError, match=r"another version of the product .*record version 0, this one reads 1.*; rebuild it with: make study STUDY=study"
+    ):
         store.find(PLACE)
 
 
