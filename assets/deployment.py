@@ -22,12 +22,12 @@ class Deployment:
         """The published report of a study, as a stable path that always shows the last good version."""
         return self.data / "reports" / study
 
-    def link_site(self, study: str) -> None:
+    def link_site(self, study: str, asset: str = "report_site") -> None:
         """Make the stable path of a study's report: a link to the current version of its report_site."""
         link = self.site_folder(study)
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
-            link.symlink_to(Path("..") / study / "report_site" / CURRENT)
+            link.symlink_to(Path("..") / study / asset / CURRENT)
 
     def page_url(self, study: str, page: str = "index.html") -> str:
         """Address of a report page: served if there is a server, else a file on this machine."""
