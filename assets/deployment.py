@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.store import CURRENT, Store
+from assets.store import CURRENT, Store, write_atomically
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Deployment:
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(Path("..") / study / asset / CURRENT)
+
+    def open_with(self, study: str) -> None:
+        """Let the folder of all reports open with this one."""
+        page = f'<!doctype html><meta charset="utf-8"><title>Neuron Atlas</title><meta http-equiv="refresh" content="0; url={study}/index.html">'
+        write_atomically(self.data / "reports" / "index.html", f'{page}<a href="{study}/index.html">Neuron Atlas</a>\n'.encode())
 
     def page_url(self, study: str, page: str = "index.html") -> str:
         """Address of a report page: served if there is a server, else a file on this machine."""

@@ -58,7 +58,9 @@ def _negation(name: str, meaning: str, published: tuple[str, str], correct: tupl
         "published": partial(prompts.ablated_probability, ablation=published[0]),
         "correct": partial(prompts.ablated_probability, ablation=correct[0]),
     }
-    return Quantity(name, meaning, "share", ("prompt", "variant", "token", "neuron"), by, {"published": published[1], "correct": correct[1]})
+    return Quantity(
+        name, meaning, "share", ("prompt", "variant", "token", "neuron"), by, {"published": published[1], "correct": correct[1]}
+    )
 
 
 def _curve(name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], **fixed: float) -> Quantity:

@@ -58,4 +58,5 @@ def publish_across_models_site(studies: Sequence[Study], deployment: Deployment,
         deployment.store, place, parts, {NAME: record}, lambda draft: build_across_models_site(tables, outcomes, draft.folder), tell
     )
     deployment.link_site(NAME, SITE)
+    deployment.open_with(NAME)
     return made

@@ -73,8 +73,11 @@ def _reply(tokens: Mapping[str, Sequence[Row]]) -> str:
     token, rows = next(iter(tokens.items()))
     compared = [row for row in rows if row["state"] == COMPARED]
     whole = [row for row in compared if row["badge"] == "good"]
-    text = f"In {count(len(whole))} of {plural(len(compared), 'study', 'studies')} that track {quoted(token)}, "
-    text += "every measure names the same neuron as the one for it"
+    same = "every measure names the same neuron as the one for it"
+    if len(compared) == 1:
+        text = f"The only study that tracks {quoted(token)}: " + (same if whole else "the measures do not all name the same neuron")
+    else:
+        text = f"In {count(len(whole))} of the {plural(len(compared), 'study', 'studies')} that track {quoted(token)}, {same}"
     named = [f"layer {row['layer']} neuron {count(row['neuron'])} of {row['study']}" for row in whole]
     text += f": {'; '.join(named)}." if named else "."
     lacking = [row["study"] for row in rows if row["state"] == NO_SUCH_TOKEN]
