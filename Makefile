@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test study dev check demo-model bench lock clean
+.PHONY: help setup demo test study across dev check demo-model bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,9 @@ demo: setup ## run the embedded study and print the path of its report
 study: setup ## run any study: make study STUDY=<name or path.yaml>
 	@test -n "$(STUDY)" || { echo "Say which study: make study STUDY=<name in orchestration/studies, or path.yaml>"; exit 2; }
 	@$(RUN) -m orchestration.run "$(STUDY)"
+
+across: setup ## compare all models that were run: make across [STUDIES="more.yaml files.yaml"]
+	@$(RUN) -m orchestration.across $(STUDIES)
 
 dev: setup ## the Dagster UI and the reports, on this machine only
 	@$(RUN) -m orchestration.serve

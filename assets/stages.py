@@ -154,7 +154,7 @@ _STAGES = (
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves"),
-        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True,
+        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
@@ -170,9 +170,9 @@ _STAGES = (
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         inputs=_inputs(
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
-            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
+            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
-        fields=("count_bos",), tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos",), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 

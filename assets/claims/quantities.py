@@ -52,6 +52,17 @@ def _patching(name: str, meaning: str, unit: str, look: Callable[..., float]) ->
     return Quantity(name, meaning, unit, ("prompt", "neuron"), by, {"published": "all positions", "correct": "last position"})
 
 
+def _negation(name: str, meaning: str, published: tuple[str, str], correct: tuple[str, str]) -> Quantity:
+    """Each convention as its kind of ablation in the table prompt_ablation, and what it does."""
+    by: dict[Convention, Look] = {
+        "published": partial(prompts.ablated_probability, ablation=published[0]),
+        "correct": partial(prompts.ablated_probability, ablation=correct[0]),
+    }
+    return Quantity(
+        name, meaning, "share", ("prompt", "variant", "token", "neuron"), by, {"published": published[1], "correct": correct[1]}
+    )
+
+
 def _curve(name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], **fixed: float) -> Quantity:
     by: dict[Convention, Look] = {
         "published": partial(look, as_published=True, **fixed),
@@ -96,10 +107,16 @@ QUANTITIES: dict[str, Quantity] = {
               "prompt component layer position", prompts.component_improvement),
         _patching("neuron_improvement", "Improvement by patching one neuron.", "share", prompts.neuron_improvement),
         _patching("neuron_improvement_rank", "Place of the neuron in its layer by improvement.", "place", prompts.neuron_improvement_rank),
-        _same("negated_activation", "Probability of the token with the neuron's activation multiplied by -1.", "share",
-              "prompt variant token neuron", prompts.negated_activation),
-        _same("negated_input", "Probability of the token with the neuron's input weights multiplied by -1.", "share",
-              "prompt variant token neuron", prompts.negated_input),
+        _negation(
+            "negated_activation", "Probability of the token with the neuron's activation multiplied by -1.",
+            ("negation", "at all positions; it writes the opposite, which is no ablation"),
+            ("mean", "an ablation instead: its corpus mean at all positions"),
+        ),
+        _negation(
+            "negated_input", "Probability of the token with the neuron's input weights multiplied by -1.",
+            ("folded input negation", "weights and bias with the norm's gain and bias folded in"),
+            ("input negation", "the model's own weights, behind the norm"),
+        ),
         _weights("congruence", "Congruence of the neuron with the token.", _CONGRUENCE_UNIT, "token neuron", weights.congruence),
         _weights("input_congruence", "The neuron's input weights against the token's embedding.", _CONGRUENCE_UNIT, "token neuron",
                  weights.congruence, side="input"),

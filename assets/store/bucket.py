@@ -14,7 +14,7 @@ from typing import Any
 
 from assets.errors import InputError
 from assets.store.bucket_lock import EXPIRES_AFTER, bucket_lock
-from assets.store.bucket_site import hide_site, show_site
+from assets.store.bucket_site import HTML, hide_site, show_site
 from assets.store.cache import FOLDER_VARIABLE, Cache
 from assets.store.files import VERSION, difference, entries_of, new_version, readable_failures
 from assets.store.local import LOCK
@@ -165,6 +165,10 @@ class Bucket:
     def show_site(self, record: Record, at: str) -> None:
         """Let the pages below `<url>/<at>/` redirect to those of the published version of a site."""
         show_site(self.objects, record, at)
+
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page."""
+        self.objects.put(at, page, HTML)
 
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""

@@ -111,6 +111,11 @@ class LocalFolder:
         if not link.is_symlink():
             link.symlink_to(Path(os.path.relpath(self.home(record.place) / CURRENT, link.parent)))
 
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page."""
+        (self.root / at).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.root / at, page)
+
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""
         (self.root / at).unlink(missing_ok=True)

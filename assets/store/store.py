@@ -84,6 +84,10 @@ class Store:
         if record is not None:
             self.storage.show_site(record, at)
 
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page at `<root>/<at>`, in one step."""
+        self.storage.show_page(at, page)
+
     @contextmanager
     def one_writer(self, place: Place) -> Iterator[None]:
         """Hold the place's lock: a second run of the same output waits here. It is freed when the process ends, however it ends."""
