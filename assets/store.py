@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -121,11 +122,11 @@ class Store:
             )
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError, UnicodeDecodeError):
             raise StoreError(f"{place}: {file} is damaged; delete that file and run the study again") from None
 
     def verify(self, record: Record) -> None:
-        """Compare every file with its recorded size and hash. Raises StoreError naming the first file that differs."""
+        """Compare every file with its recorded size and hash. Raises StoreError naming the first that differs, lacks or is too many."""
         for name, entry in record.files.items():
             file = record.folder / name
             remedy = "materialize it again"
@@ -136,6 +137,10 @@ class Store:
                 raise StoreError(f"{record.place}: file {name} has {size} bytes, {entry.bytes} were published; {remedy}")
             if sha256_of(file) != entry.sha256:
                 raise StoreError(f"{record.place}: the content of file {name} is not what was published (SHA-256 differs); {remedy}")
+        for file in sorted(record.folder.rglob("*")):  # a chunk that should not be there would be read like any other
+            name = str(file.relative_to(record.folder))
+            if name not in record.files and not file.name.startswith(".") and not file.is_dir():
+                raise StoreError(f"{record.place}: file {name} lies in {record.folder} but was not published; {remedy}")
 
     @contextmanager
     def publish(self, place: Place, fingerprint: str, inputs: Mapping[str, str]) -> Iterator[Draft]:
@@ -145,7 +150,7 @@ class Store:
         StoreError where the disk is full or the folder cannot be written.
         """
         home = self.home(place)
-        started = datetime.now(UTC)
+        started, clock = datetime.now(UTC), time.monotonic()  # the system's time may be set back meanwhile
         with _readable_failures(place, home):
             home.mkdir(parents=True, exist_ok=True)
             _sweep(home, keep=self._published_folder(place))
@@ -155,7 +160,6 @@ class Store:
             try:
                 yield draft
                 files = {str(file.relative_to(folder)): _entry(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-                seconds = (datetime.now(UTC) - started).total_seconds()
                 record = {
                     "record_version": RECORD_VERSION,
                     "study": place.study,
@@ -167,7 +171,7 @@ class Store:
                     "provenance": draft.provenance,
                     "summary": draft.summary,
                     "created_at": started.isoformat(timespec="seconds"),
-                    "seconds": round(seconds, 3),
+                    "seconds": round(time.monotonic() - clock, 3),
                     "files": {name: asdict(entry) for name, entry in files.items()},
                 }
                 write_atomically(home / RECORD, json.dumps(record, indent=1, sort_keys=True).encode())
@@ -186,6 +190,10 @@ class Store:
         temporary = link.with_name(f".{RECORD}.{uuid.uuid4().hex[:8]}")
         temporary.symlink_to(record.folder.name)
         os.replace(temporary, link)
+
+    def clear_remains(self, place: Place) -> None:
+        """Remove what a killed run left beside the published version. Hold `one_writer` of the place around it."""
+        _sweep(self.home(place), keep=self._published_folder(place))
 
     @contextmanager
     def one_writer(self, place: Place) -> Iterator[None]:
@@ -221,13 +229,16 @@ def write_atomically(file: Path, content: bytes) -> None:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 (hex) of a file; computed once per process while size and modification time stay the same."""
+    """SHA-256 (hex) of a file; computed once per process while the file stays the same.
+
+    A modification time can be set to any value; the time of the inode's last change, which the system sets, cannot.
+    """
     status = file.stat()
-    return _sha256(file, status.st_size, status.st_mtime_ns)
+    return _sha256(file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=65_536)
-def _sha256(file: Path, size: int, modified: int) -> str:
+def _sha256(file: Path, *state: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

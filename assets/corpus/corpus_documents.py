@@ -108,6 +108,7 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
+    from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -124,7 +125,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
         raise CorpusError(f"{given}: the hub cannot be reached; connect once, or give local files") from None
     except ValueError as error:
         raise CorpusError(f"{given}: {error}") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OSError) as error:
         raise ConnectionError(f"{given}: download failed: {error}") from error
     _column(study, str(choice.id), rows.features)
     return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))

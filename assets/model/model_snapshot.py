@@ -40,6 +40,7 @@ def resolve_model(study: Study) -> ResolvedModel:
 
 
 def _download(study: Study) -> ResolvedModel:
+    from httpx import HTTPError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -64,7 +65,7 @@ def _download(study: Study) -> ResolvedModel:
         raise ModelError(
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
         raise ConnectionError(f"{given}: download failed: {error}") from error
     return ResolvedModel(Path(folder), commit)
 
