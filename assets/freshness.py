@@ -35,7 +35,11 @@ class Freshness:
                 raise StoreError(f"{place}: not there yet; materialize it first")
             if record.fingerprint != self.fingerprint(STAGES[asset], shard):
                 maker = record.provenance.get("study", self.study.name)
-                made = "made from another version of the study, its inputs or the code" if maker == self.study.name else f"made by study {maker}"
+                made = (
+                    "made from another version of the study, its inputs or the code"
+                    if maker == self.study.name
+                    else f"made by study {maker}"
+                )
                 raise StoreError(f"{place}: {made}; materialize it again")
             self._current[place] = record
         return self._current[place]

@@ -108,9 +108,8 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
-    from httpx import HTTPError
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
     choice = study.corpus
     given = f"study {study.name}: corpus.id {choice.id!r}, revision {choice.revision!r}, split {choice.split!r}"
@@ -126,6 +125,6 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     except ValueError as error:
         raise CorpusError(f"{given}: {error}") from None
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     _column(study, str(choice.id), rows.features)
     return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))

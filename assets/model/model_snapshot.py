@@ -40,10 +40,10 @@ def resolve_model(study: Study) -> ResolvedModel:
 
 
 def _download(study: Study) -> ResolvedModel:
-    from httpx import HTTPError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -66,7 +66,7 @@ def _download(study: Study) -> ResolvedModel:
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
     except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     return ResolvedModel(Path(folder), commit)
 
 

@@ -65,4 +65,3 @@ class Workshop:
 def workshop(bench: Bench) -> Workshop:
     """A workshop on the copied data."""
     return Workshop(bench)
-

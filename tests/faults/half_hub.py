@@ -52,7 +52,9 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
 
         def _answer(self, with_body: bool) -> None:
             if self.path.startswith("/api/models/"):
-                tree = [{"type": "file", "path": name, "size": len(content), "oid": hash_of(content)} for name, content in hub.files.items()]
+                tree = [
+                    {"type": "file", "path": name, "size": len(content), "oid": hash_of(content)} for name, content in hub.files.items()
+                ]
                 about = {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": name} for name in hub.files]}
                 answer = tree if "/tree/" in self.path else about
                 self._send(json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})

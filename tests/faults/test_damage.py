@@ -192,5 +192,3 @@ def test_what_a_kill_between_record_and_clearing_leaves_is_removed_when_the_outp
     workshop.make("merged_histograms")
     assert (home / RECORD).read_text() == before
     assert leftovers(workshop.bench.settings.data) == []
-
-

@@ -29,13 +29,19 @@ SCRIPT = textwrap.dedent("""
 @pytest.fixture
 def hub(study_files: Path) -> Iterator[Hub]:
     with serving(study_files / "model") as hub:
-        hub.files[LARGE] = bytes(range(256)) * 2**16  * 2  # 32 MiB: the hub library keeps what it was sent in pieces of 10
+        hub.files[LARGE] = bytes(range(256)) * 2**16 * 2  # 32 MiB: the hub library keeps what it was sent in pieces of 10
         yield hub
 
 
 def resolve(cache: Path, address: str) -> str:
     """What resolving owner/name says, in a process of its own: the hub library reads its environment once."""
-    environment = {**os.environ, "HF_HOME": str(cache), "HF_ENDPOINT": address, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
+    environment = {
+        **os.environ,
+        "HF_HOME": str(cache),
+        "HF_ENDPOINT": address,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+    }
     shown = subprocess.run([sys.executable, "-c", SCRIPT, COMMIT], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return shown.stdout.strip()
 
@@ -58,4 +64,3 @@ def test_a_download_that_always_breaks_off_is_told_and_no_half_file_is_left_in_t
     assert list(tmp_path.rglob(LARGE)) == []
     hub.cuts = 0
     assert resolve(tmp_path, hub.address) == f"whole {hash_of(hub.files[LARGE])}"
-

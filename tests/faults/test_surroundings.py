@@ -41,9 +41,7 @@ def place(bench: Bench, tmp_path: Path) -> Place:
 
 def in_own_mounts(script: str, place: Place, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**place.environment, "STUDY": str(place.study), "DATA": str(place.data), **variables}
-    return subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @needs_mounts

@@ -58,4 +58,6 @@ def test_what_the_cache_lacks_is_told_with_what_to_do(cache: Path, revision: str
 
 def test_a_hub_that_does_not_answer_is_told_with_what_to_do(tmp_path: Path) -> None:
     said = resolve(tmp_path, "f" * 40, HF_ENDPOINT="http://127.0.0.1:9")
-    assert said.startswith("ModelError study s: model.id 'owner/name', revision 'ffffffffffffffffffffffffffffffffffffffff': the hub cannot be reached")
+    assert said.startswith(
+        "ModelError study s: model.id 'owner/name', revision 'ffffffffffffffffffffffffffffffffffffffff': the hub cannot be reached"
+    )
