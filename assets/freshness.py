@@ -38,8 +38,10 @@ class Freshness:
             if record is None:
                 raise StoreError(f"{place}: not there yet; materialize it first, or everything with: make study STUDY={place.study}")
             if record.fingerprint != self.fingerprint(STAGES[asset], shard):
-                raise StoreError(f"{place}: made from another version of the study, its inputs or the code; materialize it again, "
-                                 f"or everything that is stale with: make study STUDY={place.study}")  # fmt: skip
+                maker = record.provenance.get("study", self.study.name)
+                stale = "made from another version of the study, its inputs or the code"
+                made = stale if maker == self.study.name else f"made by study {maker}"
+                raise StoreError(f"{place}: {made}; materialize it again, or everything that is stale with: make study STUDY={place.study}")
             self._current[place] = record
         return self._current[place]
 

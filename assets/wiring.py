@@ -82,7 +82,8 @@ def materialize(
     with store.one_writer(place), store.reading():
         kept = freshness.fresh(stage.name, shard)
         if kept is not None:
-            store.point_current(place)  # a kill between record and link would have left the link behind
+            store.point_current(place)  # a kill between record and link would have left the link behind,
+            store.clear_remains(place)  # and one between link and clearing the version before it
             _link(study, stage, deployment)
             tell(f"{place}: nothing changed, kept as it is (made {kept.created_at}, fingerprint {kept.fingerprint[:12]})")
             return kept
@@ -93,6 +94,8 @@ def materialize(
         with store.publish(place, freshness.fingerprint(stage, shard), contents) as draft:
             draft.provenance.update(_provenance(study, stage, list(inputs.values())))
             compute(Work(study, shard, inputs, draft, tell))
+            for record in inputs.values():  # another run may have replaced one while it was read: Zarr reads a missing chunk as zeros
+                store.verify(record)
         published = freshness.current(stage.name, shard)
         _link(study, stage, deployment)
     tell(f"{place}: published in {published.seconds:.1f} s")

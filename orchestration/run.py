@@ -20,6 +20,7 @@ from assets.errors import InputError
 from assets.study import Study, StudyError, read_study, study_files
 from orchestration.definitions import build_definitions
 from orchestration.faults import faults_in
+from orchestration.headless import headless_tags, only_run
 from orchestration.jobs import all_shards, job_name
 from orchestration.settings import Settings
 from orchestration.terminal import TERMINAL
@@ -40,12 +41,13 @@ def run_study(study: Study, settings: Settings, instance: dg.DagsterInstance) ->
     """Run the study's job over all its shards in this process."""
     definitions = build_definitions([study], settings)
     job = definitions.resolve_job_def(job_name(study))
-    return job.execute_in_process(
-        instance=instance,
-        tags=all_shards(study),
-        raise_on_error=False,
-        run_config={"loggers": {TERMINAL: {}}},
-    )
+    with only_run(study.name, instance, print):
+        return job.execute_in_process(
+            instance=instance,
+            tags={**all_shards(study), **headless_tags(study.name, instance)},
+            raise_on_error=False,
+            run_config={"loggers": {TERMINAL: {}}},
+        )
 
 
 def faults_of(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -116,7 +116,7 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
-    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
     choice = study.corpus
     given = f"study {study.name}: corpus.id {choice.id!r}, revision {choice.revision!r}, split {choice.split!r}"
@@ -131,7 +131,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
         raise CorpusError(f"{given}: the hub cannot be reached; connect once, or give local files") from None
     except ValueError as error:
         raise CorpusError(f"{given}: {error}") from None
-    except (HTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     _column(study, str(choice.id), rows.features)
     return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))

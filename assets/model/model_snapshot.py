@@ -50,6 +50,7 @@ def resolve_model(study: Study) -> ResolvedModel:
 def _download(study: Study) -> ResolvedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
+        HfHubHTTPError,
         HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
@@ -72,8 +73,8 @@ def _download(study: Study) -> ResolvedModel:
         raise ModelError(
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
-    except (HTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     return ResolvedModel(Path(folder), commit)
 
 

@@ -131,9 +131,7 @@ class Bucket:
         Only versions that were there before are removed: if this process is taken for a dead one, its successor's stay.
         """
         state = self.objects.state(f"{place.path}/{RECORD}")
-        for version in self.versions(place):
-            if published is None or version != published.version:
-                self.remove_version(place, version)
+        self.clear_remains(place, published)
         with readable_failures(str(place), self.cache.root, FOLDER_VARIABLE):
             draft = BucketDraft(self, place, self.cache.scratch(), new_version(fingerprint), state.etag if state else None)
             try:
@@ -152,6 +150,12 @@ class Bucket:
             return str(json.loads(self.record(place) or b"")["folder"])
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
             return None
+
+    def clear_remains(self, place: Place, published: Record | None) -> None:
+        """Remove what killed runs left beside the published version. Hold `one_writer` around it."""
+        for version in self.versions(place):
+            if published is None or version != published.version:
+                self.remove_version(place, version)
 
     @contextmanager
     def one_writer(self, place: Place, wait: bool) -> Iterator[bool]:
