@@ -22,8 +22,9 @@ from assets.quality.asset import quality_assets  # noqa: E402
 from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study, read_studies  # noqa: E402
+from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import study_job, study_schedule  # noqa: E402
-from orchestration.settings import Settings  # noqa: E402
+from orchestration.settings import RUN_PER_SHARD, Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
 
@@ -35,8 +36,11 @@ STAGE_BUILDERS = (
 
 def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Definitions:
     """The definitions of the given studies in the given deployment."""
+    assets = [asset for study in studies for build in STAGE_BUILDERS for asset in build(study)]
+    if settings.runs == RUN_PER_SHARD:
+        assets = [one_run_per_shard(asset) for asset in assets]
     return dg.Definitions(
-        assets=[asset for study in studies for build in STAGE_BUILDERS for asset in build(study)],
+        assets=assets,
         asset_checks=[check for study in studies for check in study_checks(study)],
         jobs=[study_job(study) for study in studies],
         schedules=[study_schedule(study) for study in studies],
