@@ -24,7 +24,7 @@ from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study, read_studies  # noqa: E402
 from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import study_job, study_schedule  # noqa: E402
-from orchestration.settings import RUN_PER_SHARD, Settings  # noqa: E402
+from orchestration.settings import ONE_RUN, RUN_PER_SHARD, Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
 
@@ -43,7 +43,8 @@ def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Defini
         assets=assets,
         asset_checks=[check for study in studies for check in study_checks(study)],
         jobs=[study_job(study) for study in studies],
-        schedules=[study_schedule(study) for study in studies],
+        # a schedule starts one run for all shards; where each has its own, `make cluster` is what a timer calls
+        schedules=[study_schedule(study) for study in studies] if settings.runs == ONE_RUN else [],
         resources={"deployment": settings.deployment},
         loggers={"console": dg.colored_console_logger, TERMINAL: terminal_logger},
         executor=dg.in_process_executor,  # one process and one loaded model for all steps of a run

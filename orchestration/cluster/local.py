@@ -1,14 +1,12 @@
 """A Ray cluster of separate workers on this machine with the Dagster UI on top, on loopback only, until interrupted.
 
-    python -m orchestration.cluster.local --workers 2
+    python -m orchestration.cluster.local
 
 For trying and testing what otherwise needs several machines. On those, `ray start` is used (docs/deployment.md).
 """
 
-import argparse
 import os
 import secrets
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +18,7 @@ from orchestration.settings import LOOPBACK, REPOSITORY
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
+WORKERS = 2  # as many runs as deployment/local-cluster/dagster.yaml lets run at once
 FIRST_RAY_PORT = 6370
 HEAD_PORTS, NODE_PORTS = 3, 10  # ports of the head alone, and of each node
 WORKER_PROCESSES = 4  # ports for the Ray processes of a node, beside its six services
@@ -62,7 +61,7 @@ def node_settings(first_port: int) -> dict[str, Any]:
     }
 
 
-def start_cluster(workers: int, first_port: int) -> "Cluster":
+def start_cluster(first_port: int) -> "Cluster":
     """A head that runs nothing itself, and workers that take one run each. The environment of `ray_environment` must stand."""
     from ray.cluster_utils import Cluster
 
@@ -70,23 +69,20 @@ def start_cluster(workers: int, first_port: int) -> "Cluster":
     head = node_settings(dashboard + 1)
     head |= {"gcs_server_port": first_port, "dashboard_host": LOOPBACK, "dashboard_port": dashboard, "include_dashboard": True}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "num_cpus": 0})
-    for worker in range(workers):
+    for worker in range(WORKERS):
         cluster.add_node(num_cpus=1, **node_settings(dashboard + 1 + NODE_PORTS * (worker + 1)))
     return cluster
 
 
 def main() -> int:
     """Start the workers and the UI, and wait for the UI to end."""
-    parser = argparse.ArgumentParser(prog="make local-cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=2)
-    workers = parser.parse_args().workers
     first_port = int(os.environ.get("NEURON_ATLAS_RAY_PORT", FIRST_RAY_PORT))
     os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "deployment" / "local-cluster"))
     os.environ["NEURON_ATLAS_RUNS"] = "per-shard"
     with tempfile.TemporaryDirectory(prefix="atlas-", dir="/tmp") as folder:  # Ray's sockets need a short path
         os.environ |= ray_environment(first_port, Path(folder))  # before Ray is imported, and for every process started from here
         (Path(folder) / "ray").mkdir()
-        cluster = start_cluster(workers, first_port)
+        cluster = start_cluster(first_port)
         try:
             for number, node in enumerate(sorted(cluster.worker_nodes, key=lambda node: node.node_manager_port)):
                 print(f"Ray worker {number}  process {node.all_processes['raylet'][0].process.pid}", flush=True)

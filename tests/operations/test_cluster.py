@@ -1,5 +1,6 @@
 """A study on a cluster of separate Ray workers: shards spread over them, a worker that dies, the integers of a single process."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -23,16 +24,17 @@ from assets.histograms.histogram_store import read_histograms
 from assets.stages import ancestors
 from assets.wiring import asset_key
 from orchestration.cluster.phases import after_shards, before_shards, spread_asset
+from orchestration.cluster.webserver import ClusterError, Webserver
 from orchestration.definitions import build_definitions
 from orchestration.jobs import all_shards, job_name
+from orchestration.settings import SettingsError
 from tests.operations.processes import LOOPBACK, free_ports, kill_with_descendants
-from tests.pipeline.conftest import Bench, planted_fields
-from tests.planted import planted_corpus, planted_model
+from tests.pipeline.conftest import Bench
 
 ROOT = Path(__file__).parents[2]
 NEEDS = "needs Ray and its Dagster launcher: make setup-operations"
-SHARDS = 6
-LONGEST = 600  # seconds; a busy machine takes several times what an idle one does
+SHARDS = 4
+LONGEST = 1800  # seconds; a busy machine takes ten times what an idle one does
 
 
 @dataclass
@@ -76,18 +78,6 @@ def start(module: str, *arguments: str, environment: dict[str, str]) -> Output:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    planted_model(tmp_path / "model")
-    planted_corpus(tmp_path)
-    studies = tmp_path / "studies"
-    studies.mkdir()
-    bench = Bench(tmp_path, studies)
-    bench.fields = {**planted_fields(tmp_path), "shards": SHARDS}
-    bench.study()
-    return bench
-
-
-@pytest.fixture
 def environment(bench: Bench, tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
@@ -109,7 +99,7 @@ def environment(bench: Bench, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def cluster(environment: dict[str, str]) -> Iterator[list[int]]:
     """The processes of the two workers of a running cluster, with the UI up."""
-    output = start("orchestration.cluster.local", "--workers", "2", environment=environment)
+    output = start("orchestration.cluster.local", environment=environment)
     try:
         workers = output.wait_for(r"^Ray worker \d+  process (\d+)$", times=2)
         wait_for_answer(f"{environment['NEURON_ATLAS_UI']}/server_info", output)
@@ -156,6 +146,7 @@ def test_a_worker_is_killed_in_the_middle_and_the_integers_are_those_of_one_proc
     bench: Bench, environment: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
     pytest.importorskip("dagster_ray", reason=NEEDS)
+    bench.study(shards=SHARDS)
     first_worker, _ = request.getfixturevalue("cluster")
 
     output = start("orchestration.cluster.run", "planted", environment=environment)
@@ -172,6 +163,27 @@ def test_a_worker_is_killed_in_the_middle_and_the_integers_are_those_of_one_proc
         np.testing.assert_array_equal(of_cluster[name], values, err_msg=name)
     assert (Path(environment["NEURON_ATLAS_DATA"]) / "reports" / "planted" / "index.html").is_file()
     print(told)
+
+
+def test_on_a_cluster_each_shard_is_a_run_and_elsewhere_all_are_one(bench: Bench) -> None:
+    study = bench.study(shards=SHARDS)
+    for runs, wanted in (("one", None), ("per-shard", 1)):
+        definitions = build_definitions([study], dataclasses.replace(bench.settings, runs=runs))
+        policy = definitions.resolve_asset_graph().get(spread_asset(study)).backfill_policy
+        assert policy is not None
+        assert policy.max_partitions_per_run == wanted
+        assert bool(definitions.schedules) == (runs == "one")  # a schedule asks for one run of all shards
+
+
+def test_a_setting_that_means_nothing_is_refused(bench: Bench) -> None:
+    with pytest.raises(SettingsError, match="NEURON_ATLAS_RUNS: given 'many'; give one or per-shard"):
+        dataclasses.replace(bench.settings, runs="many")
+
+
+def test_an_address_where_nothing_answers_is_named_with_what_to_do() -> None:
+    address = f"http://{LOOPBACK}:{free_ports(7380, 1)}"
+    with pytest.raises(ClusterError, match=f"no Dagster webserver answers at {address}; start one"):
+        Webserver(address)
 
 
 def test_the_three_parts_of_a_study_are_all_of_it_and_none_twice(bench: Bench) -> None:
