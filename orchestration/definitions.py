@@ -25,9 +25,10 @@ from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study, read_studies  # noqa: E402
 from orchestration.alerts import alert_sensors  # noqa: E402
+from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import across_models_job, study_job, study_schedule  # noqa: E402
 from orchestration.sensors import study_sensor  # noqa: E402
-from orchestration.settings import Settings  # noqa: E402
+from orchestration.settings import ONE_RUN, RUN_PER_SHARD, Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
 from reports.across_models.asset import across_models_site_assets  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
@@ -41,15 +42,16 @@ ACROSS_BUILDERS = (across_models_assets, across_models_site_assets)
 
 def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Definitions:
     """The definitions of the given studies in the given deployment."""
+    assets = [asset for study in studies for build in STAGE_BUILDERS for asset in build(study)]
+    if settings.runs == RUN_PER_SHARD:
+        assets = [one_run_per_shard(asset) for asset in assets]
     return dg.Definitions(
-        assets=[
-            *(asset for study in studies for build in STAGE_BUILDERS for asset in build(study)),
-            *(asset for build in ACROSS_BUILDERS for asset in build(studies)),
-        ],
+        assets=[*assets, *(asset for build in ACROSS_BUILDERS for asset in build(studies))],
         asset_checks=[*(check for study in studies for check in study_checks(study)), *across_models_checks(studies)],
         jobs=[*(study_job(study) for study in studies), across_models_job()],
-        schedules=[study_schedule(study) for study in studies],
-        sensors=[*(study_sensor(study, settings) for study in studies), *alert_sensors(settings.alerts)],
+        # schedules and sensors ask for one run of all shards; where each has its own, `make cluster` is what a timer calls
+        schedules=[study_schedule(study) for study in studies] if settings.runs == ONE_RUN else [],
+        sensors=[*(study_sensor(study, settings) for study in studies if settings.runs == ONE_RUN), *alert_sensors(settings.alerts)],
         resources={"deployment": settings.deployment},
         loggers={"console": dg.colored_console_logger, TERMINAL: terminal_logger},
         executor=dg.in_process_executor,  # one process and one loaded model for all steps of a run
