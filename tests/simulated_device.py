@@ -89,8 +89,8 @@ def simulated_device(module: torch.nn.Module) -> Iterator[SimulatedDevice]:
     device = SimulatedDevice(module)
     from_numpy = torch.from_numpy  # torch does not let this one be watched: NumPy's memory is always the CPU's
 
-    def placed(array: Any) -> torch.Tensor:
-        return device.on_the_cpu(from_numpy(array))
+    def placed(ndarray: Any) -> torch.Tensor:
+        return device.on_the_cpu(from_numpy(ndarray))
 
     torch.from_numpy = placed
     try:

@@ -87,7 +87,7 @@ def test_every_counted_position_is_as_likely_as_any_other(count_bos: bool) -> No
     windows = windows_of([[0, *range(2, 2 + length)] for length in (1, 7, 0, 3, 19, 5)])
     counted = [(d, 0, p) for d, length in enumerate(windows["length"]) for p in range(0 if count_bos else 1, length)]
     assert sorted(drawn(windows, 1000, count_bos)) == counted  # a corpus of fewer positions gives each of them once
-    times = dict.fromkeys(counted, 0)
+    times: dict[tuple[int, ...], int] = dict.fromkeys(counted, 0)
     for seed in range(1000):
         places = drawn(windows, 4, count_bos, seed)
         assert len(set(places)) == 4
