@@ -146,7 +146,7 @@ class Study(_Frozen):
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     min_count: int = Field(20, ge=1, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
-    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron.")
+    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
     ablation_positions: int = Field(32, ge=0, description="Positions of each kind per token at which neurons are ablated; 0: none.")
     batch_positions: int = Field(2048, ge=1, description="Positions that go through the model at once.")

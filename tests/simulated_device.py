@@ -46,6 +46,11 @@ class SimulatedDevice(TorchFunctionMode):
                     self._is_on_device[tensor] = place
         return result
 
+    def on_the_cpu(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, known from now on to be on the CPU."""
+        self._is_on_device[tensor] = False
+        return tensor
+
     def _places(self, tensors: Sequence[torch.Tensor]) -> set[bool]:
         return {self._is_on_device[tensor] for tensor in tensors if tensor in self._is_on_device and tensor.ndim}
 
@@ -81,5 +86,15 @@ class SimulatedDevice(TorchFunctionMode):
 @contextmanager
 def simulated_device(module: torch.nn.Module) -> Iterator[SimulatedDevice]:
     """While open, the module's weights are on a device that is not the CPU."""
-    with SimulatedDevice(module) as device:
-        yield device
+    device = SimulatedDevice(module)
+    from_numpy = torch.from_numpy  # torch does not let this one be watched: NumPy's memory is always the CPU's
+
+    def placed(ndarray: Any) -> torch.Tensor:
+        return device.on_the_cpu(from_numpy(ndarray))
+
+    torch.from_numpy = placed
+    try:
+        with device:
+            yield device
+    finally:
+        torch.from_numpy = from_numpy

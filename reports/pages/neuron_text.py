@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import polars as pl
 
-from reports.figures.extent import highest, largest_size, lowest
+from reports.figures.extent import highest, largest_size, lowest, middle
 from reports.numbers import number, plural
 from reports.report_data import ReportData
 
@@ -95,6 +94,6 @@ def _sentence(contexts: pl.DataFrame) -> str:
     reaching = "none of them reaches" if not above else f"{above} of them {'reaches' if above == 1 else 'reach'}"
     return (
         f"At {plural(len(drawn), 'position')} drawn at random from the corpus the activation lies between {number(lowest(drawn), 3)} and "
-        f"{number(highest(drawn), 3)} (median {number(median(drawn), 3)}); {reaching} the lowest of the highest "
+        f"{number(highest(drawn), 3)} (median {number(middle(drawn), 3)}); {reaching} the lowest of the highest "
         f"activations shown, {number(lowest(top), 3)}."
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -108,6 +109,7 @@ def test_the_simulated_device_refuses_what_a_real_one_refuses() -> None:
             lambda: layer(here),
             lambda: here + there,
             lambda: torch.cat([here, there]),
+            lambda: there * torch.from_numpy(np.ones(3, np.float32)),
             lambda: here[torch.zeros(1, dtype=torch.int64, device="cpu")],
             lambda: there.__setitem__(torch.tensor([0]), here[:1]),
             lambda: layer(there).detach().numpy(),
