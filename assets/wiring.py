@@ -25,6 +25,7 @@ Compute = Callable[[Work], None]
 
 MODEL_POOL = "model"  # one device runs one model at a time: limit this pool in the instance's dagster.yaml
 DOWNLOADS = ("model_snapshot", "corpus_documents")
+DOWNLOAD_RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 
 def asset_key(study: Study, asset: str) -> dg.AssetKey:
@@ -53,7 +54,7 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         metadata=_definition_metadata(stage),
         tags={"neuron_atlas/stage": stage.group},
         pool=MODEL_POOL if stage.uses_model else None,
-        retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL) if name in DOWNLOADS else None,
+        retry_policy=DOWNLOAD_RETRIES if name in DOWNLOADS else None,
     )
     def asset(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         records = []
