@@ -172,7 +172,7 @@ _STAGES = (
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
             "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
-        fields=("count_bos",), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos", "min_count"), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 
@@ -187,7 +187,7 @@ _LAST_STAGES = (
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
-        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}),
+        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}), code_version="2",
     ),
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def test_the_shipped_studies_are_valid_and_the_hub_ones_name_commits() -> None:
     assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m"}
     large = studies["an-neuron-gpt2-large"]
     assert large.model.revision == "32b71b12589c2f8d625668d2335a01cac3249519"
-    assert large.tokens == (" an", " a", " any", " had")
+    assert large.tokens[:4] == (" an", " a", " any", " had")  # the others are those of the published curves
     assert (large.neurons[0].layer, large.neurons[0].neuron) == (31, 892)
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from assets.across_models.studies import READ
 from assets.quality.published import checks_of
 from assets.stages import STAGES
 from assets.study import StudyError, read_studies
@@ -35,6 +36,19 @@ def test_each_study_is_a_group_with_all_stages_a_job_and_a_schedule_that_is_off(
         assert shipped.resolve_job_def(f"{group}_study")
         schedule = shipped.resolve_schedule_def(f"{group}_schedule")
         assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_all_studies_together_have_one_comparison_that_reads_every_study_and_a_job_of_its_own(shipped: dg.Definitions) -> None:
+    graph = shipped.resolve_asset_graph()
+    across, site = dg.AssetKey(["across_models", "across_models"]), dg.AssetKey(["across_models", "across_models_site"])
+    assert {key for key in graph.get_all_asset_keys() if key.path[0] == "across_models"} == {across, site}
+    assert {key.path[0] for key in graph.get(across).parent_keys} == {
+        "demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m"
+    }  # fmt: skip
+    assert {key.path[1] for key in graph.get(across).parent_keys} == set(READ)
+    assert graph.get(site).parent_keys == {across}
+    assert all(graph.get(check).blocking for check in graph.get_check_keys_for_assets({across}))
+    assert set(shipped.resolve_job_def("across_models").asset_layer.selected_asset_keys) == {across, site}
 
 
 def test_every_asset_has_a_description_kinds_and_no_owner_and_every_table_its_columns(shipped: dg.Definitions) -> None:
