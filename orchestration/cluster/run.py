@@ -57,7 +57,8 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2 if not isinstance(error, ClusterError) else 1
-    print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{settings.deployment.page_url(study.name)}")
+    report = settings.deployment.site_folder(study.name) / "index.html"
+    print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
     return 0
 
 
