@@ -65,6 +65,7 @@ def one_round(study: str, folder: Path, environment: dict[str, str]) -> Round:
         shutil.rmtree(folder / name, ignore_errors=True)
     shutil.rmtree(environment["NEURON_ATLAS_DATA"], ignore_errors=True)
     (folder / "alone-home").mkdir()
+    shutil.copy(REPOSITORY / "orchestration" / "instance" / "dagster.yaml", folder / "alone-home")
     one_process = timed("orchestration.run", study, alone)
     before = len(shard_runs(environment["NEURON_ATLAS_UI"]))
     cluster = timed("orchestration.cluster.run", study, environment)

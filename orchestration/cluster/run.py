@@ -31,7 +31,7 @@ def run_on_cluster(study: Study, webserver: Webserver, tell: Callable[[str], Non
     if not webserver.wait_for_run(run, tell):
         raise ClusterError(f"the run before the shards failed; see {webserver.url}/runs/{run}")
     tell(f"{len(study.shard_names)} shards, a run for each")
-    backfill = webserver.start_backfill(spread_asset(study), study.shard_names, f"Shards of {study.name}")
+    backfill = webserver.start_backfill(spread_asset(study), study.shard_names, f"Shards of {study.name}", tags)
     if not webserver.wait_for_backfill(backfill, study.shard_names, tell):
         raise ClusterError(f"not every shard was made; see {webserver.url}/runs/b/{backfill}. Start again: finished shards are kept")
     tell("after the shards: merge, statistics, prompts, report")
@@ -57,7 +57,8 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2 if not isinstance(error, ClusterError) else 1
-    print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{settings.deployment.page_url(study.name)}")
+    report = settings.deployment.site_folder(study.name) / "index.html"
+    print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
     return 0
 
 

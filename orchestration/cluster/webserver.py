@@ -73,22 +73,29 @@ class Webserver:
         except DagsterGraphQLClientError as error:
             raise ClusterError(f"{self.url}: job {job} was not started: {error}") from None
 
-    def start_backfill(self, asset: dg.AssetKey, partitions: Sequence[str], title: str) -> str:
+    def start_backfill(self, asset: dg.AssetKey, partitions: Sequence[str], title: str, tags: Mapping[str, str]) -> str:
         """Start a backfill of some partitions of one asset; its id."""
-        wanted = {"assetSelection": [{"path": list(asset.path)}], "partitionNames": list(partitions), "title": title}
+        wanted = {
+            "assetSelection": [{"path": list(asset.path)}],
+            "partitionNames": list(partitions),
+            "title": title,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
         return str(self._ask(LAUNCH_BACKFILL, {"backfill": wanted}, "launchPartitionBackfill")["backfillId"])
 
     def wait_for_run(self, run: str, tell: Callable[[str], None]) -> bool:
         """Wait until the run, or the last of the runs that replaced it because its worker died, has ended. True if one succeeded."""
         told: set[tuple[str, str]] = set()
-        while True:
+        looks_at_the_end = 0  # Dagster marks a run as failed a moment before it marks it to be started again: look twice
+        while looks_at_the_end < 2:
             runs = self._runs({"runIds": [run]}) + self._runs({"tags": [{"key": "dagster/root_run_id", "value": run}]})
             _tell_once(runs, told, tell)
             if any(one["status"] == "SUCCESS" for one in runs):
                 return True
-            if all(_has_ended(one) for one in runs) and not _is_replaced_soon(runs):
-                return False
+            is_over = all(_has_ended(one) for one in runs) and not _is_replaced_soon(runs)
+            looks_at_the_end = looks_at_the_end + 1 if is_over else 0
             time.sleep(SECONDS_BETWEEN_LOOKS)
+        return False
 
     def wait_for_backfill(self, backfill: str, partitions: Sequence[str], tell: Callable[[str], None]) -> bool:
         """Wait until each partition has a run that succeeded, or Dagster gives the backfill up. True if every partition was made.
