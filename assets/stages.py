@@ -182,7 +182,7 @@ _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
         inputs=(*_inputs("token_windows:all", "activation_histograms:all"), *(Input(name) for name in REPORTED)), tables=("data_quality",),
-        fields=("shards", "ablation_positions"), kinds=frozenset({"polars"}),
+        fields=("shards", "ablation_positions", "min_count"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",

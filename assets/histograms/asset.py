@@ -1,17 +1,23 @@
 """Dagster assets of the histogram stage: activation_bins, activation_histograms, merged_histograms."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from tqdm import tqdm
 
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
 from assets.histograms.histograms import ActivationBins, Histograms
+from assets.histograms.machine_memory import peak_bytes
+from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
-from assets.histograms.parts import parts
+from assets.histograms.parts import Part, parts
+from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
@@ -54,9 +60,12 @@ def _activation_histograms(work: Work) -> None:
     windows, bins = work.read("token_windows", work.shard), ActivationBins.from_frame(work.read("activation_bins"))
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     screened = work.read("screened_tokens").sort("rank")["token_id"].to_list()
+    plan = shard_plan(work, windows)  # before the model is loaded
     model = work.model()
     group = create_group(work.draft.folder, shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples))
-    for part in parts(model.facts.layers, len(tracked), len(screened)):
+
+    def count_part(part: Part) -> int:
+        """Count and write one part; its counters are freed before the next part's are made."""
         histograms = count_windows(
             model,
             windows,
@@ -67,14 +76,34 @@ def _activation_histograms(work: Work) -> None:
             batch_positions=study.batch_positions,
             screened_ids=screened,
             part=part,
-            progress=Progress(work, started),
+            progress=Progress(work, time.monotonic()),
         )
         write_part(group, part, histograms)
+        return histograms.positions
+
+    positions = [count_part(part) for part in parts(model.facts.layers, len(tracked), len(screened), plan.layer_parts, plan.token_parts)]
     counted = time.monotonic() - started
-    finish_group(group, histograms.positions, tracked)
+    finish_group(group, positions[0], tracked)
     work.draft.summary.update(
-        _summary(read_histograms(work.draft.folder)), positions_per_second=round(histograms.positions / max(counted, 1e-9), 1)
+        _summary(read_histograms(work.draft.folder)),
+        positions_per_second=round(positions[0] / max(counted, 1e-9), 1),
+        **plan.summary(),
+        measured_peak_bytes=peak_bytes(),
     )
+
+
+def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
+    """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
+    snapshot, study = work.inputs["model_snapshot"].summary, work.study
+    sizes = planned_model(Path(snapshot["folder"]), study.model.dtype)
+    facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
+    if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width
+        width = snapshot["model_width"]
+        weights = weight_bytes(Path(snapshot["folder"]), study.model.dtype)
+        model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=ITEMSIZE[study.model.dtype], **facts)
+    else:
+        model = replace(sizes, **facts)
+    return tell_plan(study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell)
 
 
 def _merged_histograms(work: Work) -> None:

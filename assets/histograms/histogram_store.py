@@ -27,6 +27,7 @@ from assets.model.language_model import ModelFacts
 from assets.store import Record
 
 CHUNK_BYTES = 4 * 2**20  # few files, and a chunk of every tensor of a layer still fits in memory many times
+READ_AT_ONCE = 16 * 2**20  # counters of one tensor that statistics hold at once
 COMPLETE = "complete"
 
 
@@ -118,6 +119,13 @@ def read_histograms(source: Path | str | Record) -> Histograms:
     token_ids = tuple(int(token) for token in attributes["token_ids"])
     _check_shapes(folder, {name: tensor.shape for name, tensor in tensors.items()}, len(token_ids))
     return Histograms(tensors, int(attributes["positions"]), token_ids)
+
+
+def neuron_blocks(histograms: Histograms) -> list[slice]:
+    """Ranges of neurons of a layer, such that the bins of all tracked tokens in one of them are at most READ_AT_ONCE."""
+    bytes_of_neuron = max(len(histograms.token_ids), 1) * max(histograms.bins, 1) * 8
+    width = max(1, READ_AT_ONCE // bytes_of_neuron)
+    return [slice(start, min(start + width, histograms.neurons)) for start in range(0, histograms.neurons, width)]
 
 
 def _chunks(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

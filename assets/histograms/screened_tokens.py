@@ -13,7 +13,7 @@ from assets.histograms.activation_bins import evenly_spread
 from assets.histograms.batches import batches
 from assets.histograms.row_independence import rows_of_batches
 from assets.histograms.top_predictions import predictor
-from assets.model.language_model import LanguageModel, ModelFacts
+from assets.model.language_model import LanguageModel
 from assets.study import Screen
 
 BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and group
@@ -22,12 +22,11 @@ BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and
 PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 64, 2_048, 65_536
 
 
-def screened_number(choice: Screen, facts: ModelFacts) -> int:
+def screened_number(choice: Screen, layers: int, neurons: int, vocabulary: int) -> int:
     """How many tokens are screened: as many as the study's limits allow, at most the vocabulary; 0 is no screen."""
-    bytes_of_group = BYTES_OF_COUNTERS * facts.layers * facts.neurons
-    groups = int(choice.memory) // bytes_of_group - 1  # the group of all other tokens takes one
-    wanted = facts.vocabulary if choice.tokens is None else choice.tokens
-    return max(0, min(wanted, groups, facts.vocabulary))
+    groups = int(choice.memory) // (BYTES_OF_COUNTERS * layers * neurons) - 1  # the group of all other tokens takes one
+    wanted = vocabulary if choice.tokens is None else choice.tokens
+    return max(0, min(wanted, groups, vocabulary))
 
 
 def screened_tokens(
@@ -35,7 +34,7 @@ def screened_tokens(
 ) -> pl.DataFrame:
     """The table `screened_tokens` from the first shard's windows. No model is run where the whole vocabulary is screened, or nothing."""
     facts = model.facts
-    number = screened_number(choice, facts)
+    number = screened_number(choice, facts.layers, facts.neurons, facts.vocabulary)
     predictions = np.zeros(facts.vocabulary, np.int64)
     if 0 < number < facts.vocabulary:
         predictions = pilot_predictions(model, windows, batch_positions, count_bos=count_bos)

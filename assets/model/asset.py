@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from assets.model.language_model import load
+from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
+from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model, snapshot_folder
 from assets.model.tracked_tokens import tracked_tokens, try_study
@@ -27,6 +28,7 @@ def model_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _model_snapshot(work: Work) -> None:
     resolved = resolve_model(work.study)
     files = model_files(resolved.folder)
+    refuse_what_does_not_fit(work, resolved.folder)
     model = load(resolved.folder, work.study.model.dtype, work.study.model.device)
     work.write("model_snapshot", files)
     work.draft.provenance["model"] = f"{work.study.model.id}@{resolved.commit or 'local'}"
@@ -37,6 +39,14 @@ def _model_snapshot(work: Work) -> None:
         dtype=work.study.model.dtype,
         **asdict(model.facts),
     )
+
+
+def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
+    """Plan the memory of the whole study before anything is loaded; the pass plans again with each shard's own windows."""
+    sizes = planned_model(folder, work.study.model.dtype)
+    if sizes is not None:
+        context_length = work.study.corpus.context_length
+        tell_plan(work.study, sizes, planned_pass(work.study, sizes, context_length), choose_device(work.study.model.device), work.tell)
 
 
 def _tracked_tokens(work: Work) -> None:

@@ -44,8 +44,8 @@ def test_tracked_tokens_come_first_then_predictions_then_occurrences_then_the_lo
         (Screen(memory=ByteSize(1)), 0),
     ],
 )
-def test_the_number_of_tokens_follows_from_the_limits_and_the_vocabulary(planted: LanguageModel, screen: Screen, number: int) -> None:
-    assert screened_number(screen, planted.facts) == number
+def test_the_number_of_tokens_follows_from_the_limits_and_the_vocabulary(screen: Screen, number: int) -> None:
+    assert screened_number(screen, 3, 16, len(VOCABULARY)) == number
 
 
 def test_a_small_budget_keeps_the_most_predicted_tokens_and_leaves_out_the_least(planted: LanguageModel, windows: pl.DataFrame) -> None:
