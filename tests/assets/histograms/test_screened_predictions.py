@@ -62,6 +62,22 @@ def test_the_screened_prediction_is_the_argmax_of_the_float32_logits(kind: str) 
         assert torch.equal(found, (hidden @ weight.t()).argmax(-1))
 
 
+def test_the_top_prediction_is_found_where_rounding_to_bfloat16_hides_it() -> None:
+    # x = 1 +- 0.0018 is 1 in bfloat16. Entry 7 sums the deviations of 32 coordinates, 0.0576, and is 0 to the screen; entry 9 is
+    # 0.03125 to both; all others are -1.
+    hidden = torch.ones(16, WIDTH)
+    signs = torch.tensor([1.0, -1.0]).repeat(16)
+    hidden[:, :32] += 0.0018 * signs
+    weight = torch.zeros(VOCABULARY, WIDTH)
+    weight[:, 41] = -1
+    weight[7], weight[9] = 0, 0
+    weight[7, :32], weight[9, 40] = signs, 0.03125
+    screen = screen_of(weight)
+    screened = hidden.bfloat16() @ screen.weight.t()
+    assert screened.argmax(-1).tolist() == [9] * 16  # what a screen without a bound would say
+    assert top_entries(hidden, Unembedding(weight, screen=screen)).tolist() == [7] * 16
+
+
 @pytest.mark.parametrize("kind", ["random", "offset", "outliers", "nearly tied", "tiny"])
 def test_no_screened_logit_is_further_from_the_exact_one_than_its_bound(kind: str) -> None:
     hidden, weight = made(kind)
