@@ -4,6 +4,7 @@ Empty documents are dropped and counted; duplicates are kept, marked and counted
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -94,13 +95,36 @@ def _file_texts(study: Study, file: Path) -> Iterator[str | None]:
         raise CorpusError(f"study {study.name}: corpus.files: {file}: no such file")
     try:
         if file.suffix == ".txt":
-            yield file.read_text(encoding="utf-8")
-            return
-        lines = file.suffix == ".jsonl"
-        frame = pl.read_ndjson(file, infer_schema_length=None) if lines else pl.read_parquet(file, glob=False)
+            yield file.read_bytes().decode("utf-8-sig")
+        elif file.suffix == ".jsonl":
+            yield from _json_lines(study, file)
+        else:
+            frame = pl.read_parquet(file, glob=False)
+            yield from _column(study, str(file), {name: frame[name] for name in frame.columns})
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"study {study.name}: corpus.files: {file}: not readable as {file.suffix}: {error}") from None
-    yield from _column(study, str(file), {name: frame[name] for name in frame.columns})
+
+
+def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
+    """The text column of each line, None where a later line lacks it. Python's reader: polars turns a lone surrogate into NUL."""
+    name = study.corpus.text_column
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            given = f"study {study.name}: corpus.files: {file}: line {number}"
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise CorpusError(f"{given}: not readable as .jsonl: {error}") from None
+            if not isinstance(row, dict):
+                raise CorpusError(f"{given}: not readable as .jsonl: it holds {type(row).__name__}, not an object with the field {name!r}")
+            if number == 1:
+                _column(study, str(file), row)
+            text = row.get(name)
+            if text is not None and not isinstance(text, str):
+                raise CorpusError(f"study {study.name}: corpus.text_column {name!r}: in {file}, line {number}, it holds {type(text).__name__}, not text")
+            yield text
 
 
 def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:

@@ -129,6 +129,9 @@ def _facts(folder: Path, bridge: "TransformerBridge", tokenizer: Any) -> ModelFa
     beginning = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if beginning is None:
         raise ModelError(f"model {folder}: the tokenizer has neither a beginning nor an end token; one must start each window")
+    if beginning >= bridge.W_U.shape[1]:
+        raise ModelError(f"model {folder}: the tokenizer begins each window with entry {beginning}, the model's vocabulary ends at "
+                         f"{bridge.W_U.shape[1] - 1}; the tokenizer is of another model: save the right one there")  # fmt: skip
     return ModelFacts(
         architecture=config.architectures[0],
         layers=layers,

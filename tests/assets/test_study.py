@@ -8,7 +8,7 @@ import yaml
 from assets.study import CalibratedBins, FixedBins, StudyError, read_studies, read_study
 from orchestration.settings import SHIPPED_STUDIES
 
-LEAST = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
+LEAST: dict = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
 
 
 def write(folder: Path, fields: object, name: str = "my-study.yaml") -> Path:
@@ -126,7 +126,7 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "count_bos": "yes"}, "field count_bos: given 'yes'; it must be true or false"),
     ({**LEAST, "best_neurons": 101}, "field best_neurons: given 101; input should be less than or equal to 100"),
     ({**LEAST, "schedule": 5}, "field schedule: given 5; input should be a valid string"),
-    ({**LEAST, 1: 2}, "field 1: unknown; see docs/study.md for the fields"),
+    (LEAST | {1: 2}, "field 1: unknown; see docs/study.md for the fields"),
     ({**LEAST, "extra": "x" * 1000}, "field extra: unknown (given '" + "x" * 119 + "...); see docs/study.md for the fields"),
     ("model: {id: m}\nmodel: {id: n}\n", "not readable as YAML: field 'model' is given twice"),
     ("!!python/object/apply:os.system ['true']\n", "not readable as YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),

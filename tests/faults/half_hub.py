@@ -1,5 +1,6 @@
 """A hub on loopback that serves one model, and cuts its largest file in the middle as often as it is told. Holds no test."""
 
+import hashlib
 import http.server
 import json
 import threading
@@ -7,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = "model.safetensors"
@@ -28,8 +28,8 @@ class Hub:
 def serving(model: Path) -> Iterator[Hub]:
     """Serve owner/name from a `save_pretrained` folder while the block lasts."""
     hub = Hub({file.name: file.read_bytes() for file in model.iterdir()})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.hub = hub
     threading.Thread(target=server.serve_forever, daemon=True).start()
     hub.address = f"http://127.0.0.1:{server.server_port}"
     try:
@@ -39,66 +39,66 @@ def serving(model: Path) -> Iterator[Hub]:
         server.server_close()
 
 
-def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+class _Server(http.server.ThreadingHTTPServer):
+    """Knows the hub that it serves."""
 
-        def do_HEAD(self) -> None:
-            self._answer(with_body=False)
+    daemon_threads = True
+    hub: Hub
 
-        def do_GET(self) -> None:
-            self._answer(with_body=True)
 
-        def _answer(self, with_body: bool) -> None:
-            if self.path.startswith("/api/models/"):
-                tree = [
-                    {"type": "file", "path": name, "size": len(content), "oid": hash_of(content)} for name, content in hub.files.items()
-                ]
-                about = {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": name} for name in hub.files]}
-                answer = tree if "/tree/" in self.path else about
-                self._send(json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})
-                return
-            name = self.path.rsplit("/", 1)[-1]
-            if name not in hub.files:
-                self._send(b"", with_body, {"X-Error-Code": "EntryNotFound"}, status=404)
-                return
-            content = hub.files[name]
-            headers = {"ETag": f'"{hash_of(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, with_body: bool) -> None:
+        files, name = self.server.hub.files, self.path.rsplit("/", 1)[-1]
+        if self.path.startswith("/api/models/"):
+            tree = [{"type": "file", "path": name, "size": len(content), "oid": hash_of(content)} for name, content in files.items()]
+            about = {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            answer = tree if "/tree/" in self.path else about
+            self._send(json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})
+        elif name not in files:
+            self._send(b"", with_body, {"X-Error-Code": "EntryNotFound"}, status=404)
+        else:
+            headers = {"ETag": f'"{hash_of(files[name])}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
             if with_body and name == LARGE:
-                self._send_large(content, headers)
+                self._send_large(files[name], headers)
             else:
-                self._send(content, with_body, headers)
+                self._send(files[name], with_body, headers)
 
-        def _send_large(self, content: bytes, headers: dict[str, str]) -> None:
-            asked = self.headers.get("Range", "")
-            hub.ranges.append(asked)
-            first = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-            rest = content[first:]
-            if first:
-                headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-            if hub.cuts > 0:
-                hub.cuts -= 1
-                half = rest[: len(rest) // 2]
-                self._send(half, True, headers, status=206 if first else 200, length=len(half) if hub.short else len(rest))
-                self.close_connection = True
-            else:
-                self._send(rest, True, headers, status=206 if first else 200)
+    def _send_large(self, content: bytes, headers: dict[str, str]) -> None:
+        hub, asked = self.server.hub, self.headers.get("Range", "")
+        hub.ranges.append(asked)
+        first = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        rest, status = content[first:], 206 if first else 200
+        if first:
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        if hub.cuts == 0:
+            self._send(rest, True, headers, status)
+            return
+        hub.cuts -= 1
+        half = rest[: len(rest) // 2]
+        self._send(half, True, headers, status, length=len(half) if hub.short else len(rest))
+        self.close_connection = True
 
-        def _send(self, body: bytes, with_body: bool, headers: dict[str, Any], status: int = 200, length: int | None = None) -> None:
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body) if length is None else length))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
-
-    return Handler
+    def _send(self, body: bytes, with_body: bool, headers: dict[str, str], status: int = 200, length: int | None = None) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
 
 
 def hash_of(content: bytes) -> str:
     """SHA-256 (hex), as the hub's ETag of a large file."""
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()
