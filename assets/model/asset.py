@@ -1,6 +1,7 @@
 """Dagster assets of the model stage: model_snapshot, tracked_tokens, model_parity."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import dagster as dg
 

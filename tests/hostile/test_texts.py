@@ -90,7 +90,9 @@ def test_nothing_of_it_runs_in_the_report_and_it_is_shown_as_it_is_written(hosti
             for plot in page.locator("[data-figure]").all():
                 plot.scroll_into_view_if_needed()
                 plot.locator(".main-svg").first.wait_for()
-            injected = page.evaluate("document.querySelectorAll('img, [onerror], [onload], [onmouseover], svg:not(.main-svg):not(.main-svg *)').length")
+            injected = page.evaluate(
+                "document.querySelectorAll('img, [onerror], [onload], [onmouseover], svg:not(.main-svg):not(.main-svg *)').length"
+            )
             assert (file.name, injected) == (file.name, 0)
             assert page.evaluate("window.hacked ?? null") is None
             assert watched.faults == [], file.name
