@@ -31,6 +31,7 @@ def ray_environment(first_port: int, folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_memory_monitor_refresh_ms": "0",  # it ends runs when the machine's memory is nearly full, whoever filled it
         "RAY_TMPDIR": str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # a run is started as `dagster api execute_run`
         # Ray names it after the systems where it is the default: the node's address is then 127.0.0.1 and its services listen there
