@@ -101,7 +101,7 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_was_not_renewed(
 def test_a_lock_that_is_held_is_renewed(outputs: BucketOutputs) -> None:
     assert isinstance(outputs.store.storage, Bucket)
     objects, key = outputs.store.storage.objects, f"{HOME}/.lock"
-    written = set()
+    written: set[object] = set()
     with bucket_lock(objects, key, wait=True, expires_after=0.3) as is_held:
         assert is_held
         while len(written) < 2:
