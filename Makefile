@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-operations local-cluster cluster demo test study across dev check demo-model bench lock clean
+.PHONY: help setup setup-operations local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,6 +60,9 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
 	$(RUN) -m benchmarks.throughput
 	$(RUN) -m benchmarks.neuron_patching
+
+retention: setup ## what old runs, left outputs and copies could be freed; make retention ARGS=--delete frees it
+	@$(RUN) -m orchestration.retention $(ARGS)
 
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
 	$(RUN) -m orchestration.studies.demo.build

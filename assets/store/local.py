@@ -147,11 +147,15 @@ class LocalFolder:
     def remove(self, place: Place) -> None:
         """Remove an output, its record first, so that no reader is led to what is half gone. Hold `one_writer` around it."""
         home = self.home(place)
-        (home / RECORD).unlink(missing_ok=True)
-        shutil.rmtree(home)
-        for parent in (home.parent, home.parent.parent):
-            if parent != self.root and parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
+        for name in (RECORD, CURRENT):
+            (home / name).unlink(missing_ok=True)
+        _sweep(home, keep=None)
+        for folder in (home, home.parent, home.parent.parent):
+            left = {entry.name for entry in folder.iterdir()}  # shards of the same asset, other assets of the study
+            if folder == self.root or left - {LOCK}:
+                return
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def is_version(entry: Path) -> bool:
