@@ -187,7 +187,8 @@ _LAST_STAGES = (
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
-        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}), code_version="2",
+        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}),
+        code_version="3",
     ),
 )  # fmt: skip
 

@@ -82,8 +82,9 @@ def test_a_hand_worked_token_and_neuron() -> None:
     assert mutual.rows() == [(1, 0, 0)]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_every_token_and_neuron_is_as_the_loop_over_raw_activations_says(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "block"), [(0, 64), (1, 2), (2, 1)])
+def test_every_token_and_neuron_is_as_the_loop_over_raw_activations_says(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.statistics.token_neuron_screen.GROUPS_OF_BLOCK", block)
     generator = np.random.default_rng(seed)
     predictions = generator.integers(0, len(TEXTS), 300).tolist()
     activations = generator.normal(0, 1.5, (2, 4, 300)).astype(np.float32)  # 8 neurons: all are kept
