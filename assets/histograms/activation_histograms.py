@@ -15,6 +15,7 @@ from assets.histograms.batch_counter import BatchCounter, Counter
 from assets.histograms.batches import Batch, batches
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms
 from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.sending import sent
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
@@ -65,7 +66,7 @@ def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch
     def count_batch(batch: Batch) -> None:
         seen.clear()
         counter.start(batch)
-        predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device))
+        predictions = top_predictions(sent(batch.token_ids, model.device))
         counter.add_predictions(predictions)
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
