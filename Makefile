@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test study dev check demo-model bench lock clean
+.PHONY: help setup demo test study dev check faults demo-model bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,13 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 	$(RUN) -m mypy assets reports orchestration tests benchmarks
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest
+
+KILLS ?= 100
+SEED ?= 1
+
+faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
+	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
+	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py
 
 bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
 	$(RUN) -m benchmarks.throughput

@@ -115,7 +115,9 @@ def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
                 _column(study, str(file), row)
             text = row.get(name)
             if text is not None and not isinstance(text, str):
-                raise CorpusError(f"study {study.name}: corpus.text_column {name!r}: in {file}, line {number}, it holds {type(text).__name__}, not text")
+                raise CorpusError(
+                    f"study {study.name}: corpus.text_column {name!r}: in {file}, line {number}, it holds {type(text).__name__}, not text"
+                )
             yield text
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -24,9 +25,9 @@ def test_a_run_that_is_killed_again_and_again_ends_with_what_an_undisturbed_run_
 
 
 @pytest.fixture
-def instance() -> dg.DagsterInstance:
+def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield instance  # type: ignore[misc]
+        yield instance
 
 
 def started(instance: dg.DagsterInstance, **tags: str) -> str:

@@ -83,7 +83,12 @@ def test_text_of_any_kind_is_kept_as_it_is() -> None:
         ("c.jsonl", '{"text": "a"}\n{"text": 3}', {"files": ["c.jsonl"]}, r"in .*c.jsonl, line 2, it holds int, not text"),
         ("c.jsonl", '{"text": "a"}\n{"text": "b', {"files": ["c.jsonl"]}, r"c.jsonl: line 2: not readable as .jsonl: Unterminated string"),
         ("c.jsonl", '["a"]', {"files": ["c.jsonl"]}, r"line 1: not readable as .jsonl: it holds list, not an object with the field 'text'"),
-        ("c.jsonl", '{"text": ' + "[" * 100_000, {"files": ["c.jsonl"]}, r"line 1: not readable as .jsonl: maximum recursion depth exceeded"),
+        (
+            "c.jsonl",
+            '{"text": ' + "[" * 100_000,
+            {"files": ["c.jsonl"]},
+            r"line 1: not readable as .jsonl: maximum recursion depth exceeded",
+        ),
         ("c.jsonl", "", {"files": ["c.jsonl"]}, r"corpus c.jsonl: 0 rows were read and none has any text"),
         ("c.txt", "", {"files": ["c.txt"]}, r"corpus c.txt: 1 rows were read and none has any text"),
         ("c.jsonl", "{text", {"files": ["c.jsonl"]}, r"c.jsonl: line 1: not readable as .jsonl"),
