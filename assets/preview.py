@@ -100,7 +100,7 @@ def picture(asset: str, folder: Path) -> str | None:
     elif asset == "logit_lens":
         title, series = (
             "Logit of the answer minus the wrong answer after each layer (first prompt, final scale)",
-            _first_lens(record.folder),
+            _first_lens(folder),
         )
     else:
         return None
