@@ -32,9 +32,14 @@ class Deployment:
         """The first page of a study's report: a path on this machine, or a URL in the bucket."""
         return f"{self.bucket}/{REPORTS}/{study}/index.html" if self.bucket else str(self.site_folder(study) / "index.html")
 
-    def link_site(self, study: str) -> None:
+    def link_site(self, study: str, asset: str = "report_site") -> None:
         """Make the stable address of a study's report: a link to the current version of its report_site, or redirecting pages."""
-        self.store.show_site(Place(study, "report_site"), f"{REPORTS}/{study}")
+        self.store.show_site(Place(study, asset), f"{REPORTS}/{study}")
+
+    def open_with(self, study: str) -> None:
+        """Let the folder of all reports open with this one."""
+        page = f'<!doctype html><meta charset="utf-8"><title>Neuron Atlas</title><meta http-equiv="refresh" content="0; url={study}/index.html">'
+        self.store.show_page(f"{REPORTS}/index.html", f'{page}<a href="{study}/index.html">Neuron Atlas</a>\n'.encode())
 
     def page_url(self, study: str, page: str = "index.html") -> str:
         """Address of a report page: served if there is a server, else a file on this machine."""

@@ -15,6 +15,7 @@ from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
 from assets.store.sources import source_marks
 from assets.study import MODEL_SUFFIXES, Study, claims_file
+from assets.upstream import branches, noted_commit
 from assets.urls import is_url
 
 
@@ -37,8 +38,10 @@ class Freshness:
             if record is None:
                 raise StoreError(f"{place}: not there yet; materialize it first, or everything with: make study STUDY={place.study}")
             if record.fingerprint != self.fingerprint(STAGES[asset], shard):
-                raise StoreError(f"{place}: made from another version of the study, its inputs or the code; materialize it again, "
-                                 f"or everything that is stale with: make study STUDY={place.study}")  # fmt: skip
+                maker = record.provenance.get("study", self.study.name)
+                stale = "made from another version of the study, its inputs or the code"
+                made = stale if maker == self.study.name else f"made by study {maker}"
+                raise StoreError(f"{place}: {made}; materialize it again, or everything that is stale with: make study STUDY={place.study}")
             self._current[place] = record
         return self._current[place]
 
@@ -57,23 +60,44 @@ class Freshness:
 
     def fingerprint(self, stage: Stage, shard: str | None = None) -> str:
         """SHA-256 (hex) over everything that decides what the output holds."""
-        parts = {
+        inputs = {label: record.content for label, record in self.inputs(stage, shard).items()}
+        return _hash({**self._own(stage), "shard": shard, "inputs": inputs})
+
+    def asked(self) -> str:
+        """SHA-256 (hex) over all that people and the world outside decide: the study, its sources, the code. No record is read."""
+        return _hash([{**self._own(stage), "shards": self.study.shard_names} for stage in STAGES.values()])
+
+    def stale(self) -> list[Place]:
+        """Every output that is missing or not made from what stands now, in the order of the work. File contents are not verified.
+
+        What comes after a stale output is stale as well; some of it may turn out unchanged, and is then kept by the run.
+        """
+        found = []
+        for stage in STAGES.values():
+            for shard in self.study.shard_names if stage.is_sharded else [None]:
+                try:
+                    self.current(stage.name, shard)
+                except StoreError:
+                    found.append(self.place(stage.name, shard))
+        return found
+
+    def _own(self, stage: Stage) -> dict[str, Any]:
+        """What decides an output beside its inputs."""
+        return {
             "asset": stage.name,
-            "shard": shard,
             "code_version": stage.code_version,
             "contract": _contract(stage),
             "settings": {path: _field(self.study, path) for path in stage.fields},
             "source": self._source(stage),
-            "inputs": {label: record.content for label, record in self.inputs(stage, shard).items()},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _keys(self, entry: Input, shard: str | None) -> Sequence[str | None]:
         names = self.study.shard_names
         return {"none": (None,), "same": (shard,), "first": names[:1], "all": names}[entry.shards]
 
     def _source(self, stage: Stage) -> dict[str, str]:
-        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same."""
+        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same, and the
+        commits that followed branches of the hub were last seen at."""
         study = self.study
         if stage.name == "model_snapshot" and is_url(study.model.id):
             return source_marks(study.model.id, MODEL_SUFFIXES)
@@ -87,7 +111,13 @@ class Freshness:
             files = [claims_file(study)]
         else:
             files = []
-        return _hashes(files)
+        followed = [branch for branch in branches(study) if branch.asset == stage.name]
+        commits = {str(branch): commit for branch in followed if (commit := noted_commit(self.store, study, branch))}
+        return _hashes(files) | commits
+
+
+def _hash(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, str]:

@@ -66,6 +66,7 @@ def random_models(layers: int = 12, seed: int = 0) -> "tuple[torch.nn.Module, La
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from assets.model.language_model import LanguageModel, ModelFacts
+    from assets.model.plain_model import plain_twin
 
     torch.manual_seed(seed)
     config = GPT2Config(n_layer=layers, architectures=["GPT2LMHeadModel"])
@@ -75,6 +76,7 @@ def random_models(layers: int = 12, seed: int = 0) -> "tuple[torch.nn.Module, La
     plain_config._attn_implementation = "sdpa"
     plain = GPT2LMHeadModel(plain_config).eval()
     plain.load_state_dict(wrapped.state_dict())
+    twin = plain_twin(wrapped)
     bridge = build_bridge_from_module(wrapped, "GPT2LMHeadModel", hf_config=config)
     config.output_attentions = False
     bridge.eval().requires_grad_(False)
@@ -83,7 +85,7 @@ def random_models(layers: int = 12, seed: int = 0) -> "tuple[torch.nn.Module, La
         tokenizer_entries=config.vocab_size, context_length=config.n_positions, is_gated=False, normalization="LN",
         beginning_token_id=50256, is_tied=True,
     )  # fmt: skip
-    return plain.requires_grad_(False), LanguageModel(bridge, None, facts, torch.device("cpu"))
+    return plain.requires_grad_(False), LanguageModel(bridge, twin, None, facts, torch.device("cpu"))
 
 
 def random_batch(model: "LanguageModel") -> "Batch":

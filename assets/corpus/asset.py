@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.corpus.corpus_documents import CorpusError, read_corpus
-from assets.corpus.token_windows import shard_of, token_windows
+from assets.corpus.token_windows import refuse_unknown_entries, shard_of, token_windows
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -43,5 +43,6 @@ def _token_windows(work: Work) -> None:
         corpus.context_length,
         corpus.windows,
     )
+    refuse_unknown_entries(windows, snapshot["vocabulary"], work.study)
     work.write("token_windows", windows)
     work.draft.summary.update(documents=documents.height, windows=windows.height, tokens=int(windows["length"].sum()))

@@ -1,14 +1,17 @@
 """Dagster assets of the model stage: model_snapshot, tracked_tokens, model_parity."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import dagster as dg
 
-from assets.model.language_model import load
+from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
+from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model, snapshot_folder
 from assets.model.tracked_tokens import tracked_tokens, try_study
-from assets.prompts.prompts import encode_prompts
+from assets.prompts.prompt_runs import require_defined_improvement
+from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -26,6 +29,7 @@ def model_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _model_snapshot(work: Work) -> None:
     resolved = resolve_model(work.study)
     files = model_files(resolved.folder)
+    refuse_what_does_not_fit(work, resolved.folder)
     model = load(resolved.folder, work.study.model.dtype, work.study.model.device)
     work.write("model_snapshot", files)
     work.draft.provenance["model"] = f"{work.study.model.id}@{resolved.commit or 'local'}"
@@ -38,10 +42,18 @@ def _model_snapshot(work: Work) -> None:
     )
 
 
+def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
+    """Plan the memory of the whole study before anything is loaded; the pass plans again with each shard's own windows."""
+    sizes = planned_model(folder, work.study.model.dtype)
+    if sizes is not None:
+        context_length = work.study.corpus.context_length
+        tell_plan(work.study, sizes, planned_pass(work.study, sizes, context_length), choose_device(work.study.model.device), work.tell)
+
+
 def _tracked_tokens(work: Work) -> None:
     model = work.model()
     try_study(model, work.study)
-    encode_prompts(model, work.study.prompts)
+    require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
     work.write("tracked_tokens", tracked_tokens(model, work.study))
 
 

@@ -14,6 +14,7 @@ from assets.store import Record, sha256_of
 from assets.store.sources import fetch_source
 from assets.study import COMMIT, MODEL_SUFFIXES, Study
 from assets.tables import read_table
+from assets.upstream import Branch, latest_commit
 from assets.urls import is_url
 
 # What a model needs: weights as safetensors, JSON settings, and vocabularies as plain text or SentencePiece.
@@ -47,9 +48,10 @@ def resolve_model(study: Study) -> ResolvedModel:
 
 
 def _download(study: Study) -> ResolvedModel:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -61,7 +63,7 @@ def _download(study: Study) -> ResolvedModel:
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().model_info(choice.id, revision=commit).sha)
+            commit = latest_commit(Branch("model_snapshot", "model", choice.id, commit))
         folder = snapshot_download(choice.id, revision=commit, allow_patterns=list(NEEDED), ignore_patterns=list(NEVER))
     except RepositoryNotFoundError:
         raise ModelError(f"{given}: the hub has no such model (or it is private); check the id") from None
@@ -71,8 +73,8 @@ def _download(study: Study) -> ResolvedModel:
         raise ModelError(
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     return ResolvedModel(Path(folder), commit)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from assets.errors import InputError
 from assets.store.bucket_lock import EXPIRES_AFTER, bucket_lock
-from assets.store.bucket_site import hide_site, show_site
+from assets.store.bucket_site import HTML, hide_site, show_site
 from assets.store.cache import FOLDER_VARIABLE, Cache
 from assets.store.files import VERSION, difference, entries_of, new_version, readable_failures
 from assets.store.local import LOCK
@@ -131,9 +131,7 @@ class Bucket:
         Only versions that were there before are removed: if this process is taken for a dead one, its successor's stay.
         """
         state = self.objects.state(f"{place.path}/{RECORD}")
-        for version in self.versions(place):
-            if published is None or version != published.version:
-                self.remove_version(place, version)
+        self.clear_remains(place, published)
         with readable_failures(str(place), self.cache.root, FOLDER_VARIABLE):
             draft = BucketDraft(self, place, self.cache.scratch(), new_version(fingerprint), state.etag if state else None)
             try:
@@ -153,6 +151,12 @@ class Bucket:
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
             return None
 
+    def clear_remains(self, place: Place, published: Record | None) -> None:
+        """Remove what killed runs left beside the published version. Hold `one_writer` around it."""
+        for version in self.versions(place):
+            if published is None or version != published.version:
+                self.remove_version(place, version)
+
     @contextmanager
     def one_writer(self, place: Place, wait: bool) -> Iterator[bool]:
         """Hold the output's lock object. False: another holds it (`wait` unset)."""
@@ -165,6 +169,10 @@ class Bucket:
     def show_site(self, record: Record, at: str) -> None:
         """Let the pages below `<url>/<at>/` redirect to those of the published version of a site."""
         show_site(self.objects, record, at)
+
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page."""
+        self.objects.put(at, page, HTML)
 
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""

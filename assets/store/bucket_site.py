@@ -8,6 +8,7 @@ from assets.store.objects import Objects
 from assets.store.records import Record
 
 FIRST_PAGE = "index.html"
+HTML = "text/html; charset=utf-8"
 
 
 def show_site(objects: Objects, record: Record, at: str) -> None:
@@ -17,7 +18,7 @@ def show_site(objects: Objects, record: Record, at: str) -> None:
     if objects.get(f"{at}/{FIRST_PAGE}") == pages.get(FIRST_PAGE):
         return  # it is written last, so all others stand
     for name in sorted(pages, key=lambda name: name == FIRST_PAGE):
-        objects.put(f"{at}/{name}", pages[name], "text/html; charset=utf-8")
+        objects.put(f"{at}/{name}", pages[name], HTML)
     objects.remove([f"{at}/{name}" for name in objects.below(at) if name not in pages])
 
 

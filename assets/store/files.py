@@ -35,13 +35,16 @@ def write_atomically(file: Path, content: bytes) -> None:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 (hex) of a file; computed once per process while size and modification time stay the same."""
+    """SHA-256 (hex) of a file; computed once per process while the file stays the same.
+
+    A modification time can be set to any value; the time of the inode's last change, which the system sets, cannot.
+    """
     status = file.stat()
-    return _sha256(file, status.st_size, status.st_mtime_ns)
+    return _sha256(file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=65_536)
-def _sha256(file: Path, size: int, modified: int) -> str:
+def _sha256(file: Path, *state: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

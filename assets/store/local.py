@@ -63,11 +63,16 @@ class LocalFolder:
         return (self.folder(record) / name).read_bytes()
 
     def verify(self, record: Record) -> None:
-        """Compare every file with its recorded size and hash. Raises StoreError naming the first file that differs."""
+        """Compare every file with its recorded size and hash. Raises StoreError naming the first that differs, lacks or is too many."""
+        folder = self.folder(record)
         for name, entry in record.files.items():
-            fault = difference(self.folder(record), name, entry)
+            fault = difference(folder, name, entry)
             if fault:
                 raise StoreError(f"{record.place}: {fault}; materialize it again")
+        for file in sorted(folder.rglob("*")):  # a chunk that should not be there would be read like any other
+            name = str(file.relative_to(folder))
+            if name not in record.files and not file.name.startswith(".") and not file.is_dir():
+                raise StoreError(f"{record.place}: file {name} lies in {folder} but was not published; materialize it again")
 
     @contextmanager
     def writing(self, place: Place, fingerprint: str, published: Record | None) -> Iterator[LocalDraft]:
@@ -75,7 +80,7 @@ class LocalFolder:
         home = self.home(place)
         with readable_failures(str(place), home, "NEURON_ATLAS_DATA"):
             home.mkdir(parents=True, exist_ok=True)
-            _sweep(home, keep=published.version if published else None)
+            self.clear_remains(place, published)
             folder = home / new_version(fingerprint)
             folder.mkdir()
             try:
@@ -84,6 +89,10 @@ class LocalFolder:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             _sweep(home, keep=folder.name)
+
+    def clear_remains(self, place: Place, published: Record | None) -> None:
+        """Remove what killed runs left beside the published version. Hold `one_writer` around it."""
+        _sweep(self.home(place), keep=published.version if published else None)
 
     @contextmanager
     def one_writer(self, place: Place, wait: bool) -> Iterator[bool]:
@@ -110,6 +119,11 @@ class LocalFolder:
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(Path(os.path.relpath(self.home(record.place) / CURRENT, link.parent)))
+
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page."""
+        (self.root / at).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.root / at, page)
 
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""

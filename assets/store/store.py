@@ -1,5 +1,6 @@
 """The outputs of all studies below one root, a folder or a bucket: finding, verifying, publishing, one writer at a time."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Store:
         Hold `one_writer` of the place around it. On an error the draft is removed and the last good version stays. Raises
         StoreError where the disk is full or the folder cannot be written.
         """
-        started = datetime.now(UTC)
+        started, clock = datetime.now(UTC), time.monotonic()  # the system's time may be set back meanwhile
         with self.storage.writing(place, fingerprint, self._published(place)) as version:
             draft = Draft(version.folder)
             yield draft
@@ -68,7 +69,7 @@ class Store:
                     "provenance": draft.provenance,
                     "summary": draft.summary,
                     "created_at": started.isoformat(timespec="seconds"),
-                    "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+                    "seconds": round(time.monotonic() - clock, 3),
                 }
             )
 
@@ -78,11 +79,19 @@ class Store:
         if record is not None:
             self.storage.point_current(record)
 
+    def clear_remains(self, place: Place) -> None:
+        """Remove what a killed run left beside the published version. Hold `one_writer` of the place around it."""
+        self.storage.clear_remains(place, self._published(place))
+
     def show_site(self, place: Place, at: str) -> None:
         """Make `<root>/<at>/` a stable address that shows the published version of a site."""
         record = self.find(place)
         if record is not None:
             self.storage.show_site(record, at)
+
+    def show_page(self, at: str, page: bytes) -> None:
+        """Write one HTML page at `<root>/<at>`, in one step."""
+        self.storage.show_page(at, page)
 
     @contextmanager
     def one_writer(self, place: Place) -> Iterator[None]:
