@@ -57,6 +57,13 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest
 
+KILLS ?= 100
+SEED ?= 1
+
+faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
+	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
+	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py
+
 bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
 	$(RUN) -m benchmarks.throughput
 	$(RUN) -m benchmarks.neuron_patching

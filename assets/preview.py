@@ -15,12 +15,12 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TABLES, Table
-from assets.store import Record
 from assets.tables import scan_table
 
 ROWS, COLUMNS = 5, 6  # as many as the UI shows without scrolling
 LONGEST_TEXT = 60
 WIDTH, HEIGHT, MARGIN, LEGEND = 560, 250, 36, 30  # of a picture, in pixels; the legend stands below the axes
+PICTURED = ("proportion_curves", "logit_lens")
 COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7b4b94")
 
 
@@ -93,14 +93,14 @@ def _plain(value: Any, quoted: bool) -> Any:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
-def picture(asset: str, record: Record) -> str | None:
+def picture(asset: str, folder: Path) -> str | None:
     """Markdown with a small line picture of the output, or None where there is nothing to draw."""
     if asset == "proportion_curves":
-        title, series = "Share of positions where the token is the top prediction, by activation", _best_curves(record.folder)
+        title, series = "Share of positions where the token is the top prediction, by activation", _best_curves(folder)
     elif asset == "logit_lens":
         title, series = (
             "Logit of the answer minus the wrong answer after each layer (first prompt, final scale)",
-            _first_lens(record.folder),
+            _first_lens(folder),
         )
     else:
         return None

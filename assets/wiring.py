@@ -14,7 +14,7 @@ from assets.contracts import TABLES, Table
 from assets.deployment import Deployment
 from assets.errors import InputError
 from assets.freshness import Freshness
-from assets.preview import picture, preview, view_of
+from assets.preview import PICTURED, picture, preview, view_of
 from assets.product import PRODUCT_VERSION
 from assets.stages import STAGES, Input, Stage, ancestors
 from assets.store import Record
@@ -182,7 +182,7 @@ def _data_version(records: Sequence[Record]) -> dg.DataVersion:
 def _shown(stage: Stage, record: Record) -> dict[str, Any]:
     """A record as metadata: numbers stay numbers, so that the UI plots them over runs or shards; then a look inside."""
     metadata: dict[str, Any] = {}
-    if (drawn := picture(stage.name, record)) is not None:
+    if stage.name in PICTURED and (drawn := picture(stage.name, record.folder)) is not None:
         metadata["picture"] = dg.MetadataValue.md(drawn)
     rows = f"{stage.tables[0]}_rows" if stage.tables else ""
     for name, value in record.summary.items():

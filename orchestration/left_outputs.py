@@ -6,6 +6,7 @@ Whatever a record of a study names stays, also as an input of another record; so
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from assets.across_models.comparison import NAME as ACROSS_MODELS
 from assets.deployment import REPORTS, Deployment
 from assets.stages import STAGES
 from assets.store import Place, Record, StoreError
@@ -32,7 +33,7 @@ def left_outputs(deployment: Deployment, studies: Sequence[Study], forget: Seque
         of_study = [place for place in places if place.study == name]
         if name in known:
             left += _of_study(deployment, known[name], of_study)
-        else:
+        elif name != ACROSS_MODELS:  # of all studies, so of none that has a file
             left += [_study_without_file(deployment, name, of_study, name in forget)]
     return left
 

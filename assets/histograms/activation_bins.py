@@ -10,6 +10,7 @@ import polars as pl
 from assets.histograms.batches import batches, first_counted
 from assets.histograms.histograms import ActivationBins, HistogramError
 from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.sending import sent
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
 from assets.study import CalibratedBins, FixedBins
@@ -82,6 +83,6 @@ def largest_activations(model: LanguageModel, windows: pl.DataFrame, batch_posit
         for batch in stream:
             places = np.arange(batch.token_ids.shape[1])
             counted = (places < batch.lengths[:, None]) & (places >= first_counted(count_bos))
-            is_counted = torch.from_numpy(counted).to(model.device)
-            last_hidden(model, torch.from_numpy(batch.token_ids).to(model.device))
+            is_counted = sent(counted, model.device)
+            last_hidden(model, sent(batch.token_ids, model.device))
     return largest.cpu().numpy()

@@ -17,6 +17,7 @@ from assets.histograms.histograms import ActivationBins, HistogramError, Histogr
 from assets.histograms.parts import LayerCounter, Part, parts
 from assets.histograms.row_independence import rows_of_batches
 from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.histograms.sending import sent
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
@@ -72,7 +73,7 @@ def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch
     def count_batch(batch: Batch) -> None:
         seen.clear()
         counter.start(batch)
-        predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device))
+        predictions = top_predictions(sent(batch.token_ids, model.device))
         counter.add_predictions(predictions)
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "

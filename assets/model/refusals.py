@@ -103,7 +103,7 @@ def refuse_weights_that_do_not_fit(folder: Path) -> None:
             str(folder), device_map="meta", output_loading_info=True, trust_remote_code=False, use_safetensors=True,
             ignore_mismatched_sizes=True,
         )  # fmt: skip
-        found: dict[str, Any] = loaded[1]
+    _, found = loaded
     for kind, told in (("missing_keys", "the weights lack"), ("unexpected_keys", "the weights hold, but config.json does not name,"),
                        ("mismatched_keys", "config.json gives another shape than the weights for")):  # fmt: skip
         names = sorted(str(name[0]) if isinstance(name, tuple) else str(name) for name in found.get(kind, ()))
