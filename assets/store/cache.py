@@ -53,6 +53,8 @@ class Cache:
         """The copy of this name, held until nothing of this process is in use; None if there is none."""
         with self._lock:
             folder = self.root / name
+            if name in self._held and not folder.is_dir():  # somebody emptied the cache by hand
+                os.close(self._held.pop(name))
             if name in self._held or self._hold(folder):
                 os.utime(folder)
                 return folder

@@ -59,7 +59,7 @@ def without_copies(bench: Bench) -> None:
     """Free what this machine has fetched."""
     with bench.settings.deployment.store.reading():
         pass
-    shutil.rmtree(os.environ["NEURON_ATLAS_CACHE"])
+    shutil.rmtree(os.environ["NEURON_ATLAS_CACHE"], ignore_errors=True)
 
 
 def records(bench: Bench) -> dict[str, str]:
