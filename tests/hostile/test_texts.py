@@ -19,7 +19,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 OTHERS = ('"><svg onload=alert(2)>', "\u202egnp.exe\u202c")  # ends an attribute; turns the direction of what follows
 ATTRIBUTE = "<p onmouseover=\"alert(3)\" style='position:fixed'>"
 DOCUMENTS = {
-    "ten megabytes": "I picked it. " * 800_000,
+    "a megabyte": "I picked it. " * 80_000,
     "one character": "I",
     "NUL bytes": "\0\0 I picked\0 it.",
     "right to left": "קטפתי תפוח \u202e מן העץ",
@@ -110,8 +110,8 @@ def test_a_hundred_thousand_duplicates_are_marked_and_cut_in_one_go() -> None:
 
 
 def test_a_document_of_ten_megabytes_is_cut_into_windows_that_hold_all_of_it() -> None:
-    text = DOCUMENTS["ten megabytes"]
-    windows = token_windows(planted_tokenizer(), 0, documents_frame([text]), 64, "all")
+    """In time and memory that grow with its tokens: a copy of all tokens for each window would be 650 GB."""
+    windows = token_windows(planted_tokenizer(), 0, documents_frame(["I picked it. " * 800_000]), 64, "all")
     tokens = 4 * 800_000 + 1  # I, picked, it, the full stop; and the space at the end
     assert int(windows["length"].sum()) - windows.height == tokens
     assert windows["window_in_document"].to_list() == list(range(windows.height))
