@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from assets.store import Place, Store, write_atomically
+from assets.store import Place, Store
 from assets.study import COMMIT, Study
 
 NOTE = "upstream.json"
@@ -60,15 +60,14 @@ def latest_commit(branch: Branch) -> str:
 
 def note_commit(store: Store, study: Study, branch: Branch, commit: str) -> None:
     """Note what the branch names now: an output made from another commit is no longer what the study asks for."""
-    home = store.home(Place(study.name, branch.asset))
-    home.mkdir(parents=True, exist_ok=True)
-    write_atomically(home / NOTE, json.dumps({"branch": str(branch), "commit": commit}).encode())
+    store.write_note(Place(study.name, branch.asset), NOTE, json.dumps({"branch": str(branch), "commit": commit}).encode())
 
 
 def noted_commit(store: Store, study: Study, branch: Branch) -> str | None:
     """The commit noted last for this very branch, or None. A note that cannot be read counts as none: it is written again."""
+    content = store.note(Place(study.name, branch.asset), NOTE)
     try:
-        note = json.loads((store.home(Place(study.name, branch.asset)) / NOTE).read_text())
+        note = json.loads(content or b"")
         return str(note["commit"]) if note["branch"] == str(branch) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

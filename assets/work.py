@@ -48,6 +48,10 @@ class Work:
         write_table(self.draft.folder, TABLES[table], frame)
         self.draft.summary[f"{table}_rows"] = frame.height
 
+    def model_folder(self) -> Path:
+        """The files of the study's model on this machine, fetched again where another machine recorded them."""
+        return snapshot_folder(self.study, self.inputs["model_snapshot"])
+
     def model(self) -> LanguageModel:
         """The study's model: loaded once per process, from the files that model_snapshot verified."""
         return load_model(self.study, self.inputs["model_snapshot"])

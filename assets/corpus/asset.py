@@ -31,13 +31,12 @@ def _corpus_documents(work: Work) -> None:
 
 def _token_windows(work: Work) -> None:
     from assets.model.language_model import load_tokenizer
-    from assets.model.model_snapshot import snapshot_folder
 
     snapshot, corpus = work.inputs["model_snapshot"].summary, work.study.corpus
     rows = shard_of(work.inputs["corpus_documents"].summary["documents"], work.study.shard_names.index(str(work.shard)), work.study.shards)
     documents = work.scan("corpus_documents").slice(rows.start, len(rows)).collect()
     windows = token_windows(
-        load_tokenizer(snapshot_folder(work.study, work.inputs["model_snapshot"])),
+        load_tokenizer(work.model_folder()),
         snapshot["beginning_token_id"],
         documents,
         corpus.context_length,

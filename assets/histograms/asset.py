@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -95,11 +94,12 @@ def _activation_histograms(work: Work) -> None:
 def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
     snapshot, study = work.inputs["model_snapshot"].summary, work.study
-    sizes = planned_model(Path(snapshot["folder"]), study.model.dtype)
+    folder = work.model_folder()
+    sizes = planned_model(folder, study.model.dtype)
     facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
     if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width
         width = snapshot["model_width"]
-        weights = weight_bytes(Path(snapshot["folder"]), study.model.dtype)
+        weights = weight_bytes(folder, study.model.dtype)
         model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=ITEMSIZE[study.model.dtype], **facts)
     else:
         model = replace(sizes, **facts)

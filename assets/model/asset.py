@@ -8,7 +8,7 @@ import dagster as dg
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
-from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model, snapshot_folder
+from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
 from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
@@ -58,7 +58,7 @@ def _tracked_tokens(work: Work) -> None:
 
 
 def _model_parity(work: Work) -> None:
-    folder = snapshot_folder(work.study, work.inputs["model_snapshot"])
+    folder = work.model_folder()
     refuse_changed_files(work.read("model_snapshot"), folder)
     parity = model_parity(work.model(), folder, work.read("token_windows", work.study.shard_names[0]))
     work.write("model_parity", parity)

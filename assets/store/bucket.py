@@ -174,6 +174,14 @@ class Bucket:
         """Write one HTML page."""
         self.objects.put(at, page, HTML)
 
+    def note(self, place: Place, name: str) -> bytes | None:
+        """A small object beside a record, None if there is none."""
+        return self.objects.get(f"{place.path}/{name}")
+
+    def write_note(self, place: Place, name: str, content: bytes) -> None:
+        """Replace a small object beside a record in one step."""
+        self.objects.put(f"{place.path}/{name}", content)
+
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""
         hide_site(self.objects, at)
@@ -206,6 +214,8 @@ class Bucket:
         self.objects.remove([f"{place.path}/{RECORD}"])
         for version in self.versions(place):
             self.remove_version(place, version)
+        notes = [name for name in self.objects.below(place.path) if "/" not in name and name != LOCK]
+        self.objects.remove([f"{place.path}/{name}" for name in notes])
 
     def _fetch(self, record: Record, names: Sequence[str], folder: Path) -> None:
         """Download and verify files of a record. Raises StoreError naming the first that is missing or differs."""

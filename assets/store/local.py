@@ -125,6 +125,19 @@ class LocalFolder:
         (self.root / at).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / at, page)
 
+    def note(self, place: Place, name: str) -> bytes | None:
+        """A small file beside a record, None if there is none that can be read."""
+        try:
+            return (self.home(place) / name).read_bytes()
+        except OSError:
+            return None
+
+    def write_note(self, place: Place, name: str, content: bytes) -> None:
+        """Replace a small file beside a record in one step."""
+        home = self.home(place)
+        home.mkdir(parents=True, exist_ok=True)
+        write_atomically(home / name, content)
+
     def hide_site(self, at: str) -> None:
         """Remove what `show_site` made."""
         (self.root / at).unlink(missing_ok=True)
@@ -147,9 +160,11 @@ class LocalFolder:
     def remove(self, place: Place) -> None:
         """Remove an output, its record first, so that no reader is led to what is half gone. Hold `one_writer` around it."""
         home = self.home(place)
-        for name in (RECORD, CURRENT):
-            (home / name).unlink(missing_ok=True)
+        (home / RECORD).unlink(missing_ok=True)
         _sweep(home, keep=None)
+        for entry in home.iterdir():
+            if entry.name != LOCK and (entry.is_symlink() or entry.is_file()):  # the link to the current version, notes
+                entry.unlink()
         for folder in (home, home.parent, home.parent.parent):
             left = {entry.name for entry in folder.iterdir()}  # shards of the same asset, other assets of the study
             if folder == self.root or left - {LOCK}:

@@ -93,6 +93,14 @@ class Store:
         """Write one HTML page at `<root>/<at>`, in one step."""
         self.storage.show_page(at, page)
 
+    def note(self, place: Place, name: str) -> bytes | None:
+        """A small file beside a record, None if there is none that can be read."""
+        return self.storage.note(place, name)
+
+    def write_note(self, place: Place, name: str, content: bytes) -> None:
+        """Replace a small file beside a record in one step."""
+        self.storage.write_note(place, name, content)
+
     @contextmanager
     def one_writer(self, place: Place) -> Iterator[None]:
         """Hold the place's lock: a second run of the same output waits here. It is freed when the process ends, however it ends."""

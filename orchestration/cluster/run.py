@@ -57,7 +57,7 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2 if not isinstance(error, ClusterError) else 1
-    report = settings.deployment.site_folder(study.name) / "index.html"
+    report = settings.deployment.site_address(study.name)
     print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
     return 0
 
