@@ -10,6 +10,7 @@ from typing import Literal
 
 from assets.store import Place, Store
 from assets.study import COMMIT, Study
+from assets.urls import is_url
 
 NOTE = "upstream.json"
 DEFAULT_BRANCH = "main"
@@ -33,7 +34,7 @@ def branches(study: Study) -> list[Branch]:
     """What the study follows: hub repositories that it names without a commit. Local folders and files are none."""
     model, corpus = study.model, study.corpus
     followed: list[Branch] = []
-    if not study.path(model.id).is_dir() and not _is_commit(model.revision):
+    if not is_url(model.id) and not study.path(model.id).is_dir() and not _is_commit(model.revision):
         followed.append(Branch("model_snapshot", "model", model.id, model.revision or DEFAULT_BRANCH))
     if corpus.id is not None and not _is_commit(corpus.revision):
         followed.append(Branch("corpus_documents", "dataset", corpus.id, corpus.revision or DEFAULT_BRANCH))

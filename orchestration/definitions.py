@@ -27,7 +27,7 @@ from assets.study import Study, read_studies  # noqa: E402
 from orchestration.alerts import alert_sensors  # noqa: E402
 from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import across_models_job, study_job, study_schedule  # noqa: E402
-from orchestration.sensors import study_sensor  # noqa: E402
+from orchestration.sensors import across_models_sensor, study_sensor  # noqa: E402
 from orchestration.settings import ONE_RUN, RUN_PER_SHARD, Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
 from reports.across_models.asset import across_models_site_assets  # noqa: E402
@@ -51,7 +51,11 @@ def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Defini
         jobs=[*(study_job(study) for study in studies), across_models_job()],
         # schedules and sensors ask for one run of all shards; where each has its own, `make cluster` is what a timer calls
         schedules=[study_schedule(study) for study in studies] if settings.runs == ONE_RUN else [],
-        sensors=[*(study_sensor(study, settings) for study in studies if settings.runs == ONE_RUN), *alert_sensors(settings.alerts)],
+        sensors=[
+            *(study_sensor(study, settings) for study in studies if settings.runs == ONE_RUN),
+            across_models_sensor(),
+            *alert_sensors(settings.alerts),
+        ],
         resources={"deployment": settings.deployment},
         loggers={"console": dg.colored_console_logger, TERMINAL: terminal_logger},
         executor=dg.in_process_executor,  # one process and one loaded model for all steps of a run

@@ -6,6 +6,7 @@
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from assets.across_models.comparison import NAME as ACROSS_MODELS
 from assets.study import Study
 from assets.wiring import asset_key
 from orchestration.changes import Change, NotNow, change
@@ -16,6 +17,15 @@ SECONDS_BETWEEN_LOOKS = 120  # a look hashes what has changed on disk and asks t
 UNDER_WAY = [
     DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING,
 ]  # fmt: skip
+
+
+def across_models_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Makes the comparison of all models again when an output that it reads has other content; off until switched on."""
+    return dg.AutomationConditionSensorDefinition(
+        f"{ACROSS_MODELS}_refresh",
+        target=dg.AssetSelection.groups(ACROSS_MODELS),
+        description="Makes the comparison of all models again when an output of a study that it reads has other content.",
+    )
 
 
 def sensor_name(study: Study) -> str:

@@ -16,6 +16,10 @@ from assets.study import Study
 from assets.wiring import asset_key, column_schema, faults_as_failures
 
 KEY = dg.AssetKey([NAME, NAME])
+# A data version is a hash of content: a study run again to the same content starts nothing.
+WHEN_CONTENT_CHANGED = dg.AutomationCondition.any_deps_match(
+    dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
+)
 DESCRIPTION = (
     "For every tracked token, the best neurons of each model by congruence, by AUROC and by causal effect, over all studies that were run, "
     "and whether they are the same ones. Studies that were not run, or have changed since, are listed with the reason."
@@ -33,6 +37,7 @@ def across_models_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:
         kinds={"polars"},
         code_version=CODE_VERSION,
         metadata=_columns(),
+        automation_condition=WHEN_CONTENT_CHANGED,
     )
     def asset(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         with faults_as_failures():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from assets.across_models.asset import KEY
+from assets.across_models.asset import KEY, WHEN_CONTENT_CHANGED
 from assets.across_models.comparison import NAME, published
 from assets.across_models.publication import publish
 from assets.deployment import Deployment
@@ -33,6 +33,7 @@ def across_models_site_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinit
         deps=[KEY],
         kinds={"html"},
         code_version=CODE_VERSION,
+        automation_condition=WHEN_CONTENT_CHANGED,
     )
     def asset(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         with faults_as_failures():

@@ -71,16 +71,20 @@ def test_every_check_is_defined_and_blocks_exactly_where_it_says(shipped: dg.Def
     assert {"bin_counts", "merge", "hugging_face_parity", "documents", "curve_values", "score_values"} <= blocking
 
 
-def test_each_study_has_a_sensor_that_is_off(shipped: dg.Definitions) -> None:
+def test_each_study_has_a_sensor_and_the_comparison_has_one_all_off(shipped: dg.Definitions) -> None:
     sensors = {sensor.name: sensor for sensor in shipped.sensors or ()}
-    assert set(sensors) == {f"{study.group}_changes" for study in read_studies(SHIPPED_STUDIES)}
+    assert set(sensors) == {f"{study.group}_changes" for study in read_studies(SHIPPED_STUDIES)} | {"across_models_refresh"}
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.STOPPED}  # type: ignore[union-attr]
 
 
 def test_the_graph_draws_few_arrows_and_still_lets_everything_wait_for_what_it_reads(shipped: dg.Definitions) -> None:
     graph = shipped.resolve_asset_graph()
     arrows = {name: {key.path[-1] for key in graph.get(dg.AssetKey(["demo", name])).parent_keys} for name in STAGES}
-    assert arrows["activation_histograms"] == {"token_windows", "activation_bins"}  # each shard waits for its own windows
+    assert arrows["activation_histograms"] == {
+        "token_windows",
+        "activation_bins",
+        "screened_tokens",
+    }  # each shard waits for its own windows
     assert arrows["merged_histograms"] == {"activation_histograms"}
     assert arrows["report_site"] == {"data_quality"}
     assert sum(map(len, arrows.values())) <= 40
