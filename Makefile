@@ -41,8 +41,9 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest
 
-bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
+bench: setup ## throughput of the one pass beside other ways to count, start-up, neuron patching; writes docs/benchmarks.md
 	$(RUN) -m benchmarks.throughput
+	$(RUN) -m benchmarks.overhead
 	$(RUN) -m benchmarks.neuron_patching
 
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
