@@ -146,7 +146,7 @@ def growth(setting: Setting, rounds: int, multiples: tuple[int, ...] = (1, 2, 4)
 
     seconds = interleaved({str(multiple): partial(count, multiple) for multiple in multiples}, rounds, setting.model.device.type)
     return [
-        {"multiple": multiple, "positions": frames[multiple]["length"].sum(), "seconds": wall, "round": number}
+        {"multiple": multiple, "positions": int(frames[multiple]["length"].sum()), "seconds": wall, "round": number}
         for multiple in multiples
         for number, (wall, _) in enumerate(seconds[str(multiple)])
     ]
