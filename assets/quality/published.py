@@ -32,7 +32,15 @@ OWN_CHECKS: dict[str, tuple[str, ...]] = {
     "neuron_ablation": (suites.ABLATION_VALUES,),
     "prompt_ablation": (suites.ABLATION_VALUES,),
 }
-WARN = (suites.DOCUMENTS, suites.BIN_COUNTS, suites.NEURON_ACTIVITY, suites.SCORE_VALUES, suites.CURVE_VALUES, suites.ABLATION_VALUES)
+WARN = (
+    suites.PARITY,
+    suites.DOCUMENTS,
+    suites.BIN_COUNTS,
+    suites.NEURON_ACTIVITY,
+    suites.SCORE_VALUES,
+    suites.CURVE_VALUES,
+    suites.ABLATION_VALUES,
+)
 ONLY_WARN = (suites.NEURON_ACTIVITY,)
 NEVER_WARN = ("prompt_ablation",)  # its suite only stops the run
 
