@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TOKEN_WINDOWS
+from assets.corpus.corpus_documents import CorpusError
+from assets.study import Study
 
 BATCH = 1024  # documents handed to the tokenizer at once: bounds memory; the fast tokenizers run them in parallel
 
@@ -28,6 +30,14 @@ def token_windows(tokenizer: Any, beginning: int, documents: pl.DataFrame, conte
     return windows.with_columns(
         pl.concat_list(pl.lit(beginning, dtype=pl.Int32), pl.col("token_ids")).alias("token_ids"),
     ).with_columns(pl.col("token_ids").list.len().cast(pl.Int32).alias("length"))  # fmt: skip
+
+
+def refuse_unknown_entries(windows: pl.DataFrame, vocabulary: int, study: Study) -> None:
+    """Raise CorpusError for ids that the model's embedding lacks: its tokenizer has more entries than it, and the corpus uses them."""
+    largest = windows.select(pl.col("token_ids").list.max().max()).item()
+    if largest is not None and largest >= vocabulary:
+        raise CorpusError(f"study {study.name}: the tokenizer writes entry {largest} for this corpus, the model's vocabulary ends at {vocabulary - 1}; "
+                          "the folder's tokenizer is of another model: save the right one there")  # fmt: skip
 
 
 def _cut(tokenizer: Any, documents: pl.DataFrame, step: int, keep: str) -> pl.DataFrame:

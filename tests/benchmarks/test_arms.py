@@ -41,6 +41,13 @@ def test_the_engine_and_the_published_algorithm_count_the_same_positions_of_a_pa
     assert notebook[1].sum() > 0
 
 
+def test_the_screen_adds_sums_and_changes_no_other_count(setting: Setting) -> None:
+    alone, screened = arms.engine(setting)().histograms(), arms.engine_and_screen(setting)().histograms()
+    assert screened["screen_count"].sum() == 2 * 39
+    for name in ("count", "top_prediction_count", "predictions", "top_document"):
+        np.testing.assert_array_equal(alone[name], screened[name])
+
+
 def test_the_sweep_holds_every_pre_activation_in_the_bin_where_numpy_puts_it(setting: Setting) -> None:
     model, kept = setting.model, []
     hook = (f"blocks.{1}.mlp.hook_pre", lambda values, hook: kept.append(values))
