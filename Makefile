@@ -64,8 +64,9 @@ faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, f
 	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
 	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py
 
-bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
+bench: setup ## throughput of the one pass beside other ways to count, start-up, neuron patching; writes docs/benchmarks.md
 	$(RUN) -m benchmarks.throughput
+	$(RUN) -m benchmarks.overhead
 	$(RUN) -m benchmarks.neuron_patching
 
 retention: setup ## what old runs, left outputs and copies could be freed; make retention ARGS=--delete frees it

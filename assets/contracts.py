@@ -162,6 +162,19 @@ MODEL_PARITY = Table(
         Column("largest_logit_difference", _float, "logit", "Largest absolute difference of a logit over all positions and tokens."),
         Column("largest_logit", _float, "logit", "Largest absolute logit: the scale against which the difference is read."),
         Column("prediction_disagreements", pl.Int64(), "position", "Positions at which the top predictions differ."),
+        Column(
+            "float32_prediction_disagreements",
+            pl.Int64(),
+            "position",
+            "Positions at which the pass, in the study's dtype, predicts another token than the same files in float32.",
+        ),
+        Column("activations", pl.Int64(), "activation", "Activations compared with float32: positions x layers x neurons."),
+        Column(
+            "float32_bin_disagreements",
+            pl.Int64(),
+            "activation",
+            "Of these, activations that fall into another bin than in float32. Calibrated bins are calibrated on the compared windows.",
+        ),
     ),
 )
 

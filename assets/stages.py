@@ -69,12 +69,13 @@ _STAGES = (
     ),
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        code_version="2",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
         inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos"),
-        tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True,
+        tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
@@ -86,6 +87,7 @@ _STAGES = (
         "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
         fields=("count_bos", "examples", "batch_positions"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
+        code_version="2",
     ),
     Stage(
         "merged_histograms", "histograms", "The sum of all shards, exact and independent of their order. Each shard is verified before it is added.",

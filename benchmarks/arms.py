@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.setting import EXAMPLES, Setting
+from benchmarks.setting import EXAMPLES, Setting, most_predicted
 
 PUBLISHED_LOW, PUBLISHED_PER_UNIT, PUBLISHED_BINS = -1.0, 5, 80
 SWEEP_LOW, SWEEP_HIGH, SWEEP_EDGES = -10.0, 15.0, 256
@@ -37,9 +37,27 @@ def bridged(setting: Setting) -> Callable[[], Any]:
 
 def engine(setting: Setting) -> Callable[[], Any]:
     """One batch of the one pass: bins, tracked tokens, moments, extremes and examples of every neuron."""
-    from assets.histograms.activation_histograms import counting, new_counter
+    return _engine(setting, [])
 
-    counter = new_counter(setting.model, setting.bins, setting.token_ids, count_bos=False, examples=EXAMPLES)
+
+def engine_and_screen(setting: Setting) -> Callable[[], Any]:
+    """The same, and the sums of every neuron by predicted token, for as many tokens as a study screens unless told otherwise."""
+    from assets.histograms.screened_tokens import screened_number
+    from assets.study import Screen
+
+    facts = setting.model.facts
+    number = screened_number(Screen(), facts.layers, facts.neurons, facts.vocabulary)
+    return _engine(setting, most_predicted(setting.model, setting.ids, number))
+
+
+def _engine(setting: Setting, screened_ids: list[int]) -> Callable[[], Any]:
+    from assets.histograms.activation_histograms import counter_of_part, counting
+    from assets.histograms.parts import parts
+
+    whole = parts(setting.model.facts.layers, len(setting.token_ids), len(screened_ids))[0]
+    counter = counter_of_part(
+        setting.model, setting.bins, setting.token_ids, screened_ids, whole, count_bos=False, examples=EXAMPLES
+    )  # fmt: skip
     opened = counting(setting.model, counter)
     count_batch = opened.__enter__()
 
@@ -104,6 +122,7 @@ ARMS = (
     Arm("a", "Hugging Face forward, argmax of its logits", bare),
     Arm("b", "TransformerLens bridge forward", bridged),
     Arm("c", "this engine, everything on", engine),
+    Arm("s", "this engine, and the screen of all frequent tokens", engine_and_screen),
     Arm("d", "published notebook: one pair a pass", notebook),
     Arm("e", "scatter-add sweep: histograms alone", sweep),
 )

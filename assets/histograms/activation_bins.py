@@ -4,6 +4,9 @@ A power of two as `per_unit` makes activation * per_unit exact in float32, so a 
 be. Counting into the bins is not done here.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
@@ -14,6 +17,9 @@ from assets.histograms.sending import sent
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
 from assets.study import CalibratedBins, FixedBins
+
+if TYPE_CHECKING:
+    import torch
 
 CALIBRATION_TOKENS = 131_072  # enough to meet nearly every neuron's range; the headroom covers what is rarer
 HEADROOM = 1.25  # the largest activation seen may be exceeded by a quarter before anything overflows
@@ -40,6 +46,26 @@ def calibrated_bins(
     """
     largest = largest_activations(model, evenly_spread(windows, CALIBRATION_TOKENS), batch_positions, count_bos=count_bos)
     return bins_that_hold(largest, choice.calibrated)
+
+
+def bins_for(choice: FixedBins | CalibratedBins, largest: np.ndarray) -> ActivationBins:
+    """The study's bins for neurons whose largest absolute activation is known, float32 [layer, neuron]."""
+    return (
+        fixed_bins(largest.shape[0], largest.shape[1], choice)
+        if isinstance(choice, FixedBins)
+        else bins_that_hold(largest, choice.calibrated)
+    )
+
+
+def slot_finder(bins: ActivationBins) -> "Callable[[int, torch.Tensor], torch.Tensor]":
+    """A function from a layer and its activations [..., neuron], float32, to the bin of each: below and above all bins one number each."""
+    import torch
+
+    def slots(layer: int, values: torch.Tensor) -> torch.Tensor:
+        per_unit, first = (torch.from_numpy(array[layer]).to(values.device) for array in (bins.per_unit, bins.first_bin))
+        return ((values * per_unit).floor() - first).clamp(-1, bins.bins).nan_to_num(-2.0)
+
+    return slots
 
 
 def bins_that_hold(largest: np.ndarray, bins: int) -> ActivationBins:

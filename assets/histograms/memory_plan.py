@@ -14,6 +14,7 @@ from assets.histograms.batch_counter import slot_dtype
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
 from assets.histograms.histograms import HistogramError
 from assets.histograms.parts import number_of_groups
+from assets.histograms.screened_predictions import LEAST
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
 
 MIB = 2**20
@@ -123,6 +124,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     rows = {
         "program and libraries": PROGRAM,
         "model": model.weights,
+        "unembedding in bfloat16": _unembedding(model),
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
         "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),
         "histograms": neurons * histogram,
@@ -132,6 +134,12 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }
     return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)
+
+
+def _unembedding(model: PlannedModel) -> int:
+    """What screened_predictions keeps beside a large float32 unembedding."""
+    numbers = model.width * model.vocabulary
+    return 2 * numbers if model.itemsize == 4 and numbers >= LEAST else 0
 
 
 def _forward(model: PlannedModel, counted: PlannedPass) -> int:

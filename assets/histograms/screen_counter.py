@@ -15,6 +15,7 @@ from assets.histograms.batch_counter import Counter
 from assets.histograms.batches import Batch
 from assets.histograms.histograms import LEFT_OUT, Histograms
 from assets.histograms.screen_units import LARGEST, UNITS
+from assets.histograms.sending import sent
 
 if TYPE_CHECKING:
     import torch
@@ -72,17 +73,16 @@ class CompiledSums:
 
 
 class DeviceSums:
-    """The sums by tensor operations on the device that holds the activations."""
+    """The sums by tensor operations on the device that holds the activations. Nothing waits for the device: places and groups stay there."""
 
     def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, sums: "torch.Tensor", squares: "torch.Tensor"
-    ) -> None:
-        """As AddGroups."""
-        import torch
-
-        on_device, rows = (torch.from_numpy(array).to(sums.device) for array in (places, groups))
+        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", sums: "torch.Tensor", squares: "torch.Tensor"
+    ) -> None:  # fmt: skip
+        """As AddGroups, on tensors in any order; positions of the group IGNORED add zeros to the first."""
+        rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
         for layer, kept in enumerate(activations):
-            values = kept.flatten(0, 1)[on_device].double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
+            values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
+            values = values * is_here
             sums[layer].index_add_(0, rows, (values * UNITS).round().long())
             squares[layer].index_add_(0, rows, (values * values * UNITS).round().long())
 
@@ -97,7 +97,7 @@ class ScreenCounter:
         neurons: int,
         group_of_token: np.ndarray,
         tokens: np.ndarray,
-        add_groups: AddGroups,
+        add_groups: "AddGroups | DeviceSums",
         *,
         count_bos: bool,
         device: "torch.device",
@@ -107,7 +107,8 @@ class ScreenCounter:
 
         self._counter, self._count_bos, self._add_groups = counter, count_bos, add_groups
         self._group_of_token, self._tokens = group_of_token, tokens
-        self._counts = np.zeros(len(tokens), np.int64)
+        self._counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
+        self._group_on_device = torch.from_numpy(group_of_token).to(device)
         shape = (layers, len(tokens), neurons)
         self._sums, self._squares = (torch.zeros(shape, dtype=torch.int64, device=device) for _ in range(2))
         self._kept: list[torch.Tensor] = []
@@ -126,20 +127,34 @@ class ScreenCounter:
     def add_predictions(self, predictions: "torch.Tensor") -> None:
         """Count the top predictions, int64 [row, position], and add the kept activations to the groups of their positions."""
         self._counter.add_predictions(predictions)
-        groups = self._group_of_token[predictions.cpu().numpy().reshape(-1)[self._counted]]
+        if isinstance(self._add_groups, DeviceSums):
+            self._add_on_device(predictions, self._add_groups)
+        else:
+            self._add_on_host(predictions, self._add_groups)
+        self._kept = []
+
+    def _add_on_host(self, predictions: "torch.Tensor", add_groups: AddGroups) -> None:
+        import torch
+
+        groups = self._group_of_token[predictions.numpy().reshape(-1)[self._counted]]
         is_here = groups != IGNORED
         places, groups = self._counted[is_here], groups[is_here]
-        self._counts += np.bincount(groups, minlength=len(self._tokens))
+        self._counts += torch.from_numpy(np.bincount(groups, minlength=len(self._tokens)))
         order = np.argsort(groups, kind="stable")
-        self._add_groups(self._kept, places[order], groups[order], self._sums, self._squares)
-        self._kept = []
+        add_groups(self._kept, places[order], groups[order], self._sums, self._squares)
+
+    def _add_on_device(self, predictions: "torch.Tensor", add_groups: DeviceSums) -> None:
+        places = sent(self._counted, predictions.device)
+        groups = self._group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
+        self._counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
+        add_groups(self._kept, places, groups, self._sums, self._squares)
 
     def histograms(self) -> Histograms:
         """All that was counted so far, by the other counter and here."""
         inner = self._counter.histograms()
         screen = {
             "screen_token": self._tokens,
-            "screen_count": self._counts,
+            "screen_count": self._counts.cpu().numpy(),
             "screen_sum": self._sums.cpu().numpy(),
             "screen_squares": self._squares.cpu().numpy(),
         }

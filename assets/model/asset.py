@@ -4,7 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
+from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
@@ -60,10 +62,17 @@ def _tracked_tokens(work: Work) -> None:
 def _model_parity(work: Work) -> None:
     folder = work.model_folder()
     refuse_changed_files(work.read("model_snapshot"), folder)
-    parity = model_parity(work.model(), folder, work.read("token_windows", work.study.shard_names[0]))
+    windows = work.read("token_windows", work.study.shard_names[0])
+    parity = model_parity(work.model(), folder, windows, lambda largest: slot_finder(bins_for(work.study.bins, largest)))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),
         prediction_disagreements=int(parity["prediction_disagreements"].sum()),
         largest_logit_difference=float(parity["largest_logit_difference"].max() or 0.0),  # type: ignore[arg-type]
+        share_of_predictions_other_than_in_float32=_share(parity, "float32_prediction_disagreements", "positions"),
+        share_of_bins_other_than_in_float32=_share(parity, "float32_bin_disagreements", "activations"),
     )
+
+
+def _share(parity: pl.DataFrame, part: str, whole: str) -> float:
+    return int(parity[part].sum()) / max(int(parity[whole].sum()), 1)

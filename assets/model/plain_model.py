@@ -35,8 +35,12 @@ def neuron_maps(bridge: Any) -> list[str]:
 
 
 @contextmanager
-def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tensor], None]") -> Iterator[None]:
-    """While open, `report` is told each layer and its neurons' activations, [row, position, neuron], at every plain forward."""
+def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tensor], None]", of: Any = None) -> Iterator[None]:
+    """While open, `report` is told each layer and its neurons' activations, [row, position, neuron], at every plain forward.
+
+    `of` is another instance of the same plain code; the model's own if absent.
+    """
+    plain = model.plain if of is None else of
 
     shape: list[int] = []  # of the token ids: OPT's layers flatten rows and positions into one
 
@@ -46,10 +50,8 @@ def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tenso
     def hook_of(layer: int) -> "Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]":
         return lambda module, given: report(layer, given[0].view(*shape, -1))
 
-    handles = [model.plain.base_model.register_forward_pre_hook(note_shape, with_kwargs=True)]
-    handles += [
-        model.plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(neuron_maps(model.bridge))
-    ]
+    handles = [plain.base_model.register_forward_pre_hook(note_shape, with_kwargs=True)]
+    handles += [plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(neuron_maps(model.bridge))]
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ OWN_CHECKS: dict[str, tuple[str, ...]] = {
     "prompt_ablation": (suites.ABLATION_VALUES,),
 }
 WARN = (
-    suites.DOCUMENTS, suites.BIN_COUNTS, suites.SCREEN, suites.NEURON_ACTIVITY, suites.SCORE_VALUES, suites.SCREEN_VALUES,
+    suites.PARITY, suites.DOCUMENTS, suites.BIN_COUNTS, suites.SCREEN, suites.NEURON_ACTIVITY, suites.SCORE_VALUES, suites.SCREEN_VALUES,
     suites.CURVE_VALUES, suites.ABLATION_VALUES,
 )  # fmt: skip
 ONLY_WARN = (suites.NEURON_ACTIVITY,)

@@ -64,7 +64,8 @@ def parity(frame: pl.DataFrame, tolerance: float) -> pl.DataFrame:
     within = (difference <= tolerance * largest) & np.isfinite(largest)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(difference == 0, 0.0, difference / largest)
-    return frame.select("positions", "prediction_disagreements").with_columns(
+    columns = ("positions", "prediction_disagreements", "float32_prediction_disagreements", "activations", "float32_bin_disagreements")
+    return frame.select(columns).with_columns(
         relative_difference=np.where(np.isfinite(relative), relative, -1.0),  # -1: no number could be formed
         too_large=(~within).astype(np.int64),
     )

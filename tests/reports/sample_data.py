@@ -501,7 +501,7 @@ def _records() -> dict[str, pl.DataFrame]:
         "data_quality": pl.DataFrame(quality, schema=TABLES["data_quality"].schema, orient="row"),
         "tracked_tokens": pl.DataFrame(tracked, schema=TABLES["tracked_tokens"].schema, orient="row"),
         "model_snapshot": pl.DataFrame({"file": ["model.safetensors"], "bytes": [2_900_112], "sha256": ["ab" * 32]}),
-        "model_parity": pl.DataFrame([(0, 0, 512, 1.2e-5, 24.1, 0)], schema=TABLES["model_parity"].schema, orient="row"),
+        "model_parity": pl.DataFrame([(0, 0, 512, 1.2e-5, 24.1, 0, 0, 73_728, 0)], schema=TABLES["model_parity"].schema, orient="row"),
     }
 
 

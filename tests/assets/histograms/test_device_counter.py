@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from assets.histograms.device_counter import DeviceCounter
+from assets.histograms.screen_counter import DeviceSums, ScreenCounter, group_of_token, group_tokens
 from assets.histograms.top_predictions import Unembedding, largest_logits
 from tests.assets.histograms.made_batches import VOCABULARY, made_bins, random_batches
 
@@ -24,6 +25,16 @@ def test_no_operation_of_a_batch_needs_to_know_what_a_tensor_of_the_device_holds
         counter.add_predictions(torch.from_numpy(predictions).to(NOWHERE))
     with pytest.raises(NotImplementedError, match="meta tensor"):
         counter.histograms()  # only here is something copied back
+
+
+def test_neither_do_the_sums_by_predicted_token() -> None:
+    groups, tokens = group_of_token(VOCABULARY, [1, 4], range(1, 3)), group_tokens([1, 4], range(1, 3))
+    counter = ScreenCounter(counter_without_content(), 2, 5, groups, tokens, DeviceSums(), count_bos=False, device=NOWHERE)
+    for batch, activations, predictions in random_batches(0, 2, 5):
+        counter.start(batch)
+        for layer in range(2):
+            counter.add_layer(layer, torch.from_numpy(activations[layer]).to(NOWHERE))
+        counter.add_predictions(torch.from_numpy(predictions).to(NOWHERE))
 
 
 def test_neither_does_the_search_for_the_top_predictions() -> None:

@@ -28,6 +28,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
     assert plan.rows == {
         "program and libraries": PROGRAM,
         "model": 3 * MIB,
+        "unembedding in bfloat16": 0,
         # attention 4 x 2 rows x 2 heads x 50^2, a block 100 x (5 x 1000 + 10 x 100), logits 100 x 2 x 2048; 4 bytes each
         "forward of a batch": 4 * (40_000 + 600_000 + 409_600) + KEPT_FREE,
         "a batch's slots and activations": 100 * 4000 * (1 + 4),
