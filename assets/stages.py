@@ -69,18 +69,25 @@ _STAGES = (
     ),
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        code_version="2",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
         inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos"),
-        tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True,
+        tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
+    ),
+    Stage(
+        "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos"),
+        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True,
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins"), after=("model_parity",),
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
         fields=("count_bos", "examples", "batch_positions"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
+        code_version="2",
     ),
     Stage(
         "merged_histograms", "histograms", "The sum of all shards, exact and independent of their order. Each shard is verified before it is added.",
@@ -100,14 +107,20 @@ _STAGES = (
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
     ),
     Stage(
+        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
+        inputs=_inputs("model_snapshot", "merged_histograms", "tracked_tokens"), fields=("min_count",),
+        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), uses_model=True,
+    ),
+    Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         inputs=_inputs("merged_histograms", "activation_bins", "tracked_tokens", "token_neuron_scores"),
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
     ),
     Stage(
-        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons, with the activation at each token.",
-        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions",),
-        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
+        "activation at each token.",
+        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions", "examples", "count_bos"),
+        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
@@ -126,9 +139,9 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
-        "activation_patching", "prompts", "Residual stream, attention and MLP outputs of the clean run patched into the corrupt run, by layer and position.",
+        "activation_patching", "prompts", "Residual stream, attention, MLP and single heads' outputs of the clean run patched into the corrupt run, by layer and position.",
         inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("activation_patching",),
-        kinds=frozenset({"pytorch"}), uses_model=True,
+        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient screen of all.",
@@ -138,12 +151,12 @@ _STAGES = (
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
         inputs=_inputs("model_snapshot", "token_windows:all", "neuron_statistics", "proportion_curves"), fields=("ablation_positions", "batch_positions"),
-        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves"),
-        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True,
+        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
@@ -151,12 +164,17 @@ _STAGES = (
         tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
     ),
     Stage(
+        "prompt_activations", "prompts", "The studied neurons' activations at each token of the prompts.",
+        inputs=_inputs("model_snapshot", "proportion_curves"), after=("tracked_tokens",), fields=("prompts",),
+        tables=("prompt_activations",), kinds=frozenset({"pytorch"}), uses_model=True,
+    ),
+    Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         inputs=_inputs(
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
-            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
+            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
-        fields=("count_bos",), tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos", "min_count"), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 
@@ -166,12 +184,13 @@ _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
         inputs=(*_inputs("token_windows:all", "activation_histograms:all"), *(Input(name) for name in REPORTED)), tables=("data_quality",),
-        fields=("shards", "ablation_positions"), kinds=frozenset({"polars"}),
+        fields=("shards", "ablation_positions", "min_count"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
         fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}),
+        code_version="3",
     ),
 )  # fmt: skip
 

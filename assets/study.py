@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.errors import InputError
 
@@ -19,6 +19,7 @@ STUDY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLAIMS_SUFFIX = ".claims.yaml"  # <study>.claims.yaml lies beside <study>.yaml
 CORPUS_SUFFIXES = (".parquet", ".jsonl", ".txt")
+MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
 
 class StudyError(InputError):
@@ -32,7 +33,7 @@ class _Frozen(BaseModel):
 class ModelChoice(_Frozen):
     """Which model. `revision` is a commit, or a branch that the first run resolves to its commit and records."""
 
-    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained (relative to the study file).")
+    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained: a path (relative to the study file) or a URL.")
     revision: str | None = Field(None, description="Commit or branch on the hub; none for a local folder.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -42,7 +43,7 @@ class CorpusChoice(_Frozen):
     """Which text, and how it is cut into windows."""
 
     id: str | None = Field(None, min_length=1, description="Hub data set id.")
-    files: tuple[str, ...] = Field((), description="Local .parquet, .jsonl or .txt files (relative to the study file).")
+    files: tuple[str, ...] = Field((), description=".parquet, .jsonl or .txt files: paths (relative to the study file) or URLs.")
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"
@@ -84,9 +85,13 @@ class Prompt(_Frozen):
     @model_validator(mode="after")
     def _answers_differ(self) -> "Prompt":
         if self.answer == self.wrong_answer:
-            raise ValueError(f"answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens")
+            raise ValueError(
+                f"prompt {self.name}: answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens"
+            )
         if self.corrupt == self.text:
-            raise ValueError("corrupt is the same text as text; nothing could be patched: change the word that decides the answer")
+            raise ValueError(
+                f"prompt {self.name}: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"
+            )
         return self
 
 
@@ -115,6 +120,13 @@ class CalibratedBins(_Frozen):
     calibrated: int = Field(default=128, ge=8, le=4096, multiple_of=2, description="Bins per neuron, half of them below 0.")
 
 
+class Screen(_Frozen):
+    """How many tokens are screened: the most frequent of the vocabulary, as many as both limits allow."""
+
+    tokens: int | None = Field(default=None, ge=0, description="At most so many tokens; 0: no screen.")
+    memory: ByteSize = Field(default=ByteSize(512 * 2**20), ge=0, description="At most so much memory for their counters.")
+
+
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times
 
 
@@ -134,10 +146,12 @@ class Study(_Frozen):
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     min_count: int = Field(20, ge=1, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
-    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron.")
+    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
     ablation_positions: int = Field(32, ge=0, description="Positions of each kind per token at which neurons are ablated; 0: none.")
     batch_positions: int = Field(2048, ge=1, description="Positions that go through the model at once.")
+    screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")
+    memory: ByteSize | None = Field(None, ge=1, description="Memory that a run may use; what the machine has available if absent.")
     shards: int = Field(1, ge=1, le=9999, description="Partitions that the corpus is cut into.")
     schedule: str = Field("0 3 * * 1", description="Cron line in UTC; off until switched on in the UI.")
 
@@ -183,6 +197,11 @@ class Study(_Frozen):
         if isinstance(value, dict) and "calibrated" in value:
             return CalibratedBins(**value)
         return FixedBins(**value) if isinstance(value, dict) else value
+
+    @field_validator("screen", mode="before")
+    @classmethod
+    def _screen_or_off(cls, value: Any) -> Any:
+        return {"tokens": 0} if value is False or value == "off" else value  # YAML reads a bare off as false
 
     @field_validator("schedule")
     @classmethod

@@ -28,6 +28,7 @@ class SlowCounts:
         count_bos: bool = False,
         examples: int = 3,
         neurons: Sequence[int] | None = None,
+        screened: Sequence[int] = (),
     ) -> None:
         self.neurons = list(range(bins.per_unit.shape[1])) if neurons is None else list(neurons)
         self.per_unit = bins.per_unit[:, self.neurons]
@@ -39,7 +40,9 @@ class SlowCounts:
         self.top_prediction_count = np.zeros((len(token_ids), *shape, self.bins), int)
         self.top_prediction_outside = np.zeros((len(token_ids), *shape, 3), int)
         self.occurrences, self.predictions, self.correct_predictions = (np.zeros(vocabulary, int) for _ in range(3))
+        self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
+        self.predicted: list[int] = []  # the top prediction at each of these positions
 
     def add(self, batch: Batch, activations: np.ndarray, predictions: np.ndarray) -> None:
         """One batch: activations float32 [layer, row, position, neuron], predictions [row, position]."""
@@ -51,6 +54,7 @@ class SlowCounts:
                 here = activations[:, row, position][:, self.neurons]
                 follows = batch.token_ids[row, position + 1] if position + 1 < length else None
                 self._add_position(here, batch.token_ids[row, position], predictions[row, position], follows)
+                self.predicted.append(int(predictions[row, position]))
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
 
     def _add_position(self, here: Any, token: int, predicted: int, follows: int | None) -> None:
@@ -81,7 +85,32 @@ class SlowCounts:
     def tensors(self) -> dict[str, np.ndarray]:
         """Every tensor of the contract, for the chosen neurons."""
         names = ("count", "outside", "top_prediction_count", "top_prediction_outside", "occurrences", "predictions", "correct_predictions")
-        return {name: getattr(self, name) for name in names} | self._moments() | self._examples("top") | self._examples("bottom")
+        return (
+            {name: getattr(self, name) for name in names}
+            | self._moments()
+            | self._screen()
+            | self._examples("top")
+            | self._examples("bottom")
+        )
+
+    def _screen(self) -> dict[str, np.ndarray]:
+        """By predicted token, and for all other tokens together: positions, and sums in whole units of 2^-24."""
+        groups = [*self.screened, -1] if self.screened else []
+        layers, neurons = self.per_unit.shape
+        sums, squares = (np.zeros((layers, len(groups), neurons), int) for _ in range(2))
+        counts = np.zeros(len(groups), int)
+        for (here, *_), predicted in zip(self.seen, self.predicted, strict=True):
+            if not groups:
+                break
+            group = groups.index(predicted) if predicted in self.screened else len(groups) - 1
+            counts[group] += 1
+            for layer, neuron in np.ndindex(layers, neurons):
+                value = float(here[layer, neuron])
+                if value == value:
+                    value = max(-(2.0**19), min(2.0**19, value))
+                    sums[layer, group, neuron] += round(value * 2**24)
+                    squares[layer, group, neuron] += round(value * value * 2**24)
+        return {"screen_token": np.array(groups, int), "screen_count": counts, "screen_sum": sums, "screen_squares": squares}
 
     def _moments(self) -> dict[str, np.ndarray]:
         names = ("mean", "moment_2", "moment_3", "moment_4", "minimum", "maximum", "above_zero")

@@ -36,7 +36,11 @@ def _token_windows(work: Work) -> None:
     rows = shard_of(work.inputs["corpus_documents"].summary["documents"], work.study.shard_names.index(str(work.shard)), work.study.shards)
     documents = work.scan("corpus_documents").slice(rows.start, len(rows)).collect()
     windows = token_windows(
-        load_tokenizer(snapshot["folder"]), snapshot["beginning_token_id"], documents, corpus.context_length, corpus.windows
+        load_tokenizer(work.model_folder()),
+        snapshot["beginning_token_id"],
+        documents,
+        corpus.context_length,
+        corpus.windows,
     )
     refuse_unknown_entries(windows, snapshot["vocabulary"], work.study)
     work.write("token_windows", windows)

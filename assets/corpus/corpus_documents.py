@@ -14,7 +14,10 @@ from typing import Any
 import polars as pl
 
 from assets.errors import InputError
+from assets.store.sources import fetch_source
 from assets.study import COMMIT, Study
+from assets.upstream import Branch, latest_commit
+from assets.urls import is_url
 
 
 class CorpusError(InputError):
@@ -47,7 +50,7 @@ def read_corpus(study: Study) -> Corpus:
     commit: str | None = None
     texts: Iterator[str | None]
     if choice.files:
-        texts = (text for file in choice.files for text in _file_texts(study, study.path(file)))
+        texts = (text for file in choice.files for text in _file_texts(study, _on_this_machine(study, file)))
     else:
         commit, texts = _hub_texts(study)
     rows = list(islice(texts, choice.documents))
@@ -80,6 +83,11 @@ def _has_text(text: str | None) -> bool:
 def _valid_unicode(text: str) -> str:
     """Lone surrogates cannot be stored as UTF-8; they become the replacement character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _on_this_machine(study: Study, file: str) -> Path:
+    """A file of the study, fetched first if it is a URL."""
+    return fetch_source(file) if is_url(file) else study.path(file)
 
 
 def _file_texts(study: Study, file: Path) -> Iterator[str | None]:
@@ -134,7 +142,6 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
     choice = study.corpus
@@ -142,7 +149,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().dataset_info(str(choice.id), revision=commit).sha)
+            commit = latest_commit(Branch("corpus_documents", "dataset", str(choice.id), commit))
         rows = datasets.load_dataset(str(choice.id), revision=commit, split=choice.split)
     except (RepositoryNotFoundError, RevisionNotFoundError, FileNotFoundError) as error:
         raise CorpusError(f"{given}: not found on the hub or in the local cache: {error}") from None

@@ -5,6 +5,7 @@ be. Counting into the bins is not done here.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,8 +13,13 @@ import polars as pl
 from assets.histograms.batches import batches, first_counted
 from assets.histograms.histograms import ActivationBins, HistogramError
 from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.sending import sent
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import last_hidden, neurons_reported
 from assets.study import CalibratedBins, FixedBins
+
+if TYPE_CHECKING:
+    import torch
 
 CALIBRATION_TOKENS = 131_072  # enough to meet nearly every neuron's range; the headroom covers what is rarer
 HEADROOM = 1.25  # the largest activation seen may be exceeded by a quarter before anything overflows
@@ -40,6 +46,26 @@ def calibrated_bins(
     """
     largest = largest_activations(model, evenly_spread(windows, CALIBRATION_TOKENS), batch_positions, count_bos=count_bos)
     return bins_that_hold(largest, choice.calibrated)
+
+
+def bins_for(choice: FixedBins | CalibratedBins, largest: np.ndarray) -> ActivationBins:
+    """The study's bins for neurons whose largest absolute activation is known, float32 [layer, neuron]."""
+    return (
+        fixed_bins(largest.shape[0], largest.shape[1], choice)
+        if isinstance(choice, FixedBins)
+        else bins_that_hold(largest, choice.calibrated)
+    )
+
+
+def slot_finder(bins: ActivationBins) -> "Callable[[int, torch.Tensor], torch.Tensor]":
+    """A function from a layer and its activations [..., neuron], float32, to the bin of each: below and above all bins one number each."""
+    import torch
+
+    def slots(layer: int, values: torch.Tensor) -> torch.Tensor:
+        per_unit, first = (torch.from_numpy(array[layer]).to(values.device) for array in (bins.per_unit, bins.first_bin))
+        return ((values * per_unit).floor() - first).clamp(-1, bins.bins).nan_to_num(-2.0)
+
+    return slots
 
 
 def bins_that_hold(largest: np.ndarray, bins: int) -> ActivationBins:
@@ -74,19 +100,15 @@ def largest_activations(model: LanguageModel, windows: pl.DataFrame, batch_posit
     facts = model.facts
     largest = torch.zeros(facts.layers, facts.neurons, device=model.device)
 
-    def hook_of(layer: int) -> Callable[[torch.Tensor, object], None]:
-        def note(activations: torch.Tensor, hook: object) -> None:
-            sizes = activations.float().abs().masked_fill(~is_counted[:, :, None], 0.0)
-            largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
+    def note(layer: int, activations: torch.Tensor) -> None:
+        sizes = activations.float().abs().masked_fill(~is_counted[:, :, None], 0.0)
+        largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
 
-        return note
-
-    hooks = [(model.neuron_hook(layer), hook_of(layer)) for layer in range(facts.layers)]
     stream = batches(windows, facts.context_length, facts.beginning_token_id, rows_of_batches(model, windows, batch_positions))
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+    with torch.inference_mode(), neurons_reported(model, note):
         for batch in stream:
             places = np.arange(batch.token_ids.shape[1])
             counted = (places < batch.lengths[:, None]) & (places >= first_counted(count_bos))
-            is_counted = torch.from_numpy(counted).to(model.device)
-            model.bridge(torch.from_numpy(batch.token_ids).to(model.device), use_cache=False, output_attentions=False)
+            is_counted = sent(counted, model.device)
+            last_hidden(model, sent(batch.token_ids, model.device))
     return largest.cpu().numpy()

@@ -8,19 +8,19 @@ one batch.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from assets.histograms.batch_counter import BatchCounter, Counter
 from assets.histograms.batches import Batch, batches
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms
+from assets.histograms.parts import LayerCounter, Part, parts
 from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.histograms.sending import sent
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    import torch
+from assets.model.plain_model import neurons_reported
 
 
 def count_windows(
@@ -32,16 +32,21 @@ def count_windows(
     count_bos: bool,
     examples: int,
     batch_positions: int,
+    screened_ids: Sequence[int] = (),
+    part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Histograms:
     """Count all windows of a frame of `token_windows`, in one pass.
 
     `token_ids` are the tracked tokens, `examples` the highest and lowest positions kept per neuron, `batch_positions` about
-    how many positions go through the model at once. `progress` is told tokens done and tokens in all after each batch.
+    how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen). `part` is
+    what of all this is counted, everything if absent; the result then holds the part's layers and tokens alone. `progress` is told
+    tokens done and tokens in all after each batch.
     Raises HistogramError for windows, bins or tokens that do not fit the model.
     """
     _check(model, bins, token_ids)
-    counter = new_counter(model, bins, token_ids, count_bos=count_bos, examples=examples)
+    part = part or parts(model.facts.layers, len(token_ids), len(screened_ids))[0]
+    counter = counter_of_part(model, bins, token_ids, screened_ids, part, count_bos=count_bos, examples=examples)
     rows = rows_of_batches(model, windows, batch_positions)
     done, total = 0, int(windows["length"].sum())
     with counting(model, counter) as count_batch:
@@ -61,25 +66,52 @@ def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch
     top_predictions = predictor(model)
     seen: list[int] = []
 
-    def hook_of(layer: int) -> Callable[["torch.Tensor", object], None]:
-        def count_layer(activations: torch.Tensor, hook: object) -> None:
-            counter.add_layer(layer, activations)
-            seen.append(layer)
-
-        return count_layer
+    def count_layer(layer: int, activations: torch.Tensor) -> None:
+        counter.add_layer(layer, activations)
+        seen.append(layer)
 
     def count_batch(batch: Batch) -> None:
         seen.clear()
         counter.start(batch)
-        predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device))
+        predictions = top_predictions(sent(batch.token_ids, model.device))
         counter.add_predictions(predictions)
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
 
-    hooks = [(model.neuron_hook(layer), hook_of(layer)) for layer in range(model.facts.layers)]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+    with torch.inference_mode(), neurons_reported(model, count_layer):
         yield count_batch
+
+
+def counter_of_part(
+    model: LanguageModel,
+    bins: ActivationBins,
+    token_ids: Sequence[int],
+    screened_ids: Sequence[int],
+    part: Part,
+    *,
+    count_bos: bool,
+    examples: int,
+) -> Counter:
+    """The counter of a part of all layers, tracked tokens and screened groups."""
+    import torch
+
+    layers = slice(part.layers.start, part.layers.stop)
+    own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
+    own_tokens = token_ids[part.tokens.start : part.tokens.stop]
+    counter = new_counter(model, own_bins, own_tokens, count_bos=count_bos, examples=examples)
+    if part.groups:
+        counter = ScreenCounter(
+            counter,
+            len(part.layers),
+            model.facts.neurons,
+            group_of_token(model.facts.vocabulary, screened_ids, part.groups),
+            group_tokens(screened_ids, part.groups),
+            CompiledSums(torch.get_num_threads()) if model.device.type == "cpu" else DeviceSums(),
+            count_bos=count_bos,
+            device=model.device,
+        )
+    return counter if len(part.layers) == model.facts.layers else LayerCounter(counter, part.layers)
 
 
 def new_counter(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int], *, count_bos: bool, examples: int) -> Counter:

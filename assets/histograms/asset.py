@@ -1,27 +1,35 @@
 """Dagster assets of the histogram stage: activation_bins, activation_histograms, merged_histograms."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from tqdm import tqdm
 
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.histogram_store import read_histograms, write_histograms
+from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
 from assets.histograms.histograms import ActivationBins, Histograms
+from assets.histograms.machine_memory import peak_bytes
+from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
+from assets.histograms.parts import Part, parts
+from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, tell_plan, weight_bytes
+from assets.histograms.screened_tokens import screened_tokens
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
 
-SECONDS_BETWEEN_PROGRESS = 10.0
+SECONDS_BETWEEN_PROGRESS = 5.0
 
 
 def histogram_assets(study: Study) -> list[dg.AssetsDefinition]:
     """The study's assets of this stage."""
     return [
         study_asset(study, "activation_bins", _activation_bins),
+        study_asset(study, "screened_tokens", _screened_tokens, page="screen.html"),
         study_asset(study, "activation_histograms", _activation_histograms, page="quality.html"),
         study_asset(study, "merged_histograms", _merged_histograms, page="quality.html"),
     ]
@@ -38,27 +46,74 @@ def _activation_bins(work: Work) -> None:
     work.draft.summary.update(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
 
 
+def _screened_tokens(work: Work) -> None:
+    study = work.study
+    windows, tracked = work.read("token_windows", study.shard_names[0]), work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    tokens = screened_tokens(work.model(), windows, tracked, study.screen, study.batch_positions, count_bos=study.count_bos)
+    work.write("screened_tokens", tokens)
+    work.draft.summary.update(screened=tokens.height, vocabulary=work.inputs["model_snapshot"].summary["vocabulary"])
+
+
 def _activation_histograms(work: Work) -> None:
     study, started = work.study, time.monotonic()
-    histograms = count_windows(
-        work.model(),
-        work.read("token_windows", work.shard),
-        ActivationBins.from_frame(work.read("activation_bins")),
-        work.read("tracked_tokens").sort("row")["token_id"].to_list(),
-        count_bos=study.count_bos,
-        examples=study.examples,
-        batch_positions=study.batch_positions,
-        progress=Progress(work, started),
-    )
+    windows, bins = work.read("token_windows", work.shard), ActivationBins.from_frame(work.read("activation_bins"))
+    tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
+    plan = shard_plan(work, windows)  # before the model is loaded
+    model = work.model()
+    group = create_group(work.draft.folder, shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples))
+
+    def count_part(part: Part) -> int:
+        """Count and write one part; its counters are freed before the next part's are made."""
+        histograms = count_windows(
+            model,
+            windows,
+            bins,
+            tracked,
+            count_bos=study.count_bos,
+            examples=study.examples,
+            batch_positions=study.batch_positions,
+            screened_ids=screened,
+            part=part,
+            progress=Progress(work, time.monotonic()),
+        )
+        write_part(group, part, histograms)
+        return histograms.positions
+
+    positions = [count_part(part) for part in parts(model.facts.layers, len(tracked), len(screened), plan.layer_parts, plan.token_parts)]
     counted = time.monotonic() - started
-    write_histograms(work.draft.folder, histograms)
-    work.draft.summary.update(_summary(histograms), positions_per_second=round(histograms.positions / max(counted, 1e-9), 1))
+    finish_group(group, positions[0], tracked)
+    work.draft.summary.update(
+        _summary(read_histograms(work.draft.folder)),
+        positions_per_second=round(positions[0] / max(counted, 1e-9), 1),
+        **plan.summary(),
+        measured_peak_bytes=peak_bytes(),
+    )
+
+
+def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
+    """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
+    snapshot, study = work.inputs["model_snapshot"].summary, work.study
+    folder = work.model_folder()
+    sizes = planned_model(folder, study.model.dtype)
+    facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
+    if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width
+        width = snapshot["model_width"]
+        weights = weight_bytes(folder, study.model.dtype)
+        model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=ITEMSIZE[study.model.dtype], **facts)
+    else:
+        model = replace(sizes, **facts)
+    return tell_plan(study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell)
 
 
 def _merged_histograms(work: Work) -> None:
-    parts = [read_histograms(work.folder("activation_histograms", shard)) for shard in work.study.shard_names]
+    parts = [read_histograms(work.record("activation_histograms", shard)) for shard in work.study.shard_names]
     merge_histograms(parts, work.draft.folder, names=work.study.shard_names)
-    work.draft.summary.update(_summary(read_histograms(work.draft.folder)), shards=len(parts))
+    counted = [record.summary for record in work.inputs.values()]
+    seconds = sum(shard["positions"] / max(shard["positions_per_second"], 1e-9) for shard in counted)
+    summary = _summary(read_histograms(work.draft.folder))
+    rate = round(summary["positions"] / max(seconds, 1e-9), 1)
+    work.draft.summary.update(summary, shards=len(parts), counting_seconds=round(seconds, 1), positions_per_second=rate)
 
 
 def _summary(histograms: Histograms) -> dict[str, Any]:
@@ -67,12 +122,13 @@ def _summary(histograms: Histograms) -> dict[str, Any]:
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,
-        "tracked_predictions": int(sum(histograms["predictions"][:][token] for token in histograms.token_ids)),
+        "tracked_predictions": int(histograms["predictions"][:][list(histograms.token_ids)].sum()),
+        "screened_predictions": int(histograms["screen_count"][:][:-1].sum()),
     }
 
 
 class Progress:
-    """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every ten seconds in the log."""
+    """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every five seconds in the log."""
 
     def __init__(self, work: Work, started: float) -> None:
         self.work, self.started, self.told = work, started, started
@@ -89,5 +145,7 @@ class Progress:
             return
         self.told = now
         rate = done / max(now - self.started, 1e-9)
-        self.work.tell(f"shard {self.work.shard}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
+        shards = self.work.study.shard_names
+        which = f"shard {self.work.shard}, {shards.index(str(self.work.shard)) + 1} of {len(shards)}"
+        self.work.tell(f"{which}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
                        f"{(total - done) / max(rate, 1e-9):,.0f} s left")  # fmt: skip

@@ -11,24 +11,59 @@ from typing import Any
 import numpy as np
 
 from assets.contracts import HISTOGRAM_TENSORS, Tensor
-from assets.histograms.histograms import NEURON_TENSORS, OUTCOMES, TOKEN_SUMS, VOCABULARY_SUMS, HistogramError, Histograms, empty_value
+from assets.histograms.histograms import (
+    NEURON_TENSORS,
+    OUTCOMES,
+    SCREEN_SUMS,
+    TOKEN_SUMS,
+    VOCABULARY_SUMS,
+    HistogramError,
+    Histograms,
+    empty_value,
+)
+from assets.histograms.parts import Part, number_of_groups
+from assets.histograms.record_files import zarr_files
+from assets.model.language_model import ModelFacts
+from assets.store import Record
 
 CHUNK_BYTES = 4 * 2**20  # few files, and a chunk of every tensor of a layer still fits in memory many times
+READ_AT_ONCE = 16 * 2**20  # counters of one tensor that statistics hold at once
 COMPLETE = "complete"
 
 
 def write_histograms(folder: Path | str, histograms: Histograms) -> None:
     """Write a new group into `folder`, layer by layer."""
     group = create_group(folder, {name: tuple(histograms[name].shape) for name in histograms.tensors})
-    for layer in range(histograms.layers):
-        for name in NEURON_TENSORS:
-            group[name][layer] = histograms[name][layer]
+    tokens, groups = len(histograms.token_ids), len(histograms.screened_ids)
+    write_part(group, Part(range(histograms.layers), range(tokens), range(groups)), histograms)
+    finish_group(group, histograms.positions, histograms.token_ids)
+
+
+def shapes_of(facts: ModelFacts, bins: int, tokens: int, screened: int, examples: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the contract."""
+    sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
+             "rank": examples, "outcome": len(OUTCOMES), "group": number_of_groups(screened)}  # fmt: skip
+    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in HISTOGRAM_TENSORS}
+
+
+def write_part(group: Any, part: Part, histograms: Histograms) -> None:
+    """Write what one pass counted to its place in a group, layer by layer. Every part must be written before `finish_group`."""
+    groups = slice(part.groups.start, part.groups.stop)
+    for place, layer in enumerate(part.layers):
+        if part.is_first_of_layers:
+            for name in NEURON_TENSORS:
+                group[name][layer] = histograms[name][place]
         for name in TOKEN_SUMS:
-            for row in range(len(histograms.token_ids)):
-                group[name][row, layer] = histograms[name][row, layer]
+            for row, token in enumerate(part.tokens):
+                group[name][token, layer] = histograms[name][row, place]
+        if part.groups:
+            for name in SCREEN_SUMS:
+                group[name][layer, groups] = histograms[name][place]
+    if part.groups:
+        group["screen_token"][groups] = histograms["screen_token"][:]
+        group["screen_count"][groups] = histograms["screen_count"][:]
     for name in VOCABULARY_SUMS:
         group[name][:] = histograms[name][:]
-    finish_group(group, histograms.positions, histograms.token_ids)
 
 
 def create_group(folder: Path | str, shapes: dict[str, tuple[int, ...]]) -> Any:
@@ -57,16 +92,24 @@ def finish_group(group: Any, positions: int, token_ids: Sequence[int]) -> None:
     group.attrs[COMPLETE] = True
 
 
-def read_histograms(folder: Path | str) -> Histograms:
-    """The group in `folder`; its tensors are Zarr arrays, read only where they are indexed.
+def read_histograms(source: Path | str | Record) -> Histograms:
+    """The group in a folder or of a record; its tensors are Zarr arrays, read only where they are indexed.
 
+    A record's files that are not on this machine are read chunk by chunk, each verified as it arrives, and not kept.
     Raises HistogramError for a folder without a group, an incomplete group, and tensors that are not the contract's.
     """
     import zarr
 
     remedy = "materialize it again"
+    folder: Path | str
+    opened: Any
+    if isinstance(source, Record):
+        here = source.here
+        folder, opened = here or source.address, str(here) if here else zarr_files(source)
+    else:
+        folder, opened = source, str(source)
     try:
-        group = zarr.open_group(str(folder), mode="r", zarr_format=3)
+        group = zarr.open_group(opened, mode="r", zarr_format=3)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise HistogramError(f"histograms {folder}: no readable Zarr group there ({type(error).__name__}); {remedy}") from None
     if group.attrs.get(COMPLETE) is not True:
@@ -78,9 +121,19 @@ def read_histograms(folder: Path | str) -> Histograms:
     return Histograms(tensors, int(attributes["positions"]), token_ids)
 
 
+def neuron_blocks(histograms: Histograms) -> list[slice]:
+    """Ranges of neurons of a layer, such that the bins of all tracked tokens in one of them are at most READ_AT_ONCE."""
+    bytes_of_neuron = max(len(histograms.token_ids), 1) * max(histograms.bins, 1) * 8
+    width = max(1, READ_AT_ONCE // bytes_of_neuron)
+    return [slice(start, min(start + width, histograms.neurons)) for start in range(0, histograms.neurons, width)]
+
+
 def _chunks(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """One layer, one token, as many neurons as CHUNK_BYTES hold; the last axes whole."""
+    """One layer, one token, as many neurons as CHUNK_BYTES hold; the last axes whole. Groups: as many as hold all their neurons."""
     whole = dict(zip(tensor.dimensions, shape, strict=True))
+    if "group" in whole and "neuron" in whole:
+        block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
+        return (1, max(1, min(whole["group"], block)), max(1, whole["neuron"]))
     if "neuron" in whole:
         beside = int(np.prod([whole[name] for name in ("bin", "outcome", "rank") if name in whole], dtype=np.int64))
         block = max(1, CHUNK_BYTES // (max(beside, 1) * np.dtype(tensor.dtype).itemsize))

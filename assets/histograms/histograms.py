@@ -89,9 +89,16 @@ class Histograms:
         """Bins per neuron."""
         return int(self.tensors["count"].shape[2])
 
+    @property
+    def screened_ids(self) -> np.ndarray:
+        """Int32 [group]: the screened token of each group, -1 in the last; empty where the screen is off."""
+        return np.asarray(self.tensors["screen_token"][:])
+
 
 NEURON_SUMS = ("count", "outside", "above_zero")
 TOKEN_SUMS = ("top_prediction_count", "top_prediction_outside")
+SCREEN_SUMS = ("screen_sum", "screen_squares")
+LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
 MOMENTS = ("mean", "moment_2", "moment_3", "moment_4")
 EXAMPLE_PARTS = ("value", "document", "window", "position")
@@ -104,10 +111,12 @@ NEURON_TENSORS = (
 )
 
 
-def empty_tensors(layers: int, neurons: int, bins: int, tokens: int, vocabulary: int, examples: int) -> dict[str, np.ndarray]:
-    """Every tensor of the contract before anything is counted: the identity of the merge."""
+def empty_tensors(
+    layers: int, neurons: int, bins: int, tokens: int, vocabulary: int, examples: int, groups: int = 0
+) -> dict[str, np.ndarray]:
+    """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
-             "rank": examples, "outcome": len(OUTCOMES)}  # fmt: skip
+             "rank": examples, "outcome": len(OUTCOMES), "group": groups}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
         for tensor in HISTOGRAM_TENSORS
@@ -120,12 +129,16 @@ def empty_value(name: str) -> float | int:
         return float("inf")
     if name in ("maximum", "top_value"):
         return float("-inf")
-    return -1 if name.endswith("_document") else 0
+    return -1 if name.endswith("_document") or name == "screen_token" else 0
 
 
-def empty(layers: int, neurons: int, bins: int, token_ids: Sequence[int], vocabulary: int, examples: int) -> Histograms:
+def empty(
+    layers: int, neurons: int, bins: int, token_ids: Sequence[int], vocabulary: int, examples: int, screened_ids: Sequence[int] = ()
+) -> Histograms:
     """Histograms of no windows."""
-    return Histograms(empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples), 0, tuple(token_ids))
+    groups = [*screened_ids, LEFT_OUT] if screened_ids else []
+    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups))
+    return Histograms(tensors | {"screen_token": np.array(groups, np.int32)}, 0, tuple(token_ids))
 
 
 def merge(a: Histograms, b: Histograms) -> Histograms:
@@ -133,13 +146,18 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
 
     Moments are float64: another order changes their last digits. Raises ValueError where bins, neurons or tokens differ.
     """
-    if a.token_ids != b.token_ids or any(a[name].shape != b[name].shape for name in a.tensors):
+    if (
+        a.token_ids != b.token_ids
+        or any(a[name].shape != b[name].shape for name in a.tensors)
+        or not np.array_equal(a.screened_ids, b.screened_ids)
+    ):
         raise ValueError("histograms of other tokens, neurons, bins or ranks cannot be merged")
     neurons = {name: (a[name][:], b[name][:]) for name in NEURON_TENSORS}
     merged = merge_neurons(
         {name: pair[0] for name, pair in neurons.items()}, a.positions, {name: pair[1] for name, pair in neurons.items()}, b.positions
     )
-    merged |= {name: a[name][:] + b[name][:] for name in (*TOKEN_SUMS, *VOCABULARY_SUMS)}
+    merged |= {name: a[name][:] + b[name][:] for name in (*TOKEN_SUMS, *SCREEN_SUMS, "screen_count", *VOCABULARY_SUMS)}
+    merged["screen_token"] = a.screened_ids
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 
 

@@ -6,11 +6,12 @@ shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from assets.histograms.histogram_store import create_group, finish_group
-from assets.histograms.histograms import NEURON_TENSORS, TOKEN_SUMS, VOCABULARY_SUMS, HistogramError, Histograms, merge_neurons
+from assets.histograms.histograms import NEURON_TENSORS, SCREEN_SUMS, TOKEN_SUMS, VOCABULARY_SUMS, HistogramError, Histograms, merge_neurons
 
 
 def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = ()) -> None:
@@ -28,26 +29,57 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _check_predictions(name, part)
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
     for layer in range(first.layers):
-        total: dict[str, np.ndarray] = {}
-        positions = 0
-        for name, part in zip(names, parts, strict=True):
-            slab = {tensor: part[tensor][layer] for tensor in NEURON_TENSORS}
-            verify_counts(name, layer, slab, part.positions)
-            total = merge_neurons(total, positions, slab, part.positions) if total else slab
-            positions += part.positions
-        for tensor, values in total.items():
-            group[tensor][layer] = values
-        for row in range(len(first.token_ids)):
-            sums = [np.zeros_like(part_sum) for part_sum in (first[tensor][row, layer] for tensor in TOKEN_SUMS)]
-            for name, part in zip(names, parts, strict=True):
-                added = [part[tensor][row, layer] for tensor in TOKEN_SUMS]
-                verify_token(name, layer, part, row, added)
-                sums = [total_sum + more for total_sum, more in zip(sums, added, strict=True)]
-            for tensor, values in zip(TOKEN_SUMS, sums, strict=True):
-                group[tensor][row, layer] = values
-    for tensor in VOCABULARY_SUMS:
-        group[tensor][:] = np.sum([part[tensor][:] for part in parts], axis=0)
+        _merge_neurons(group, layer, names, parts)
+        _merge_tokens(group, layer, names, parts)
+        _merge_screen(group, layer, names, parts)
+    for tensor in (*VOCABULARY_SUMS, "screen_count"):
+        total = np.zeros(first[tensor].shape, np.int64)
+        for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
+            total += part[tensor][:]
+        group[tensor][:] = total
+    group["screen_token"][:] = first.screened_ids
     finish_group(group, sum(part.positions for part in parts), first.token_ids)
+
+
+def _merge_neurons(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The tensors of a layer's neurons."""
+    total: dict[str, np.ndarray] = {}
+    positions = 0
+    for name, part in zip(names, parts, strict=True):
+        slab = {tensor: part[tensor][layer] for tensor in NEURON_TENSORS}
+        verify_counts(name, layer, slab, part.positions)
+        total = merge_neurons(total, positions, slab, part.positions) if total else slab
+        positions += part.positions
+    for tensor, values in total.items():
+        group[tensor][layer] = values
+
+
+def _merge_tokens(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The counts of a layer where a tracked token is the top prediction, a token at a time."""
+    first = parts[0]
+    for row in range(len(first.token_ids)):
+        sums = [np.zeros_like(part_sum) for part_sum in (first[tensor][row, layer] for tensor in TOKEN_SUMS)]
+        for name, part in zip(names, parts, strict=True):
+            added = [part[tensor][row, layer] for tensor in TOKEN_SUMS]
+            verify_token(name, layer, part, row, added)
+            sums = [total_sum + more for total_sum, more in zip(sums, added, strict=True)]
+        for tensor, values in zip(TOKEN_SUMS, sums, strict=True):
+            group[tensor][row, layer] = values
+
+
+def _merge_screen(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The sums of a layer by predicted token, a block of groups at a time."""
+    groups, block = group["screen_sum"].shape[1], group["screen_sum"].chunks[1]
+    for start in range(0, groups, block):
+        rows = slice(start, min(start + block, groups))
+        for tensor in SCREEN_SUMS:
+            total = np.zeros((rows.stop - rows.start, group[tensor].shape[2]), np.int64)
+            for name, part in zip(names, parts, strict=True):
+                added = part[tensor][layer, rows]
+                if tensor == "screen_squares":
+                    _refuse(name, layer, "a sum of squared activations below 0: it is too large for an int64", (added < 0).any(0))
+                total += added
+            group[tensor][layer, rows] = total
 
 
 def verify_counts(name: str, layer: int, slab: dict[str, np.ndarray], positions: int) -> None:
@@ -74,6 +106,8 @@ def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms
     if part.token_ids != first.token_ids:
         raise HistogramError(f"shard {name}: tracks tokens {list(part.token_ids)}, shard {first_name} tracks {list(first.token_ids)}; "
                              "materialize both again from the same study")  # fmt: skip
+    if not np.array_equal(part.screened_ids, first.screened_ids):
+        raise HistogramError(f"shard {name}: screens other tokens than shard {first_name}; materialize both again from the same study")
     for tensor in first.tensors:
         if part[tensor].shape != first[tensor].shape:
             raise HistogramError(f"shard {name}: tensor {tensor} has shape {tuple(part[tensor].shape)}, shard {first_name} has "
@@ -88,6 +122,10 @@ def _check_predictions(name: str, part: Histograms) -> None:
         if tensor != "correct_predictions" and values.sum() != part.positions:
             raise HistogramError(f"shard {name}: {tensor} sum to {values.sum()}, but {part.positions} positions were counted; "
                                  "materialize the shard again")  # fmt: skip
+    screened, count = part.screened_ids, part["screen_count"][:]
+    if screened.size and (count.sum() != part.positions or (count[:-1] != part["predictions"][:][screened[:-1]]).any()):
+        raise HistogramError(f"shard {name}: screened positions sum to {count.sum()} of {part.positions}, or differ from the predictions of "
+                             "their tokens; materialize the shard again")  # fmt: skip
     if (part["correct_predictions"][:] > part["predictions"][:]).any():
         raise HistogramError(f"shard {name}: a token has more correct predictions than predictions; materialize the shard again")
 

@@ -4,12 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
-from assets.model.language_model import load
+from assets.histograms.activation_bins import bins_for, slot_finder
+from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
+from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
-from assets.prompts.prompts import encode_prompts
+from assets.prompts.prompt_runs import require_defined_improvement
+from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -27,6 +31,7 @@ def model_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _model_snapshot(work: Work) -> None:
     resolved = resolve_model(work.study)
     files = model_files(resolved.folder)
+    refuse_what_does_not_fit(work, resolved.folder)
     model = load(resolved.folder, work.study.model.dtype, work.study.model.device)
     work.write("model_snapshot", files)
     work.draft.provenance["model"] = f"{work.study.model.id}@{resolved.commit or 'local'}"
@@ -39,20 +44,35 @@ def _model_snapshot(work: Work) -> None:
     )
 
 
+def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
+    """Plan the memory of the whole study before anything is loaded; the pass plans again with each shard's own windows."""
+    sizes = planned_model(folder, work.study.model.dtype)
+    if sizes is not None:
+        context_length = work.study.corpus.context_length
+        tell_plan(work.study, sizes, planned_pass(work.study, sizes, context_length), choose_device(work.study.model.device), work.tell)
+
+
 def _tracked_tokens(work: Work) -> None:
     model = work.model()
     try_study(model, work.study)
-    encode_prompts(model, work.study.prompts)
+    require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
     work.write("tracked_tokens", tracked_tokens(model, work.study))
 
 
 def _model_parity(work: Work) -> None:
-    folder = work.inputs["model_snapshot"].summary["folder"]
-    refuse_changed_files(work.read("model_snapshot"), Path(folder))
-    parity = model_parity(work.model(), Path(folder), work.read("token_windows", work.study.shard_names[0]))
+    folder = work.model_folder()
+    refuse_changed_files(work.read("model_snapshot"), folder)
+    windows = work.read("token_windows", work.study.shard_names[0])
+    parity = model_parity(work.model(), folder, windows, lambda largest: slot_finder(bins_for(work.study.bins, largest)))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),
         prediction_disagreements=int(parity["prediction_disagreements"].sum()),
         largest_logit_difference=float(parity["largest_logit_difference"].max() or 0.0),  # type: ignore[arg-type]
+        share_of_predictions_other_than_in_float32=_share(parity, "float32_prediction_disagreements", "positions"),
+        share_of_bins_other_than_in_float32=_share(parity, "float32_bin_disagreements", "activations"),
     )
+
+
+def _share(parity: pl.DataFrame, part: str, whole: str) -> float:
+    return int(parity[part].sum()) / max(int(parity[whole].sum()), 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.model.freed_memory import keep_freed_memory
+from assets.model.plain_model import plain_twin
 from assets.model.refusals import ModelError, readable, refuse_by_files, refuse_by_trial, refuse_weights_that_do_not_fit
 
 if TYPE_CHECKING:
@@ -42,15 +43,16 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model in evaluation mode on its device. `bridge` and `tokenizer` are shared: never modify them."""
+    """A model in evaluation mode on its device. `bridge`, `plain` and `tokenizer` are shared: never modify them."""
 
     bridge: "TransformerBridge"
+    plain: Any  # the same weights in plain Hugging Face code (assets.model.plain_model)
     tokenizer: Any
     facts: ModelFacts
     device: "torch.device"
 
     def neuron_hook(self, layer: int) -> str:
-        """Name of the hook that holds the activations of the layer's neurons, [window, position, neuron]."""
+        """Name of the bridge's hook that holds the activations of the layer's neurons, [window, position, neuron]."""
         return f"blocks.{layer}.mlp.hook_post"
 
     @functools.cached_property
@@ -70,6 +72,8 @@ def choose_device(name: str) -> str:
 def load(folder: Path, dtype: str = "float32", device: str = "auto") -> LanguageModel:
     """Load the model of a `save_pretrained` folder. One model is kept per process: all shards of a run share it.
 
+    Plain code and bridge share the weights.
+
     Raises ModelError for weights that are not safetensors, remote code, a missing tokenizer, and architectures whose
     `mlp.hook_post` does not hold neurons that write straight into the residual stream.
     """
@@ -78,14 +82,20 @@ def load(folder: Path, dtype: str = "float32", device: str = "auto") -> Language
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import torch
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading takes seconds; its bar would cut through the run's log
     tokenizer = load_tokenizer(folder)
     refuse_weights_that_do_not_fit(folder)
     with readable(folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder.resolve()), dtype=getattr(torch, dtype), attn_implementation="eager", trust_remote_code=False, use_safetensors=True
+        )
+        loaded.to(choose_device(device)).requires_grad_(False)
+        plain = plain_twin(loaded)
         bridge = TransformerBridge.boot_transformers(
-            str(folder.resolve()), device=choose_device(device), dtype=getattr(torch, dtype), tokenizer=tokenizer
+            str(folder.resolve()), hf_model=loaded, device=choose_device(device), dtype=getattr(torch, dtype), tokenizer=tokenizer
         )
     config: Any = bridge.original_model.config
     config.output_attentions = False  # boot turns it on: O(heads x positions^2) per layer
@@ -95,7 +105,7 @@ def load(folder: Path, dtype: str = "float32", device: str = "auto") -> Language
     with readable(folder):
         facts = _facts(folder, bridge, tokenizer)
     refuse_by_trial(folder, bridge, facts.beginning_token_id)
-    return LanguageModel(bridge, tokenizer, facts, torch.device(choose_device(device)))
+    return LanguageModel(bridge, plain, tokenizer, facts, torch.device(choose_device(device)))
 
 
 def load_tokenizer(folder: Path | str) -> Any:

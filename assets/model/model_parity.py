@@ -1,33 +1,47 @@
 """The model as Neuron Atlas runs it against the same files in plain Hugging Face code, on sample windows.
 
-A wrapper that changes the numbers would make every later count a count of another model; this measures by how much it does.
+Two questions. Does the bridge, which prompts and ablation run, give plain code's logits? And does the pass give the top
+predictions and bins that the files give in float32: exactly so in a float32 study, and in half precision with which share of
+disagreements? A wrapper or a precision that changes the numbers would make every later count a count of another model.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import neurons_reported, whole_logits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Slots = Callable[[int, torch.Tensor], torch.Tensor]  # layer, activations [row, position, neuron]: the bin of each
 
 SAMPLE_WINDOWS = 8  # spread over the first shard: the wrapper's errors, where there are any, are in every window
 SAMPLE_POSITIONS = 256  # of each window: 8 x 256 x 50,257 float32 logits are 0.4 GB in all, one window at a time
 
 
-def model_parity(model: LanguageModel, folder: Path, windows: pl.DataFrame) -> pl.DataFrame:
-    """The table `model_parity`: one row per sample window."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def model_parity(
+    model: LanguageModel, folder: Path, windows: pl.DataFrame, slots_of: "Callable[[np.ndarray], Slots] | None" = None
+) -> pl.DataFrame:
+    """The table `model_parity`: one row per sample window.
 
-    plain: Any = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=model.bridge.cfg.dtype, trust_remote_code=False, use_safetensors=True
-    )
-    plain.to(model.device).eval()
+    `slots_of` makes the function that finds bins, given the largest activation of each neuron in the sample, float32
+    [layer, neuron]; without it bins are a fifth of a unit wide.
+    """
+    import torch
+
+    plain = _plain_code(model, folder, str(model.bridge.cfg.dtype).removeprefix("torch."))
+    exact = plain if model.bridge.cfg.dtype == torch.float32 else _plain_code(model, folder, "float32")
     sample = windows.gather_every(max(1, windows.height // SAMPLE_WINDOWS)).head(SAMPLE_WINDOWS)
+    token_ids = [torch.tensor([ids[:SAMPLE_POSITIONS]], device=model.device) for ids in sample["token_ids"]]  # [1, position] each
     rows = []
     with torch.inference_mode():
-        for window in sample.iter_rows(named=True):
-            ids = torch.tensor([window["token_ids"][:SAMPLE_POSITIONS]], device=model.device)  # [1, position]
+        slots = slots_of(_largest(model, exact, token_ids)) if slots_of else _fifths
+        for window, ids in zip(sample.iter_rows(named=True), token_ids, strict=True):
             ours = model.bridge(ids, use_cache=False, output_attentions=False).float()  # [1, position, vocabulary]
             theirs = plain(ids, use_cache=False).logits.float()
             rows.append(
@@ -38,6 +52,53 @@ def model_parity(model: LanguageModel, folder: Path, windows: pl.DataFrame) -> p
                     "largest_logit_difference": (ours - theirs).abs().max().item(),
                     "largest_logit": theirs.abs().max().item(),
                     "prediction_disagreements": int((ours.argmax(-1) != theirs.argmax(-1)).sum()),
+                    **_against_float32(model, exact, ids, slots),
                 }
             )
     return pl.DataFrame(rows)
+
+
+def _plain_code(model: LanguageModel, folder: Path, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=getattr(torch, dtype), attn_implementation="eager", trust_remote_code=False, use_safetensors=True
+    )
+    return loaded.to(model.device).eval()
+
+
+def _against_float32(model: LanguageModel, exact: Any, ids: "torch.Tensor", slots: "Slots") -> dict[str, int]:
+    """Of one window: activations, those in another bin than in float32, and positions with another top prediction."""
+    kept: list[torch.Tensor] = []
+    with neurons_reported(model, lambda layer, values: kept.append(slots(layer, values.float()))):
+        predictions = whole_logits(model, ids).argmax(-1)
+    moved: list[int] = []
+    with neurons_reported(model, lambda layer, values: moved.append(int((slots(layer, values) != kept[layer]).sum())), of=exact):
+        expected = exact(ids, use_cache=False).logits.argmax(-1)
+    return {
+        "float32_prediction_disagreements": int((predictions != expected).sum()),
+        "activations": sum(bins.numel() for bins in kept),
+        "float32_bin_disagreements": sum(moved),
+    }
+
+
+def _largest(model: LanguageModel, exact: Any, token_ids: "list[torch.Tensor]") -> "np.ndarray":
+    """Largest absolute activation of each neuron over the sample but its first positions, float32 [layer, neuron]."""
+    import torch
+
+    largest = torch.zeros(model.facts.layers, model.facts.neurons, device=model.device)
+
+    def note(layer: int, values: torch.Tensor) -> None:
+        sizes = values[:, 1:].reshape(-1, values.shape[-1]).abs().nan_to_num(0.0, 0.0, 0.0)
+        if sizes.shape[0]:
+            largest[layer] = torch.maximum(largest[layer], sizes.amax(0))
+
+    with neurons_reported(model, note, of=exact):
+        for ids in token_ids:
+            exact.base_model(ids, use_cache=False)
+    return largest.cpu().numpy()
+
+
+def _fifths(layer: int, values: "torch.Tensor") -> "torch.Tensor":
+    return (values * 5).floor()

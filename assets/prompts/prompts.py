@@ -92,7 +92,7 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Enco
 
 def _answer(model: LanguageModel, prompt: Prompt, field: str, text: str, faults: list[str]) -> int | None:
     try:
-        return token_id(model, text)
+        return token_id(model, text, "Answers are one token each: give one of these")
     except ModelError as error:
         faults.append(f"prompt {prompt.name}: {field}: {error}")
         return None

@@ -1,15 +1,17 @@
 """Exact numbers of broken rules in histogram counters, in one reading: the frames that Great Expectations judges.
 
-Holds counting only. Counters are read layer by layer, so memory is one layer of all tracked tokens. Shapes: [neuron, bin] and
+Holds counting only. Counters are read in blocks of neurons of one layer, so memory does not grow with tokens, bins or neurons. Shapes: [neuron, bin] and
 [token, neuron, bin], with the three outcomes outside the bins as [neuron, outcome] and [token, neuron, outcome].
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from assets.contracts import HISTOGRAM_TENSORS
+from assets.histograms.histogram_store import neuron_blocks
 from assets.histograms.histograms import OUTCOMES, Histograms
 
 PER_LAYER = ("count", "outside", "above_zero")
@@ -43,21 +45,22 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
     negative = {name: _negative(counters) for name, counters in vocabulary.items()} | dict.fromkeys(PER_LAYER + PER_TOKEN_AND_LAYER, 0)
     token_ids = np.asarray(histograms.token_ids, dtype=np.int64)
     first_sums = np.zeros(len(token_ids), dtype=np.int64)  # [token], of layer 0, neuron 0
-    layers, tokens = [], []
-    for layer in range(histograms.layers):
-        counters = {name: np.asarray(histograms[name][layer]) for name in PER_LAYER}
-        counters |= {name: np.asarray(histograms[name][:, layer]) for name in PER_TOKEN_AND_LAYER}
+    layers: list[dict[str, int]] = []
+    tokens: list[pl.DataFrame] = []
+    for layer, held in itertools.product(range(histograms.layers), neuron_blocks(histograms)):
+        counters = {name: np.asarray(histograms[name][layer, held]) for name in PER_LAYER}
+        counters |= {name: np.asarray(histograms[name][:, layer, held]) for name in PER_TOKEN_AND_LAYER}
         for name, values in counters.items():
             negative[name] += _negative(values)
         sums = counters["top_prediction_count"].sum(axis=-1) + counters["top_prediction_outside"].sum(axis=-1)  # [token, neuron]
-        first_sums = sums[:, 0] if layer == 0 else first_sums
+        first_sums = sums[:, 0] if not layers else first_sums
         layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
         tokens.append(
             pl.DataFrame(
                 {
                     "layer": np.full(len(token_ids), layer),
                     "token_id": token_ids,
-                    "neurons": np.full(len(token_ids), histograms.neurons),
+                    "neurons": np.full(len(token_ids), sums.shape[1]),
                     "differing": (sums != first_sums[:, None]).sum(axis=-1),
                     "unlike_predictions": (sums != vocabulary["predictions"][token_ids][:, None]).sum(axis=-1),
                     "above_count": (counters["top_prediction_count"] > counters["count"]).sum(axis=(-2, -1))
@@ -65,9 +68,9 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
                 }
             )
         )
-    return CounterViolations(
-        _tensor_rows(histograms, negative), pl.DataFrame(layers), pl.concat(tokens), _vocabulary_row(histograms, vocabulary)
-    )
+    by_layer = pl.DataFrame(layers).group_by("layer", maintain_order=True).sum()
+    by_token = pl.concat(tokens).group_by("layer", "token_id", maintain_order=True).sum()
+    return CounterViolations(_tensor_rows(histograms, negative), by_layer, by_token, _vocabulary_row(histograms, vocabulary))
 
 
 def _negative(counters: np.ndarray) -> int:

@@ -24,15 +24,21 @@ Records = Mapping[str, Record]
 OWN_CHECKS: dict[str, tuple[str, ...]] = {
     "model_parity": (suites.PARITY,),
     "corpus_documents": (suites.DOCUMENTS,),
-    "activation_histograms": (suites.BIN_COUNTS,),
-    "merged_histograms": (suites.BIN_COUNTS, suites.MERGE),
+    "activation_histograms": (suites.BIN_COUNTS, suites.SCREEN),
+    "merged_histograms": (suites.BIN_COUNTS, suites.SCREEN, suites.MERGE),
     "neuron_statistics": (suites.NEURON_ACTIVITY,),
     "token_neuron_scores": (suites.SCORE_VALUES,),
+    "token_neuron_screen": (suites.SCREEN_VALUES,),
     "proportion_curves": (suites.CURVE_VALUES,),
+    "neuron_contexts": (suites.CONTEXT_VALUES,),
+    "activation_patching": (suites.PATCHING_VALUES,),
     "neuron_ablation": (suites.ABLATION_VALUES,),
     "prompt_ablation": (suites.ABLATION_VALUES,),
 }
-WARN = (suites.DOCUMENTS, suites.BIN_COUNTS, suites.NEURON_ACTIVITY, suites.SCORE_VALUES, suites.CURVE_VALUES, suites.ABLATION_VALUES)
+WARN = (
+    suites.PARITY, suites.DOCUMENTS, suites.BIN_COUNTS, suites.SCREEN, suites.NEURON_ACTIVITY, suites.SCORE_VALUES, suites.SCREEN_VALUES,
+    suites.CURVE_VALUES, suites.ABLATION_VALUES,
+)  # fmt: skip
 ONLY_WARN = (suites.NEURON_ACTIVITY,)
 NEVER_WARN = ("prompt_ablation",)  # its suite only stops the run
 
@@ -43,8 +49,10 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "token_counts": ("model_snapshot",),
     "neuron_statistics": ("model_snapshot",),
     "token_neuron_scores": ("model_snapshot", "tracked_tokens"),
+    "token_neuron_screen": ("merged_histograms",),
     "proportion_curves": ("merged_histograms",),
     "congruence": ("model_snapshot", "tracked_tokens"),
+    "activation_patching": ("model_snapshot",),
     "neuron_ablation": ("tracked_tokens",),
 }
 
@@ -81,22 +89,31 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "corpus_documents":
         return suites.corpus_quality(record.summary["documents"], record.summary["duplicates"], record.summary["empty"])
     if asset == "activation_histograms":
-        return suites.histogram_quality(read_histograms(record.folder), asset)
+        histograms = read_histograms(record)
+        return suites.histogram_quality(histograms, asset) + suites.screen_quality(histograms, asset)
     if asset == "merged_histograms":
         return _merged(study, record, records)
     if asset == "neuron_statistics":
         return suites.neuron_quality(_frame(record, asset))
     if asset == "token_neuron_scores":
         return suites.score_quality(_frame(record, asset))
+    if asset == "token_neuron_screen":
+        merged = records["merged_histograms"].summary
+        left_out = (record.summary["positions_left_out"] if record.summary["is_on"] else 0, merged["positions"])
+        return suites.screen_table_quality(_frame(record, asset), study.min_count, left_out)
     if asset == "proportion_curves":
         return suites.curve_quality(_frame(record, asset), records["merged_histograms"].summary["positions"])
-    return _ablation(study, asset, record, records)
+    return _of_prompts_and_neurons(study, asset, record, records)
 
 
-def _ablation(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
+def _of_prompts_and_neurons(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
+    if asset == "neuron_contexts":
+        return suites.context_quality(_frame(record, asset))
+    if asset == "activation_patching":
+        return suites.patching_quality(_frame(record, asset), records["model_snapshot"].summary["layers"])
     if asset == "neuron_ablation":
         tracked = _frame(records["tracked_tokens"], "tracked_tokens").height
-        return suites.ablation_quality(_frame(record, asset), tracked, study.ablation_positions)
+        return suites.ablation_quality(_frame(record, asset), _frame(record, "ablation_controls"), tracked, study.ablation_positions)
     if asset == "prompt_ablation":
         return suites.prompt_ablation_quality(_frame(record, asset))
     return []
@@ -106,7 +123,8 @@ def _merged(study: Study, record: Record, records: Records) -> list[Outcome]:
     histograms = read_histograms(record.folder)
     merged = [label.partition("/")[2] for label in record.inputs]
     positions = [records[label].summary["positions"] for label in record.inputs]
-    return suites.histogram_quality(histograms) + suites.merge_quality(study.shard_names, merged, positions, histograms)
+    counters = suites.histogram_quality(histograms) + suites.screen_quality(histograms)
+    return counters + suites.merge_quality(study.shard_names, merged, positions, histograms)
 
 
 def _frame(record: Record, table: str) -> pl.DataFrame:

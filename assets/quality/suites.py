@@ -14,6 +14,8 @@ from assets.histograms.histograms import Histograms
 from assets.quality import table_violations
 from assets.quality.counter_violations import counter_violations
 from assets.quality.expectations import Expectation, Outcome, Severity, judge
+from assets.quality.screen_violations import screen as table_violations_of_screen
+from assets.quality.screen_violations import screen_violations
 
 # Names of the checks, as Dagster and the table data_quality show them.
 BIN_COUNTS = "bin_counts"
@@ -24,9 +26,14 @@ CURVE_VALUES = "curve_values"
 NEURON_ACTIVITY = "neuron_activity"
 SCORE_VALUES = "score_values"
 ABLATION_VALUES = "ablation_values"
+PATCHING_VALUES = "patching_values"
+CONTEXT_VALUES = "context_values"
+SCREEN = "screen"
+SCREEN_VALUES = "screen_values"
 
 LARGEST_OVERFLOW_SHARE = 0.001
 LARGEST_UNRELIABLE_SHARE = 0.5
+LARGEST_LEFT_OUT_SHARE = 0.1
 # Largest logit difference over largest logit. The two programs sum in different orders, so they differ by a few roundings: one
 # is 6e-8 in float32, 5e-4 in float16 and 4e-3 in bfloat16, and they add up over the layers.
 PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -122,6 +129,94 @@ def _overflow(name: str, by_layer: pl.DataFrame) -> list[Outcome]:
         f"{LARGEST_OVERFLOW_SHARE:.1%} of the counted activations",
         f"; most in layer {worst['layer']} ({worst['share']:.4%})",
     )
+
+
+def screen_quality(histograms: Histograms, name: str = "merged_histograms") -> list[Outcome]:
+    """The sums by predicted token of one shard or of the whole corpus."""
+    violations = screen_violations(histograms)
+    groups = len(histograms.screened_ids)
+    return [
+        *judge(
+            name,
+            SCREEN,
+            violations.positions,
+            [
+                _equal(
+                    "positions of the screened tokens and of all others add up to the counted positions",
+                    "held",
+                    "positions",
+                    _number(histograms.positions) if groups else "no screen",
+                ),
+                _none("no count and no sum of squares is negative", "negative", "negative counters"),
+            ],
+        ),
+        *judge(
+            name,
+            SCREEN,
+            violations.tokens,
+            [
+                _none(
+                    "every screened token has as many positions as predictions",
+                    "unlike_predictions",
+                    "tokens differ",
+                    of="tokens",
+                    by=("token_id",),
+                ),
+                _none(
+                    "a tracked token has as many positions as its histograms",
+                    "unlike_histogram",
+                    "tokens differ",
+                    of="tokens",
+                    by=("token_id",),
+                ),
+            ],
+        ),
+        *judge(
+            name,
+            SCREEN,
+            violations.layers,
+            [
+                _none(
+                    "for every neuron, the sums of all groups add up to its mean times the positions",
+                    "adrift",
+                    "neurons adrift",
+                    of="neurons",
+                    by=("layer",),
+                    severity="warning",
+                )
+            ],
+        ),
+    ]
+
+
+def screen_table_quality(token_neuron_screen: pl.DataFrame, min_count: int, left_out: tuple[int, int]) -> list[Outcome]:
+    """The neurons that stand out. `left_out`: positions whose prediction is not screened, and all positions."""
+    token = ("token_id",)
+    return [
+        *judge(
+            "token_neuron_screen",
+            SCREEN_VALUES,
+            table_violations_of_screen(token_neuron_screen, min_count),
+            [
+                _none(
+                    "shares lie between 0 and 1, means and deviations are numbers, a difference has the sign of the means' difference",
+                    "strange",
+                    "rows contradictory",
+                    of="rows",
+                    by=token,
+                ),
+                _none("ranks follow the share of variance explained", "disordered", "rows out of order", of="rows", by=token),
+            ],
+        ),
+        *_small_share(
+            "token_neuron_screen",
+            SCREEN_VALUES,
+            "few positions predict a token that is not screened",
+            left_out,
+            LARGEST_LEFT_OUT_SHARE,
+            f"{LARGEST_LEFT_OUT_SHARE:.0%} of the counted positions (more: raise screen in the study)",
+        ),
+    ]
 
 
 def merge_quality(
@@ -221,6 +316,20 @@ def parity_quality(model_parity: pl.DataFrame, tolerance: float = PARITY_TOLERAN
                 "windows",
                 expected=f"largest difference at most {tolerance:g} of the largest logit",
                 observed=_largest_difference,
+            ),
+            _none(
+                "the pass predicts what the model predicts in float32",
+                "float32_prediction_disagreements",
+                "positions differ",
+                of="positions",
+                severity="warning",
+            ),
+            _none(
+                "the pass puts activations into the bins that they have in float32",
+                "float32_bin_disagreements",
+                "activations differ",
+                of="activations",
+                severity="warning",
             ),
         ],
     )
@@ -331,8 +440,36 @@ def score_quality(token_neuron_scores: pl.DataFrame) -> list[Outcome]:
     )
 
 
-def ablation_quality(neuron_ablation: pl.DataFrame, tracked: int, wanted: int) -> list[Outcome]:
-    """Every effect of neuron_ablation. `tracked` tokens were to be ablated at `wanted` positions each (0: none)."""
+def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Outcome]:
+    """Every cell of activation_patching, of a model with `layers`."""
+    by_prompt = table_violations.patching(activation_patching, layers)
+    prompt = ("prompt",)
+    return judge(
+        "activation_patching",
+        PATCHING_VALUES,
+        by_prompt,
+        [
+            _none("every difference and improvement is a finite number", "not_finite", "cells not finite", of="cells", by=prompt),
+            _none("a head is named where a single head was patched, and nowhere else", "misnamed", "cells", of="cells", by=prompt),
+            _none("every component and head was patched at every layer and position", "absent", "cells missing", by=prompt),
+        ],
+    )
+
+
+def context_quality(neuron_contexts: pl.DataFrame) -> list[Outcome]:
+    """Every context of neuron_contexts."""
+    sentence = "every context holds its place, with the activation that it was chosen or drawn with"
+    by_neuron = table_violations.contexts(neuron_contexts)
+    return judge(
+        "neuron_contexts",
+        CONTEXT_VALUES,
+        by_neuron,
+        [_none(sentence, "wrong", "contexts wrong", of="contexts", by=("layer", "neuron"))],
+    )
+
+
+def ablation_quality(neuron_ablation: pl.DataFrame, ablation_controls: pl.DataFrame, tracked: int, wanted: int) -> list[Outcome]:
+    """Every effect of neuron_ablation, and its controls. `tracked` tokens were to be ablated at `wanted` positions each (0: none)."""
     by_pair = table_violations.ablation(neuron_ablation)
     pair = ("token_id", "layer", "neuron")
     absent = tracked - neuron_ablation["token_id"].n_unique() if wanted else 0
@@ -345,13 +482,27 @@ def ablation_quality(neuron_ablation: pl.DataFrame, tracked: int, wanted: int) -
             [
                 _none("direct and mediated effect sum to the change of the logit", "torn", "effects torn", of="effects", by=pair),
                 _none(
-                    "effects are numbers, shares and p-values lie where they can, intervals have two ends in order",
+                    "effects are numbers, shares, p- and q-values lie where they can, intervals have two ends in order",
                     "contradicting",
                     "effects contradictory",
                     of="effects",
                     by=pair,
                 ),
                 _none("every pair has at least 100 controls", "few_controls", "pairs with fewer", of="pairs", by=pair, severity="warning"),
+            ],
+        ),
+        *judge(
+            name,
+            ABLATION_VALUES,
+            table_violations.controls(ablation_controls),
+            [
+                _none(
+                    "every control is another neuron, with an output norm and a share above zero beside the neuron's own",
+                    "wrong",
+                    "rows wrong",
+                    of="rows",
+                    by=pair,
+                )
             ],
         ),
         *judge(
@@ -397,6 +548,9 @@ def _none(
         {"column": column, "min_value": 0, "max_value": 0},
         observed or (lambda frame: _violations(frame, column, unit, of, by)),
     )
+
+
+none_of = _none  # for suites in modules of their own
 
 
 def _violations(frame: pl.DataFrame, column: str, unit: str, of: str | None, by: tuple[str, ...]) -> str:

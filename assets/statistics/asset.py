@@ -5,11 +5,13 @@ import polars as pl
 
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.histograms import ActivationBins
-from assets.statistics.neuron_contexts import context_places, neuron_contexts
+from assets.model.vocabulary import is_named_by_text
+from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
+from assets.statistics.token_neuron_screen import proposed_pairs, screen_coverage, token_neuron_screen
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -21,6 +23,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "token_counts", _token_counts),
         study_asset(study, "neuron_statistics", _neuron_statistics),
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
+        study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
     ]
@@ -50,6 +53,15 @@ def _token_neuron_scores(work: Work) -> None:
     }
 
 
+def _token_neuron_screen(work: Work) -> None:
+    histograms, model = read_histograms(work.folder("merged_histograms")), work.model()
+    screen, mutual = token_neuron_screen(histograms, model.token_texts, work.study.min_count)
+    tracked = work.read("tracked_tokens")["token_id"].to_list()
+    work.write("token_neuron_screen", screen)
+    work.write("proposed_pairs", proposed_pairs(screen, mutual, tracked, lambda entry: is_named_by_text(model, entry)))
+    work.draft.summary.update(screen_coverage(histograms, work.study.min_count))
+
+
 def _proportion_curves(work: Work) -> None:
     study = work.study
     neurons = [(choice.layer, choice.neuron) for choice in study.neurons]
@@ -64,7 +76,8 @@ def _neuron_contexts(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
-    work.write("neuron_contexts", neuron_contexts(work.model(), context_places(histograms, studied), windows))
+    drawn = random_places(windows, studied, work.study.examples, work.study.count_bos)
+    work.write("neuron_contexts", neuron_contexts(work.model(), pl.concat([context_places(histograms, studied), drawn]), windows))
 
 
 def _texts(work: Work) -> dict[int, str]:

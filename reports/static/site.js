@@ -170,43 +170,63 @@
     });
   }
 
-  // Search: rows are [id, text, visible text, layer, neuron, congruence, gap, has a page]
+  // Search: rows are [id, text, visible text, layer, neuron, ..]
   const SHOWN = 50;
   for (const input of document.querySelectorAll("[data-search]")) {
     const name = input.dataset.search;
     const list = () => json(`[data-tokens="${name}"]`);
-    const show = () => find(list(), input.value, document.querySelector(`[data-results="${name}"]`), document.querySelector(`[data-found="${name}"]`));
+    const show = () => find(list(), input.value, document.querySelector(`[data-results="${name}"]`), document.querySelector(`[data-found="${name}"]`), input.dataset.rows === "screen" ? screenRow : congruenceRow);
     input.addEventListener("input", show);
     show();
   }
-  function find(rows, query, body, message) {
+  function find(rows, query, body, message, shown) {
     const asked = query.toLowerCase();
     const neuron = /^\s*l(\d+)\s*n(\d+)\s*$/.exec(asked);
     const matches = rows.filter(([id, text, seen, layer, place]) =>
       neuron ? layer === Number(neuron[1]) && place === Number(neuron[2])
         : text.toLowerCase().includes(asked) || seen.toLowerCase().includes(asked) || String(id) === asked.trim());
     if (asked && !neuron) matches.sort((a, b) => a[1].length - b[1].length); // the closest text first
-    body.replaceChildren(...matches.slice(0, SHOWN).map(resultRow));
-    const amount = matches.length.toLocaleString("en").replace(/,/g, "\u202f");
+    body.replaceChildren(...matches.slice(0, SHOWN).map(shown));
+    const amount = count(matches.length);
     message.textContent = matches.length > SHOWN ? `${amount} tokens, the first ${SHOWN} shown` : matches.length === 1 ? "1 token" : `${amount} tokens`;
   }
-  function resultRow([id, , seen, layer, neuron, congruence, gap, hasPage]) {
-    const row = document.createElement("tr");
-    const token = document.createElement("bdi");
-    token.className = "token";
-    token.textContent = seen;
-    token.title = seen;
+  function neuronName(layer, neuron, hasPage) {
     const name = document.createElement(hasPage ? "a" : "span");
     name.className = "neuron";
     if (hasPage) name.href = `neuron-${layer}-${neuron}.html`;
     name.textContent = `L${layer} N${neuron}`;
-    const shown = (value) => (value === null ? "–" : value.toFixed(3).replace("-", "−"));
-    for (const [content, isNumber] of [[token, false], [String(id), true], [name, false], [shown(congruence), true], [shown(gap), true]]) {
+    return name;
+  }
+  function tokenText(seen) {
+    const token = document.createElement("bdi");
+    token.className = "token";
+    token.textContent = seen;
+    token.title = seen;
+    return token;
+  }
+  function fixed(value) {
+    return value === null ? "–" : value.toFixed(3).replace("-", "−");
+  }
+  function count(value) {
+    return value.toLocaleString("en").replace(/,/g, "\u202f");
+  }
+  function resultRow(cells) { // of [content or list of contents, is a number]
+    const row = document.createElement("tr");
+    for (const [content, isNumber] of cells) {
       const cell = document.createElement("td");
       if (isNumber) cell.className = "n";
-      cell.append(content);
+      cell.append(...[content].flat());
       row.append(cell);
     }
     return row;
+  }
+  function congruenceRow([id, , seen, layer, neuron, congruence, gap, hasPage]) {
+    return resultRow([[tokenText(seen), false], [String(id), true], [neuronName(layer, neuron, hasPage), false], [fixed(congruence), true], [fixed(gap), true]]);
+  }
+  // Rows of the screen go on with [.., predictions, mean where predicted, mean elsewhere, [layer, neuron, has a page] of the next ones]
+  function screenRow([id, , seen, layer, neuron, difference, share, hasPage, predictions, here, elsewhere, next]) {
+    const others = next.flatMap(([...other], place) => (place ? [" ", neuronName(...other)] : [neuronName(...other)]));
+    return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [neuronName(layer, neuron, hasPage), false],
+      [fixed(difference), true], [fixed(share), true], [fixed(here), true], [fixed(elsewhere), true], [others, false]]);
   }
 })();

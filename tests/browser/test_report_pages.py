@@ -187,6 +187,21 @@ def test_the_congruence_page_switches_convention_and_finds_tokens(watched: Watch
     assert set(page.locator('[data-results="published"] tr td:nth-child(3)').all_inner_texts()) == {"L1 N17"}
 
 
+def test_the_screen_page_finds_any_token_and_leads_to_its_neuron(watched: Watched) -> None:
+    page = watched.open("screen.html")
+    rows = page.locator('[data-results="screen"] tr')
+    assert rows.count() == 50
+    page.locator('[data-search="screen"]').fill(" an")
+    assert rows.first.locator("td").all_inner_texts()[:5] == ["␣an", "11", "600", "L1 N17", "5.500"]
+    page.locator('[data-search="screen"]').fill("</script>")
+    assert rows.first.locator(".token").inner_text() == "</script><img␣src=x␣onerror=\"window.hacked='token'\">"
+    assert page.locator("main img").count() == 0
+    page.locator('[data-search="screen"]').fill("11")
+    assert rows.count() == 1
+    rows.first.locator("a", has_text="L1 N17").click()
+    page.wait_for_url("**/neuron-1-17.html")
+
+
 def test_tables_sort_by_their_heads_and_keep_missing_values_last(watched: Watched) -> None:
     page = watched.open("neuron-1-17.html")
     table = page.locator("table.sortable").first

@@ -67,7 +67,9 @@ def test_the_integers_are_those_of_plain_hugging_face_code_and_one_loop_over_pos
     folder = SHARED_REAL / "stories260k"
     model: LanguageModel = load(folder, "float32", "auto")
     rows = rows_of_batches(model, windows, study.batch_positions)
-    counts = SlowCounts(bins, fast.token_ids, model.facts.vocabulary, examples=study.examples, neurons=SAMPLE)
+    screened = fast.screened_ids[:-1].tolist()
+    assert len(screened) == model.facts.vocabulary  # all tokens fit into the default budget
+    counts = SlowCounts(bins, fast.token_ids, model.facts.vocabulary, examples=study.examples, neurons=SAMPLE, screened=screened)
     slow = slow_histograms(folder, batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows), counts)
     for tensor in HISTOGRAM_TENSORS:
         chosen = np.asarray(fast[tensor.name][:])

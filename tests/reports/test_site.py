@@ -2,16 +2,18 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
 from reports.report_data import ReportData
 from reports.site import SiteError, build_site
-from tests.reports.sample_data import SCRIPT_TOKEN, empty_data, report_data, texts
+from tests.reports.sample_data import PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 
 
 class Parsed(HTMLParser):
@@ -130,7 +132,7 @@ def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> N
         assert places == payloads, name
         assert all(attributes.get("aria-label") for _, attributes in page.tags if "data-figure" in attributes), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "neurons", "screen",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "screen",
     }  # fmt: skip
 
 
@@ -218,6 +220,38 @@ def test_what_feeds_a_neuron_adds_up_to_its_pre_activation_on_its_page(site: Pat
     assert shown.index("top contexts") < shown.index("apple, at the last position")
 
 
+def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(data: ReportData, site: Path) -> None:
+    page = pages(site)["screen.html"]
+    rows = {row[1]: row for row in next(json.loads(script) for script in page.scripts if script)}
+    assert len(rows) == 59  # sixty are screened, one of them is never predicted
+    assert rows[" an"][3:5] == list(PLANTED)
+    assert len(rows[" an"][-1]) == 2
+    assert "</script><img src=x onerror=\"window.hacked='token'\">" in rows
+    counts = data.tables["token_counts"].filter(pl.col("predictions") > 0)
+    left_out = counts.filter(~pl.col("token_id").is_in(data.tables["screened_tokens"]["token_id"].to_list()))
+    text = " ".join(page.text.replace("\u202f", " ").split())
+    assert f"{left_out.height} rare tokens with {left_out['predictions'].sum():,} positions".replace(",", " ") in text
+
+
+def test_the_proposed_study_is_text_that_a_study_reads_back(data: ReportData, site: Path) -> None:
+    html = (site / "screen.html").read_text(encoding="utf-8")
+    (part,) = re.findall(r'<pre class="code" id="next-study"><code>(.*?)</code></pre>', html, re.DOTALL)
+    fields = yaml.safe_load(unescape(part))
+    # The fourth pair has the neuron of the first; the third token's text names another entry, so its id is given.
+    hostile = "<a href=\"javascript:window.hacked='link'\">x</a>"
+    assert fields == {"tokens": [" apple", hostile, 2, "\u2028"], "neurons": [[0, 5], [2, 30], [0, 6]]}
+    read = study(tokens=fields["tokens"], neurons=fields["neurons"])
+    assert read.tokens == (" apple", hostile, 2, "\u2028")
+
+
+def test_a_study_without_a_screen_says_so(data: ReportData, tmp_path: Path) -> None:
+    off = {name: data.tables[name].clear() for name in ("screened_tokens", "token_neuron_screen", "proposed_pairs")}
+    build_site(ReportData(data.study, {**data.tables, **off}, data.provenance, data.facts), tmp_path)
+    text = pages(tmp_path)["screen.html"].text
+    assert "The screen is off in this study." in text
+    assert "No pair is proposed." in text
+
+
 def test_contexts_carry_activation_prediction_and_peak(data: ReportData, site: Path) -> None:
     words = [
         attributes
@@ -226,8 +260,10 @@ def test_contexts_carry_activation_prediction_and_peak(data: ReportData, site: P
     ]
     shown = data.tables["neuron_contexts"].filter((pl.col("layer") == 1) & (pl.col("neuron") == 17))
     titled = [attributes for attributes in words if "title" in attributes]
-    assert len(titled) == shown.height
-    assert sum("peak" in (attributes["class"] or "").split() for attributes in titled) == 8  # 4 top and 4 bottom contexts
+    of_prompts = data.tables["prompt_activations"].filter((pl.col("layer") == 1) & (pl.col("neuron") == 17))
+    assert len(titled) == shown.height + of_prompts.height
+    peaks = sum("peak" in (attributes["class"] or "").split() for attributes in titled)
+    assert peaks == 4 + 4 + 4 + 3  # top, bottom and random contexts; one prompt in two variants and one in one
     assert any("cold" in (attributes["class"] or "") for attributes in titled)
     assert all(re.match(r"activation −?[0-9.]+( · 10⁻.)?, predicts .", attributes["title"] or "") for attributes in titled)
 

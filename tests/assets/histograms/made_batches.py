@@ -12,10 +12,13 @@ from assets.histograms.batch_counter import BatchCounter
 from assets.histograms.batches import Batch
 from assets.histograms.device_counter import DeviceCounter
 from assets.histograms.histograms import MOMENTS, ActivationBins, Histograms
+from assets.histograms.parts import number_of_groups
+from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
 
 PUBLISHED = {"per_unit": 5.0, "first_bin": -5, "bins": 80}  # [-1, 15) in steps of 0.2
 VOCABULARY = 7
+SCREENED = (4, 1)
 
 
 def made_bins(layers: int, neurons: int, per_unit: float = 5.0, first_bin: int = -5, bins: int = 80) -> ActivationBins:
@@ -28,13 +31,29 @@ def made_batch(token_ids: Any, lengths: Any, documents: Any, windows: Any) -> Ba
     return Batch(np.array(token_ids, np.int64), np.array(lengths, np.int64), np.array(documents, np.int64), np.array(windows, np.int32))
 
 
-def counter_of(kind: str, bins: ActivationBins, token_ids: Sequence[int] = (1, 2), count_bos: bool = False, examples: int = 3) -> Any:
+def counter_of(
+    kind: str,
+    bins: ActivationBins,
+    token_ids: Sequence[int] = (1, 2),
+    count_bos: bool = False,
+    examples: int = 3,
+    screened: Sequence[int] = (),
+) -> Any:
     """`compiled` (two threads), `device` (tensor operations, here on the CPU) or `slow`."""
+    if kind == "slow":
+        return SlowCounts(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, screened=screened)
+    counter: Any
     if kind == "compiled":
-        return BatchCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, threads=2)
-    if kind == "device":
-        return DeviceCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, device=torch.device("cpu"))
-    return SlowCounts(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples)
+        counter = BatchCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, threads=2)
+    else:
+        counter = DeviceCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, device=torch.device("cpu"))
+    if not screened:
+        return counter
+    groups = range(number_of_groups(len(screened)))
+    rows, tokens = group_of_token(VOCABULARY, screened, groups), group_tokens(screened, groups)
+    layers, neurons = bins.per_unit.shape
+    kept = CompiledSums(2) if kind == "compiled" else DeviceSums()
+    return ScreenCounter(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
 
 
 def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray) -> None:
@@ -98,8 +117,8 @@ def windows_frame(token_ids: Sequence[Sequence[int]], documents: Sequence[int] |
 
 
 def random_histograms(seed: int, number: int = 2) -> Histograms:
-    """Histograms of a few random batches with documents of their own, without NaN."""
-    counter = counter_of("compiled", made_bins(2, 3))
+    """Histograms of a few random batches with documents of their own, without NaN, two tokens screened."""
+    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED)
     for batch, activations, predictions in random_batches(seed, 2, 3, number):
         documents = np.where(batch.documents >= 0, batch.documents + 100 * seed, -1)
         add(counter, Batch(batch.token_ids, batch.lengths, documents, batch.windows), np.nan_to_num(activations, nan=0.3), predictions)

@@ -12,6 +12,7 @@ from assets.histograms.histogram_store import read_histograms, write_histograms
 from assets.histograms.histograms import HistogramError, Histograms, empty, merge
 from assets.histograms.merged_histograms import merge_histograms
 from tests.assets.histograms.made_batches import (
+    SCREENED,
     VOCABULARY,
     add,
     assert_same_counters,
@@ -36,7 +37,7 @@ def test_merging_is_associative_and_commutative_and_an_empty_one_changes_nothing
     a, b, c = (random_histograms(seed) for seed in (first, second, third))
     same(merge(merge(a, b), c), merge(a, merge(b, c)))
     same(merge(a, b), merge(b, a))
-    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3)
+    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3, SCREENED)
     for merged in (merge(a, nothing), merge(nothing, a)):
         assert all(np.array_equal(merged[name], a[name]) for name in a.tensors)
 
@@ -45,11 +46,11 @@ def test_merging_is_associative_and_commutative_and_an_empty_one_changes_nothing
 @given(SEEDS, st.integers(1, 5))
 def test_merging_parts_equals_counting_all_at_once(seed: int, number: int) -> None:
     made = random_batches(seed, layers=2, neurons=3, number=number)
-    whole = counter_of("slow", made_bins(2, 3))
+    whole = counter_of("slow", made_bins(2, 3), screened=SCREENED)
     parts = []
     for batch in made:
         add(whole, *batch)
-        part = counter_of("compiled", made_bins(2, 3))
+        part = counter_of("compiled", made_bins(2, 3), screened=SCREENED)
         add(part, *batch)
         parts.append(part.histograms())
     assert_same_counters(dict(functools.reduce(merge, parts).tensors), tensors_of(whole))
@@ -149,6 +150,9 @@ def broken(part: Histograms, name: str, index: tuple[int, ...], by: int) -> Hist
         ("top_prediction_outside", (1, 0, 0, 0), -10_000, r"top_prediction_outside of token 2 below 0"),
         ("predictions", (3,), 1, r"shard b: predictions sum to \d+, but \d+ positions were counted"),
         ("correct_predictions", (3,), 10_000, r"more correct predictions than predictions"),
+        ("screen_count", (2,), 1, r"shard b: screened positions sum to \d+ of \d+"),
+        ("screen_token", (1,), 1, r"shard b: screens other tokens than shard a"),
+        ("screen_squares", (1, 1, 2), -(2**62), r"shard b: layer 1, neuron 2 \(1 in all\): a sum of squared activations below 0"),
     ],
 )
 def test_a_shard_whose_counts_contradict_each_other_is_named_and_nothing_readable_is_left(

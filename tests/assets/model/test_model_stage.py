@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from assets.contracts import MODEL_PARITY, MODEL_SNAPSHOT, TRACKED_TOKENS, conform
+from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.model.language_model import LanguageModel, ModelError, load, texts_inside_running_text
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
 from assets.model.vocabulary import token_id
-from assets.study import Study
+from assets.study import FixedBins, Study
 from tests.planted import LAYERS, NEURONS, VOCABULARY, planted_model, planted_token_id
 from tests.real_inputs import SHARED_REAL
 
@@ -151,8 +152,43 @@ def test_parity_is_zero_disagreements_for_the_same_weights_and_shows_other_weigh
     assert same["prediction_disagreements"].sum() == 0
     assert max(same["largest_logit_difference"]) < 1e-4
     assert same["positions"].to_list() == [6, 4]
+    assert same["float32_prediction_disagreements"].sum() == 0  # the pass runs plain code: bit for bit
+    assert same["float32_bin_disagreements"].sum() == 0
+    assert same["activations"].to_list() == [6 * LAYERS * NEURONS, 4 * LAYERS * NEURONS]
     other = changed_config(folder, tmp_path / "model", layer_norm_epsilon=1.0)
     assert max(model_parity(model, other, windows)["largest_logit_difference"]) > 0.1
+
+
+def test_half_precision_is_measured_against_float32_by_predictions_and_by_the_study_s_bins(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    half = load.__wrapped__(folder, "bfloat16", "cpu")
+    generator = torch.Generator().manual_seed(0)
+    ids = [[0, *torch.randint(1, 30, (24,), generator=generator).tolist()] for _ in range(3)]
+    windows = pl.DataFrame({"document": [0, 1, 2], "window_in_document": [0, 0, 0], "token_ids": ids})
+    table = conform(MODEL_PARITY, model_parity(half, folder, windows, lambda largest: slot_finder(bins_for(FixedBins(), largest))))
+    expected_bins, expected_predictions = [], []
+    models = [AutoModelForCausalLM.from_pretrained(str(folder), attn_implementation="eager", dtype=dtype).eval()  # type: ignore[no-untyped-call]
+              for dtype in (torch.bfloat16, torch.float32)]  # fmt: skip
+    for window in ids:
+        found = []
+        for model in models:
+            seen: list[torch.Tensor] = []
+            handles = [
+                block.mlp.c_proj.register_forward_pre_hook(lambda module, given, seen=seen: seen.append(given[0].float()))
+                for block in model.transformer.h
+            ]
+            with torch.inference_mode():
+                top = model(torch.tensor([window]), use_cache=False).logits.argmax(-1)
+            for handle in handles:
+                handle.remove()
+            found.append(((torch.stack(seen) * 5).floor().clamp(-6, 75), top))
+        expected_bins.append(int((found[0][0] != found[1][0]).sum()))
+        expected_predictions.append(int((found[0][1] != found[1][1]).sum()))
+    assert table["float32_bin_disagreements"].to_list() == expected_bins
+    assert table["float32_prediction_disagreements"].to_list() == expected_predictions
+    assert sum(expected_bins) > 0
 
 
 def test_the_allocator_is_told_to_keep_memory_where_it_can_be() -> None:

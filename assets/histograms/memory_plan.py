@@ -1,0 +1,175 @@
+"""How much memory a pass needs, from sizes alone, and into how many passes it is cut where that is more than there is.
+
+Pure arithmetic: no model is loaded and nothing is measured. What is planned is the most that the process holds at once, in the
+pass or while its counters are merged and scored. docs/memory.md sets the plan beside measured peaks; parts.py counts in parts.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from assets.histograms.batch_counter import slot_dtype
+from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
+from assets.histograms.histograms import HistogramError
+from assets.histograms.parts import number_of_groups
+from assets.histograms.screened_predictions import LEAST
+from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
+
+MIB = 2**20
+PROGRAM = 896 * MIB  # Python, PyTorch, TransformerLens, polars, Dagster, Great Expectations (measured: docs/memory.md)
+KEPT_FREE = 64 * MIB  # of freed buffers, what the allocator keeps for the next batch (assets/model/freed_memory.py)
+SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predictions.py)
+EXAMPLE = 20  # bytes of one kept position: value, document, window, position
+MOMENTS = 48  # bytes of a neuron's moments and extremes
+OUTCOMES = 3
+COUNTER = 8
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """Sizes of a model, known before it is loaded. `weights` are bytes as loaded, `itemsize` bytes of one activation."""
+
+    layers: int
+    neurons: int
+    width: int
+    heads: int
+    vocabulary: int
+    weights: int
+    itemsize: int = 4
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard."""
+
+    bins: int
+    tokens: int
+    screened: int
+    examples: int
+    rows: int
+    length: int
+    shard_tokens: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes by what they are for, and the numbers of shares in which layers and tokens are counted."""
+
+    rows: dict[str, int]
+    afterwards: int  # while counters are merged and scored: program and model stay, the other rows are gone
+    budget: int
+    layer_parts: int
+    token_parts: int
+
+    @property
+    def passes(self) -> int:
+        """How often the shard's windows go through the model."""
+        return self.layer_parts * self.token_parts
+
+    @property
+    def peak(self) -> int:
+        """Bytes that are held at once at most."""
+        return max(sum(self.rows.values()), self.rows["program and libraries"] + self.rows["model"] + self.afterwards)
+
+    def lines(self) -> list[str]:
+        """The plan as a table of text."""
+        shown = [*self.rows.items(), ("at once in the pass", sum(self.rows.values())), ("merge and scores, afterwards", self.afterwards)]
+        shown += [("peak", self.peak), ("allowed", self.budget)]
+        return [f"  {what:<34}{size(amount):>12}" for what, amount in shown]
+
+    def summary(self) -> dict[str, int | dict[str, int]]:
+        """The plan as numbers."""
+        return {"planned_peak_bytes": self.peak, "allowed_bytes": self.budget, "passes": self.passes, "memory_plan": dict(self.rows)}
+
+
+def plan_memory(model: PlannedModel, counted: PlannedPass, budget: int) -> MemoryPlan:
+    """The plan with the fewest passes that fits into `budget` bytes: first the layers are shared out, then the tokens as well.
+
+    Raises HistogramError with the numbers, and what would help, where one layer and one token at a time do not fit either.
+    """
+    by_layers = range(1, model.layers + 1)
+    place = _first_that_fits(by_layers, lambda parts: _plan(model, counted, budget, parts, 1))
+    if place < len(by_layers):
+        return _plan(model, counted, budget, by_layers[place], 1)
+    by_tokens = range(1, max(counted.tokens, number_of_groups(counted.screened)) + 1)
+    place = _first_that_fits(by_tokens, lambda parts: _plan(model, counted, budget, model.layers, parts))
+    if place < len(by_tokens):
+        return _plan(model, counted, budget, model.layers, by_tokens[place])
+    raise HistogramError(_refusal(_plan(model, counted, budget, model.layers, by_tokens[-1]), _plan(model, counted, budget, 1, 1)))
+
+
+def size(amount: int) -> str:
+    """Bytes for a reader, in binary units as the study's field is written."""
+    return f"{amount / 2**30:,.2f} GiB" if amount >= 2**30 else f"{amount / MIB:,.1f} MiB"
+
+
+def _first_that_fits(numbers: range, plan_of: Callable[[int], MemoryPlan]) -> int:
+    """Index of the first number of shares whose plan fits, or their length: more shares never need more memory."""
+
+    def fits(parts: int) -> bool:
+        plan = plan_of(parts)
+        return plan.peak <= plan.budget
+
+    return bisect_left(numbers, True, key=fits)
+
+
+def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: int, token_parts: int) -> MemoryPlan:
+    layers, tokens = -(-model.layers // layer_parts), -(-counted.tokens // token_parts)
+    groups = -(-number_of_groups(counted.screened) // token_parts)
+    neurons, positions = layers * model.neurons, counted.rows * counted.length
+    histogram = (counted.bins + OUTCOMES) * COUNTER  # of one neuron
+    kept = model.itemsize if groups else 0  # activations wait for the predictions only where a screen needs them
+    rows = {
+        "program and libraries": PROGRAM,
+        "model": model.weights,
+        "unembedding in bfloat16": _unembedding(model),
+        "forward of a batch": _forward(model, counted) + KEPT_FREE,
+        "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),
+        "histograms": neurons * histogram,
+        "histograms of tracked tokens": tokens * neurons * histogram,
+        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + 3 * COUNTER * model.vocabulary,
+        "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
+        "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
+    }
+    return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)
+
+
+def _unembedding(model: PlannedModel) -> int:
+    """What screened_predictions keeps beside a large float32 unembedding."""
+    numbers = model.width * model.vocabulary
+    return 2 * numbers if model.itemsize == 4 and numbers >= LEAST else 0
+
+
+def _forward(model: PlannedModel, counted: PlannedPass) -> int:
+    """Buffers of one batch while it goes through a block, and of the logits: what the largest block holds at once."""
+    positions = counted.rows * counted.length
+    attention = 4 * counted.rows * model.heads * counted.length**2  # scores, mask added, softmax, and its result in the model's dtype
+    block = positions * (5 * model.neurons + 10 * model.width)
+    logits = positions * 2 * SLICE
+    return model.itemsize * (attention + block + logits)
+
+
+def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
+    """The larger of merging (three slabs of a layer's histograms and examples) and scoring (blocks of counters, and the table)."""
+    histogram = (counted.bins + OUTCOMES) * COUNTER
+    merge = 4 * model.neurons * (histogram + MOMENTS + 4 * counted.examples * EXAMPLE)
+    groups = number_of_groups(counted.screened)
+    screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values
+    table = 3 * counted.tokens * model.layers * model.neurons * 96  # seven scores, keys and text; once more where cast to the contract
+    blocks = 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
+    return max(merge, screen, table + blocks) + 4 * CHUNK_BYTES
+
+
+def _refusal(least: MemoryPlan, whole: MemoryPlan) -> str:
+    fixed = least.peak - sum(least.rows[name] for name in ("histograms", "histograms of tracked tokens", "sums by predicted token"))
+    return "\n".join(
+        [
+            f"memory: at most {size(least.budget)} may be used, but at least {size(least.peak)} are needed, even with one layer and one "
+            f"token a pass; {size(whole.peak)} would do for everything in one pass. Give more memory, or ask for less: fewer bins, a "
+            f"smaller batch_positions or context_length, more shards, a smaller model or dtype ({size(fixed)} are not counters). "
+            "One layer and one token a pass need:",
+            *least.lines(),
+        ]
+    )

@@ -1,0 +1,98 @@
+"""What the plan of memory is made from: a model's sizes out of its folder's headers, a study's counters, a shard's largest batch.
+
+Reads the configuration and the headers of safetensors files, never a weight.
+"""
+
+import json
+import os
+import re
+import struct
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assets.histograms.batches import padded_lengths, rows_of_batch
+from assets.histograms.histograms import HistogramError
+from assets.histograms.machine_memory import available_bytes
+from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory
+from assets.histograms.screened_tokens import screened_number
+from assets.study import CalibratedBins, Study
+
+ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
+STORED = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+# One matrix for queries, keys and values in the file: the bridge keeps the three parts beside it.
+JOINT = re.compile(r"(c_attn|query_key_value|qkv_proj|Wqkv)\.weight$")
+
+
+def planned_model(folder: Path, dtype: str) -> PlannedModel | None:
+    """Sizes of the model in a `save_pretrained` folder, loaded as `dtype`; None where its configuration names them in another way."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config", config)
+    width, heads = _named(config, "hidden_size", "n_embd", "d_model"), _named(config, "num_attention_heads", "n_head", "num_heads")
+    layers, vocabulary = _named(config, "num_hidden_layers", "n_layer", "num_layers"), _named(config, "vocab_size")
+    if not (width and heads and layers and vocabulary):
+        return None
+    neurons = _named(config, "intermediate_size", "n_inner", "ffn_dim") or 4 * width  # GPT-2's n_inner is null for 4 x width
+    return PlannedModel(layers, neurons, width, heads, vocabulary, weight_bytes(folder, dtype), ITEMSIZE[dtype])
+
+
+def _named(config: dict[str, Any], *names: str) -> int:
+    return next((int(config[name]) for name in names if config.get(name)), 0)
+
+
+def weight_bytes(folder: Path, dtype: str) -> int:
+    """Bytes of all weights once loaded: in `dtype`, joint attention weights twice, and as stored too where that is another dtype."""
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header: dict[str, Any] = json.loads(opened.read(length))
+        for name, tensor in header.items():
+            if name == "__metadata__":
+                continue
+            numbers, stored = prod(tensor["shape"]), STORED.get(tensor["dtype"], 4)
+            copies = 2 if JOINT.search(name) else 1
+            total += numbers * (copies * ITEMSIZE[dtype] + (stored if stored != ITEMSIZE[dtype] else 0))
+    return total
+
+
+def planned_pass(study: Study, model: PlannedModel, context_length: int, windows: pl.DataFrame | None = None) -> PlannedPass:
+    """What the study counts of these windows; without windows, of a shard that holds one full batch of the longest.
+
+    `context_length` is the model's own.
+    """
+    bins = study.bins
+    longest = study.corpus.context_length if windows is None else int(windows["length"].max() or 1)  # type: ignore[arg-type]
+    (length,) = padded_lengths(np.array([longest]), context_length).tolist()
+    rows = rows_of_batch(length, study.batch_positions, threads=os.cpu_count() or 1)
+    return PlannedPass(
+        bins=bins.calibrated if isinstance(bins, CalibratedBins) else round((bins.high - bins.low) * bins.per_unit),
+        tokens=len(study.tokens),
+        screened=screened_number(study.screen, model.layers, model.neurons, model.vocabulary),
+        examples=study.examples,
+        rows=rows,
+        length=length,
+        shard_tokens=rows * length if windows is None else int(windows["length"].sum()),
+    )
+
+
+def tell_plan(study: Study, model: PlannedModel, counted: PlannedPass, device: str, tell: Callable[[str], None]) -> MemoryPlan:
+    """The plan within the study's memory, or within what the machine has available, told as a table.
+
+    Raises HistogramError that names the study where it does not fit.
+    """
+    budget = available_bytes(device) if study.memory is None else int(study.memory)
+    try:
+        plan = plan_memory(model, counted, budget)
+    except HistogramError as error:
+        raise HistogramError(f"study {study.name}: {error}") from None
+    source = "the machine's available memory" if study.memory is None else "the study's memory"
+    tell("\n".join([f"memory planned ({source}):", *plan.lines()]))
+    if plan.passes > 1:
+        tell(f"the counters do not fit at once: {plan.passes} passes over the shard, {plan.layer_parts} shares of the layers x "
+             f"{plan.token_parts} shares of the tokens")  # fmt: skip
+    return plan

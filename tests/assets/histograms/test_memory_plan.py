@@ -1,0 +1,202 @@
+"""The plan of memory, worked out by hand; what is cut, what is refused; and the peaks of real runs under a budget."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from assets.histograms.histogram_store import read_histograms
+from assets.histograms.histograms import HistogramError
+from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
+from assets.histograms.planned_sizes import planned_model, weight_bytes
+from tests.planted import WORDS, planted_corpus, planted_model, planted_tokenizer
+
+MODEL = PlannedModel(layers=4, neurons=1000, width=100, heads=2, vocabulary=5000, weights=3 * MIB)
+COUNTED = PlannedPass(bins=97, tokens=3, screened=9, examples=5, rows=2, length=50, shard_tokens=1000)
+PLENTY = 2**40
+
+
+def test_every_row_is_the_one_worked_out_by_hand() -> None:
+    # 100 counters of 8 bytes a neuron; 4,000 neurons; 100 positions; 9 tokens and the group of all others.
+    plan = plan_memory(MODEL, COUNTED, PLENTY)
+    assert plan.rows == {
+        "program and libraries": PROGRAM,
+        "model": 3 * MIB,
+        "unembedding in bfloat16": 0,
+        # attention 4 x 2 rows x 2 heads x 50^2, a block 100 x (5 x 1000 + 10 x 100), logits 100 x 2 x 2048; 4 bytes each
+        "forward of a batch": 4 * (40_000 + 600_000 + 409_600) + KEPT_FREE,
+        "a batch's slots and activations": 100 * 4000 * (1 + 4),
+        "histograms": 4000 * 800,
+        "histograms of tracked tokens": 3 * 4000 * 800,
+        "moments and examples": 4000 * (48 + 2 * 5 * 20) + 3 * 8 * 5000,
+        "sums by predicted token": 10 * 4000 * 16,
+        "token ids of the shard": 12_000,
+    }
+    assert (plan.passes, plan.peak) == (1, sum(plan.rows.values()))
+
+
+def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots() -> None:
+    plan = plan_memory(MODEL, PlannedPass(bins=4096, tokens=3, screened=0, examples=5, rows=2, length=50, shard_tokens=1000), PLENTY)
+    assert plan.rows["a batch's slots and activations"] == 100 * 4000 * 2
+    assert plan.rows["sums by predicted token"] == 0
+
+
+def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
+    whole = plan_memory(MODEL, COUNTED, PLENTY)
+    by_layer = sum(
+        whole.rows[name]
+        for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted token")
+    ) + 4000 * (48 + 200)
+    fixed = whole.peak - by_layer
+    assert plan_memory(MODEL, COUNTED, whole.peak).passes == 1
+    assert plan_memory(MODEL, COUNTED, whole.peak - 1).layer_parts == 2
+    assert plan_memory(MODEL, COUNTED, fixed + by_layer // 2).layer_parts == 2
+    assert plan_memory(MODEL, COUNTED, fixed + by_layer // 2 - 1).layer_parts == 4  # three shares: one of them has two layers
+    least = plan_memory(MODEL, COUNTED, fixed + by_layer // 4)
+    assert (least.layer_parts, least.token_parts, least.peak) == (4, 1, fixed + by_layer // 4)
+
+
+def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_not_fit_is_refused_with_the_numbers() -> None:
+    one_layer = plan_memory(MODEL, COUNTED, plan_memory(MODEL, COUNTED, PLENTY).peak - 3 * (by_layer_of(COUNTED) // 4))
+    assert (one_layer.layer_parts, one_layer.token_parts) == (4, 1)
+    # Two shares: 2 of 3 tracked tokens and 5 of 10 groups.
+    saved = 1000 * 800 + 5 * 1000 * 16
+    assert plan_memory(MODEL, COUNTED, one_layer.peak - 1).token_parts == 2
+    assert plan_memory(MODEL, COUNTED, one_layer.peak - saved).token_parts == 2
+    assert plan_memory(MODEL, COUNTED, one_layer.peak - saved - 1).token_parts == 3
+    least = one_layer.peak - 2 * 1000 * 800 - 9 * 1000 * 16  # one token, one group
+    assert plan_memory(MODEL, COUNTED, least).token_parts == 10
+    with pytest.raises(HistogramError) as refused:
+        plan_memory(MODEL, COUNTED, least - 1)
+    message = str(refused.value)
+    for part in (
+        f"at most {size(least - 1)} may be used",
+        f"at least {size(least)} are needed",
+        "fewer bins",
+        "histograms of tracked tokens",
+    ):
+        assert part in message
+
+
+def by_layer_of(counted: PlannedPass) -> int:
+    neurons, histogram = 4000, (counted.bins + 3) * 8
+    return neurons * (histogram * (1 + counted.tokens) + 48 + 40 * counted.examples + 16 * (counted.screened + 1) + 5 * 100)
+
+
+def test_sizes_are_read_off_the_files_without_loading_a_weight(tmp_path: Path) -> None:
+    from transformers import GPT2LMHeadModel
+
+    folder = planted_model(tmp_path / "model")
+    weights = sum(parameter.numel() for parameter in GPT2LMHeadModel.from_pretrained(str(folder)).parameters())  # tied ones once
+    joint = 3 * 64 * 192  # c_attn of three layers, kept once more in its three parts
+    assert weight_bytes(folder, "float32") == 4 * (weights + joint)
+    assert weight_bytes(folder, "bfloat16") == 2 * (weights + joint) + 4 * weights  # as stored, until it is converted
+    assert planned_model(folder, "float32") == PlannedModel(3, 16, 64, 2, 34, 4 * (weights + joint), 4)
+
+
+def test_a_configuration_of_other_names_gives_no_plan_and_a_text_model_inside_one_is_found(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"sizes": {"layers": 3}}))
+    assert planned_model(tmp_path, "float32") is None
+    inner = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "vocab_size": 11, "intermediate_size": 24}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": inner}))
+    assert planned_model(tmp_path, "bfloat16") == PlannedModel(3, 24, 8, 2, 11, 0, 2)
+
+
+# --- Real runs, each in a process of its own --------------------------------------------------------------------------------
+
+BUDGET = 1472 * MIB
+RUN = """
+import json, sys
+from pathlib import Path
+import dagster as dg
+from assets.histograms.machine_memory import peak_bytes
+from assets.store import Place
+from assets.study import read_study
+from orchestration.definitions import build_definitions
+from orchestration.jobs import all_shards
+from orchestration.settings import Settings
+file = Path(sys.argv[1])
+study, settings = read_study(file), Settings(data=file.parent / "data", studies=file.parent, site_url="")
+assets = [asset for asset in build_definitions([study], settings).assets if isinstance(asset, dg.AssetsDefinition)]
+result = dg.materialize(
+    assets, selection=dg.AssetSelection.assets(["memory", "activation_histograms"]).upstream(), tags=all_shards(study),
+    resources={"deployment": settings.deployment}, instance=dg.DagsterInstance.ephemeral(), raise_on_error=False,
+)
+record = settings.deployment.store.find(Place("memory", "activation_histograms", "0000"))
+faults = [event.step_failure_data.user_failure_data.description for event in result.all_events if event.is_step_failure]
+print(json.dumps({"peak": peak_bytes(), "summary": dict(record.summary) if record else {}, "faults": faults}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of 2,048 neurons on a width of 16: next to no weights, but 64 MiB of counters a layer with 4,096 bins."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("wide") / "model"
+    config = GPT2Config(vocab_size=34, n_positions=64, n_embd=16, n_layer=2, n_head=2, n_inner=2048, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(str(folder))
+    planted_tokenizer().save_pretrained(str(folder))
+    return folder
+
+
+def run(folder: Path, model: Path, documents: int, **fields: Any) -> dict[str, Any]:
+    """Count in a new process; its peak and the record of the pass."""
+    texts = planted_corpus(folder).read_text().splitlines()
+    (folder / "corpus.jsonl").write_text("\n".join((texts * documents)[:documents]))
+    study = {
+        "model": {"id": str(model), "device": "cpu"},
+        "corpus": {"files": [str(folder / "corpus.jsonl")], "context_length": 64},
+        "tokens": list(WORDS[:4]),
+        "bins": {"per_unit": 256, "low": -8, "high": 8},
+        **fields,
+    }
+    (folder / "memory.yaml").write_text(yaml.safe_dump(study))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DAGSTER_HOME": str(folder)}
+    shown = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder / "memory.yaml")], capture_output=True, text=True, check=False, env=environment
+    )
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    return dict(json.loads(shown.stdout.splitlines()[-1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read as Linux tells them")
+def test_a_run_stays_below_its_budget_with_the_same_integers_and_the_peak_does_not_grow_with_the_corpus(
+    wide_model: Path, tmp_path: Path
+) -> None:
+    for name in ("whole", "twice", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole", wide_model, 200)
+    assert whole["summary"]["passes"] == 1
+    assert whole["summary"]["planned_peak_bytes"] > BUDGET
+    assert whole["peak"] < whole["summary"]["planned_peak_bytes"]
+
+    cut = run(tmp_path / "cut", wide_model, 200, memory="1472MiB")
+    assert (cut["summary"]["passes"], cut["summary"]["allowed_bytes"]) == (2, BUDGET)
+    assert cut["peak"] < cut["summary"]["planned_peak_bytes"] <= BUDGET
+    assert cut["peak"] < whole["peak"] - 150 * MIB  # half of the counters are 320 MiB, of which the allocator keeps some
+    groups = [tmp_path / name / "data" / "memory" / "activation_histograms" / "0000" / "current" for name in ("whole", "cut")]
+    one, other = (read_histograms(group) for group in groups)
+    assert one.positions == other.positions > 0
+    for name in one.tensors:
+        np.testing.assert_array_equal(one[name][:], other[name][:], err_msg=name)
+
+    twice = run(tmp_path / "twice", wide_model, 400)
+    assert twice["summary"]["positions"] == pytest.approx(2 * whole["summary"]["positions"], rel=0.05)
+    assert twice["peak"] == pytest.approx(whole["peak"], rel=0.03)
+
+
+def test_a_study_that_cannot_fit_is_refused_before_the_model_is_loaded(wide_model: Path, tmp_path: Path) -> None:
+    refused = run(tmp_path, wide_model, 10, memory="900MiB")
+    (fault,) = refused["faults"]
+    assert fault.startswith("study memory: memory: at most 900.0 MiB may be used, but at least ")
+    assert "Give more memory" in fault
+    assert not (tmp_path / "data" / "memory" / "model_snapshot" / "record.json").exists()
