@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test study dev check demo-model bench lock clean
+.PHONY: help setup setup-operations local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,6 +21,12 @@ $(VENV)/installed: requirements.lock
 
 setup: $(VENV)/installed ## the virtual environment
 
+$(VENV)/operations: $(VENV)/installed requirements-operations.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements-operations.lock
+	@touch $@
+
+setup-operations: $(VENV)/operations ## what clusters and PostgreSQL need beside it (docs/deployment.md)
+
 demo: setup ## run the embedded study and print the path of its report
 	@$(RUN) -m orchestration.run demo
 
@@ -28,8 +34,18 @@ study: setup ## run any study: make study STUDY=<name or path.yaml>
 	@test -n "$(STUDY)" || { echo "Say which study: make study STUDY=<name in orchestration/studies, or path.yaml>"; exit 2; }
 	@$(RUN) -m orchestration.run "$(STUDY)"
 
+across: setup ## compare all models that were run: make across [STUDIES="more.yaml files.yaml"]
+	@$(RUN) -m orchestration.across $(STUDIES)
+
 dev: setup ## the Dagster UI and the reports, on this machine only
 	@$(RUN) -m orchestration.serve
+
+local-cluster: setup-operations ## two Ray workers and the Dagster UI on this machine, to try a cluster
+	@DAGSTER_HOME=$(CURDIR)/deployment/local-cluster $(RUN) -m orchestration.cluster.local
+
+cluster: setup ## run a study on a cluster that is up, a run for each shard: make cluster STUDY=<name>
+	@test -n "$(STUDY)" || { echo "Say which study: make cluster STUDY=<name in the deployment's folder of studies>"; exit 2; }
+	@$(RUN) -m orchestration.cluster.run "$(STUDY)"
 
 test: setup ## the tests
 	@$(RUN) -m pytest
@@ -41,20 +57,34 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest
 
+KILLS ?= 100
+SEED ?= 1
+
+faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
+	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
+	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py
+
 bench: setup ## throughput of the one pass and of neuron patching, as interleaved ratios
 	$(RUN) -m benchmarks.throughput
 	$(RUN) -m benchmarks.neuron_patching
 
+retention: setup ## what old runs, left outputs and copies could be freed; make retention ARGS=--delete frees it
+	@$(RUN) -m orchestration.retention $(ARGS)
+
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
 	$(RUN) -m orchestration.studies.demo.build
 
-lock: ## write requirements.lock anew from pyproject.toml
+lock: ## write the two lock files anew from pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
 	.venv-lock/bin/python -m pip install --quiet '.[dev]'
 	{ echo "# Every package of the product and its tools, exactly. Made by: make lock"; \
 	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -viE '^(neuron-atlas|pip|setuptools|wheel)==' | sed 's/+cpu$$//'; } > requirements.lock
+	.venv-lock/bin/python -m pip install --quiet '.[dev,operations]'
+	{ echo "# What a deployment on several machines needs beyond requirements.lock, exactly. Made by: make lock"; \
+	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -viE '^(neuron-atlas|pip|setuptools|wheel)==' | sed 's/+cpu$$//' | grep -vxFf requirements.lock; } > requirements-operations.lock
 	rm -rf .venv-lock build
 
 clean: ## remove outputs and run history, not the environment
 	rm -rf data orchestration/instance/history orchestration/instance/storage orchestration/instance/schedules
+	rm -rf deployment/local-cluster/history deployment/local-cluster/storage deployment/local-cluster/schedules

@@ -335,17 +335,22 @@ TOKEN_NEURON_SCORES = Table(
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
     "neuron_contexts",
-    "The text around the highest and lowest activations of the studied neurons, token by token, one context a document.",
+    "The text around the highest and lowest activations of the studied neurons (one context a document) and around random positions.",
     ("layer", "neuron", "side", "rank", "position"),
     (
         LAYER,
         NEURON,
-        Column("side", pl.String(), "name", "`top` (highest activations) or `bottom` (lowest)."),
+        Column(
+            "side",
+            pl.String(),
+            "name",
+            "`top` (highest activations), `bottom` (lowest) or `random`: drawn from all counted positions, each as likely as any other.",
+        ),
         RANK,
         DOCUMENT,
         WINDOW_IN_DOCUMENT,
-        Column("peak_position", pl.Int32(), "index", "Position of the extreme activation in the window."),
-        Column("peak_activation", pl.Float32(), "activation", "The extreme activation, as counted in the one pass."),
+        Column("peak_position", pl.Int32(), "index", "Position of the extreme activation, or the one drawn, in the window."),
+        Column("peak_activation", pl.Float32(), "activation", "The activation there; an extreme one as counted in the one pass."),
         POSITION,
         TOKEN_ID,
         TOKEN,
@@ -475,11 +480,17 @@ ACTIVATION_PATCHING = Table(
     "activation_patching",
     "activation_patching",
     "One component's output at one layer and position, taken from the clean run into the corrupt run.",
-    ("prompt", "component", "layer", "position"),
+    ("prompt", "component", "layer", "head", "position"),
     (
         PROMPT,
-        Column("component", pl.String(), "name", "`residual` (before the block), `attention` or `mlp` (their outputs)."),
+        Column(
+            "component",
+            pl.String(),
+            "name",
+            "`residual` (before the block), `attention` or `mlp` (their outputs), or `head`: what one head adds to the attention's output.",
+        ),
         LAYER,
+        Column("head", pl.Int32(), "index", "Attention head (query head), counted from 0; missing for other components.", True),
         POSITION,
         TOKEN,
         Column("difference", _float, "logit", "Logit difference answer - wrong answer of the patched run."),
@@ -515,6 +526,25 @@ ATTRIBUTION_SCREEN = Table(
         LAYER,
         NEURON,
         Column("attribution", pl.Float32(), "share", "Estimate of `improvement` in neuron_patching; the gradient is the corrupt run's."),
+    ),
+)
+
+PROMPT_ACTIVATIONS = Table(
+    "prompt_activations",
+    "prompt_activations",
+    "The studied neurons' activations at each token of the prompts.",
+    ("layer", "neuron", "prompt", "variant", "position"),
+    (
+        LAYER,
+        NEURON,
+        PROMPT,
+        VARIANT,
+        POSITION,
+        TOKEN_ID,
+        TOKEN,
+        Column("activation", pl.Float32(), "activation", "The neuron's activation at this position."),
+        Column("prediction_id", pl.Int32(), "index", "The model's top prediction after this position."),
+        Column("prediction", pl.String(), "text", "The same, as text."),
     ),
 )
 
@@ -557,6 +587,13 @@ NEURON_ABLATION = Table(
         Column("ci_low", _float, "of the measure", "Lower end of the 95 % interval from drawing documents again; missing below two.", True),
         Column("ci_high", _float, "of the measure", "Upper end of the 95 % interval.", True),
         Column("p_value", _float, "share", "(1 + controls whose effect is at least as far from 0) / (1 + controls)."),
+        Column(
+            "q_value",
+            _float,
+            "share",
+            "p_value corrected for how many pairs were looked at (Benjamini-Hochberg): over all studied pairs of token and neuron, within the "
+            "same kind of positions, ablation and measure.",
+        ),
         Column("controls", pl.Int32(), "neuron", "Control neurons: same layer, nearest in output norm and share of positions above 0."),
         Column("position_count", pl.Int32(), "position", "Positions that the means are over."),
         Column("document_count", pl.Int32(), "document", "Documents that these come from."),
@@ -575,6 +612,10 @@ ABLATION_CONTROLS = Table(
         _POSITIONS,
         _ABLATION,
         Column("control", pl.Int32(), "index", "The control neuron, of the same layer."),
+        Column("output_norm", _float, "length", "Length of the control's output weights."),
+        Column("share_above_zero", _float, "share", "Share of counted positions at which the control's activation is above 0."),
+        Column("neuron_output_norm", _float, "length", "Length of the neuron's own output weights."),
+        Column("neuron_share_above_zero", _float, "share", "Share of counted positions at which the neuron's own activation is above 0."),
         *(Column(name, _float, unit, text) for name, unit, text in _MEASURES),
     ),
 )
@@ -590,7 +631,13 @@ PROMPT_ABLATION = Table(
         Column("positions", pl.String(), "name", "Ablated at `all` positions of the prompt or at the `last` one only."),
         LAYER,
         NEURON,
-        _ABLATION,
+        Column(
+            "ablation",
+            pl.String(),
+            "name",
+            f"{_ABLATION.description} Also as published: `input negation`, the neuron's input weights times -1 (of a gated MLP, the "
+            "gate's); `folded input negation`, the same with the norm's gain and bias folded into them and the neuron's bias.",
+        ),
         TOKEN_ID,
         TOKEN,
         Column("before", _float, "share", "Probability of the token after the prompt."),
@@ -694,10 +741,104 @@ TABLES: dict[str, Table] = {
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, NEURON_CONTEXTS, CONGRUENCE_TOKENS, CONGRUENCE_NEURONS,
         CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
-        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, NEURON_INPUTS, NEURON_RESIDUAL_READS,
+        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip
+
+_STUDY = Column("study", pl.String(), "name", "Name of the study.")
+_RANK_BY = "Place among the model's neurons by it, ties sharing the better one; 1 is best."
+
+ACROSS_MODELS_STUDIES = Table(
+    "across_models_studies",
+    "across_models",
+    "Every study that was looked at, with what was run, or why it is not compared.",
+    ("study",),
+    (
+        _STUDY,
+        Column("question", pl.String(), "text", "What the study asks."),
+        Column("state", pl.String(), "name", "`compared`, `not materialized`, `stale`, or `no study file`."),
+        Column("reason", pl.String(), "text", "Why it is not compared; empty where it is.", True),
+        Column("model", pl.String(), "name", "Hub id or folder of the model, as the study gives it.", True),
+        Column("commit", pl.String(), "name", "The hub's commit, or `local folder`.", True),
+        Column("architecture", pl.String(), "name", "Class of the model.", True),
+        Column("layers", pl.Int32(), "layer", "Transformer blocks.", True),
+        Column("neurons", pl.Int32(), "neuron", "Neurons of each block.", True),
+        Column("corpus", pl.String(), "name", "Hub id or files of the corpus, as the study gives them.", True),
+        Column("positions", pl.Int64(), "position", "Counted positions of the corpus.", True),
+        Column("has_report", pl.Boolean(), "", "A report of the study is published."),
+    ),
+)
+
+ACROSS_MODELS_TOKENS = Table(
+    "across_models_tokens",
+    "across_models",
+    "Each token that any compared study tracks, in each of them: whether one neuron is the best by several measures.",
+    ("study", "token", "token_id"),
+    (
+        _STUDY,
+        TOKEN,
+        Column("token_id", pl.Int32(), "index", "Entry of the model's vocabulary; missing where the study does not track the token.", True),
+        Column(
+            "state",
+            pl.String(),
+            "name",
+            "`compared`; `not tracked`: the vocabulary has the token, the study does not track it; `no such token`: the vocabulary lacks it.",
+        ),
+        Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the model's top prediction.", True),
+        Column("prompts", pl.String(), "name", "Patched prompts whose answer is the token, joined by a comma; empty where none.", True),
+        Column("measures", pl.Int32(), "measure", "How many of congruence, AUROC and patching could rank the neurons for the token.", True),
+        Column(
+            "agreeing", pl.Int32(), "measure", "The most of these by which one and the same neuron is best; 0 where none has a best.", True
+        ),
+        Column("layer", pl.Int32(), "index", "Block of that neuron; missing below two agreeing measures.", True),
+        Column("neuron", pl.Int32(), "index", "The neuron itself, of its block; of several, the lowest.", True),
+    ),
+)
+
+ACROSS_MODELS_NEURONS = Table(
+    "across_models_neurons",
+    "across_models",
+    "The neurons that are among the best for a token by any measure, with their place by every measure.",
+    ("study", "token_id", "layer", "neuron"),
+    (
+        _STUDY,
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        Column("congruence", _float, "logit per unit of activation", "With the token, in the model's own logits (convention `logits`)."),
+        Column("congruence_rank", pl.Int32(), "index", _RANK_BY),
+        Column("auroc", _float, "share", "As in token_neuron_scores; missing where the token is never the top prediction.", True),
+        Column("auroc_rank", pl.Int32(), "index", _RANK_BY, True),
+        Column(
+            "improvement",
+            _float,
+            "share",
+            "By patching the neuron at the last position, mean over the prompts whose answer is the token; missing where it was not patched.",
+            True,
+        ),
+        Column("improvement_rank", pl.Int32(), "index", _RANK_BY, True),
+        Column(
+            "ablation_effect",
+            _float,
+            "nat",
+            "Change of the token's log-probability where it is predicted, the activation replaced by its corpus mean; missing where the "
+            "neuron was not ablated for the token.",
+            True,
+        ),
+        Column("ablation_low", _float, "nat", "Lower end of its 95 % interval from drawing documents again.", True),
+        Column("ablation_high", _float, "nat", "Upper end.", True),
+        Column("ablation_p_value", _float, "share", "Against control neurons of the same layer.", True),
+        Column("ablation_rank", pl.Int32(), "index", "Place among the neurons that were ablated for the token, largest drop first.", True),
+        Column("ablation_positions", pl.Int32(), "position", "Positions that the effect is the mean over.", True),
+    ),
+)
+
+# Of all studies together, and so in no study's report.
+ACROSS_MODELS_TABLES: dict[str, Table] = {
+    table.name: table for table in (ACROSS_MODELS_STUDIES, ACROSS_MODELS_TOKENS, ACROSS_MODELS_NEURONS)
+}
 
 _ALL_NEURONS = ("layer", "neuron")
 

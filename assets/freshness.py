@@ -7,12 +7,16 @@ device they were made.
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
-from assets.study import Study, claims_file
+from assets.store.sources import source_marks
+from assets.study import MODEL_SUFFIXES, Study, claims_file
+from assets.upstream import branches, noted_commit
+from assets.urls import is_url
 
 
 class Freshness:
@@ -32,9 +36,12 @@ class Freshness:
         if place not in self._current:
             record = self.store.find(place)
             if record is None:
-                raise StoreError(f"{place}: not there yet; materialize it first")
+                raise StoreError(f"{place}: not there yet; materialize it first, or everything with: make study STUDY={place.study}")
             if record.fingerprint != self.fingerprint(STAGES[asset], shard):
-                raise StoreError(f"{place}: made from another version of the study, its inputs or the code; materialize it again")
+                maker = record.provenance.get("study", self.study.name)
+                stale = "made from another version of the study, its inputs or the code"
+                made = stale if maker == self.study.name else f"made by study {maker}"
+                raise StoreError(f"{place}: {made}; materialize it again, or everything that is stale with: make study STUDY={place.study}")
             self._current[place] = record
         return self._current[place]
 
@@ -53,33 +60,68 @@ class Freshness:
 
     def fingerprint(self, stage: Stage, shard: str | None = None) -> str:
         """SHA-256 (hex) over everything that decides what the output holds."""
-        parts = {
+        inputs = {label: record.content for label, record in self.inputs(stage, shard).items()}
+        return _hash({**self._own(stage), "shard": shard, "inputs": inputs})
+
+    def asked(self) -> str:
+        """SHA-256 (hex) over all that people and the world outside decide: the study, its sources, the code. No record is read."""
+        return _hash([{**self._own(stage), "shards": self.study.shard_names} for stage in STAGES.values()])
+
+    def stale(self) -> list[Place]:
+        """Every output that is missing or not made from what stands now, in the order of the work. File contents are not verified.
+
+        What comes after a stale output is stale as well; some of it may turn out unchanged, and is then kept by the run.
+        """
+        found = []
+        for stage in STAGES.values():
+            for shard in self.study.shard_names if stage.is_sharded else [None]:
+                try:
+                    self.current(stage.name, shard)
+                except StoreError:
+                    found.append(self.place(stage.name, shard))
+        return found
+
+    def _own(self, stage: Stage) -> dict[str, Any]:
+        """What decides an output beside its inputs."""
+        return {
             "asset": stage.name,
-            "shard": shard,
             "code_version": stage.code_version,
             "contract": _contract(stage),
             "settings": {path: _field(self.study, path) for path in stage.fields},
             "source": self._source(stage),
-            "inputs": {label: record.content for label, record in self.inputs(stage, shard).items()},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _keys(self, entry: Input, shard: str | None) -> Sequence[str | None]:
         names = self.study.shard_names
         return {"none": (None,), "same": (shard,), "first": names[:1], "all": names}[entry.shards]
 
     def _source(self, stage: Stage) -> dict[str, str]:
-        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same."""
+        """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same, and the
+        commits that followed branches of the hub were last seen at."""
         study = self.study
+        if stage.name == "model_snapshot" and is_url(study.model.id):
+            return source_marks(study.model.id, MODEL_SUFFIXES)
         if stage.name == "model_snapshot" and (folder := study.path(study.model.id)).is_dir():
-            files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors", ".model", ".txt")]
+            files = [file for file in sorted(folder.iterdir()) if file.suffix in MODEL_SUFFIXES]
         elif stage.name == "corpus_documents":
-            files = [study.path(file) for file in study.corpus.files]
+            marks = [source_marks(file) for file in study.corpus.files if is_url(file)]
+            files = [study.path(file) for file in study.corpus.files if not is_url(file)]
+            return {**_hashes(files), **{name: mark for file in marks for name, mark in file.items()}}
         elif stage.name == "replication_scorecard":
             files = [claims_file(study)]
         else:
             files = []
-        return {file.name: sha256_of(file) for file in files if file.is_file()}
+        followed = [branch for branch in branches(study) if branch.asset == stage.name]
+        commits = {str(branch): commit for branch in followed if (commit := noted_commit(self.store, study, branch))}
+        return _hashes(files) | commits
+
+
+def _hash(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    return {file.name: sha256_of(file) for file in files if file.is_file()}
 
 
 def _label(asset: str, shard: str | None) -> str:

@@ -115,9 +115,10 @@ _STAGES = (
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
     ),
     Stage(
-        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons, with the activation at each token.",
-        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions",),
-        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
+        "activation at each token.",
+        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions", "examples", "count_bos"),
+        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
@@ -136,9 +137,9 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
-        "activation_patching", "prompts", "Residual stream, attention and MLP outputs of the clean run patched into the corrupt run, by layer and position.",
+        "activation_patching", "prompts", "Residual stream, attention, MLP and single heads' outputs of the clean run patched into the corrupt run, by layer and position.",
         inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("activation_patching",),
-        kinds=frozenset({"pytorch"}), uses_model=True,
+        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient screen of all.",
@@ -148,12 +149,12 @@ _STAGES = (
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
         inputs=_inputs("model_snapshot", "token_windows:all", "neuron_statistics", "proportion_curves"), fields=("ablation_positions", "batch_positions"),
-        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves"),
-        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True,
+        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
@@ -161,12 +162,17 @@ _STAGES = (
         tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
     ),
     Stage(
+        "prompt_activations", "prompts", "The studied neurons' activations at each token of the prompts.",
+        inputs=_inputs("model_snapshot", "proportion_curves"), after=("tracked_tokens",), fields=("prompts",),
+        tables=("prompt_activations",), kinds=frozenset({"pytorch"}), uses_model=True,
+    ),
+    Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         inputs=_inputs(
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
-            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
+            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
-        fields=("count_bos",), tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos", "min_count"), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 
@@ -182,7 +188,7 @@ _LAST_STAGES = (
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
         fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}),
-        code_version="2",
+        code_version="3",
     ),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,7 @@ STUDY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLAIMS_SUFFIX = ".claims.yaml"  # <study>.claims.yaml lies beside <study>.yaml
 CORPUS_SUFFIXES = (".parquet", ".jsonl", ".txt")
+MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
 
 class StudyError(InputError):
@@ -32,7 +33,7 @@ class _Frozen(BaseModel):
 class ModelChoice(_Frozen):
     """Which model. `revision` is a commit, or a branch that the first run resolves to its commit and records."""
 
-    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained (relative to the study file).")
+    id: str = Field(min_length=1, description="Hub id, or a folder made by save_pretrained: a path (relative to the study file) or a URL.")
     revision: str | None = Field(None, description="Commit or branch on the hub; none for a local folder.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -41,8 +42,8 @@ class ModelChoice(_Frozen):
 class CorpusChoice(_Frozen):
     """Which text, and how it is cut into windows."""
 
-    id: str | None = Field(None, description="Hub data set id.")
-    files: tuple[str, ...] = Field((), description="Local .parquet, .jsonl or .txt files (relative to the study file).")
+    id: str | None = Field(None, min_length=1, description="Hub data set id.")
+    files: tuple[str, ...] = Field((), description=".parquet, .jsonl or .txt files: paths (relative to the study file) or URLs.")
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"
@@ -84,9 +85,13 @@ class Prompt(_Frozen):
     @model_validator(mode="after")
     def _answers_differ(self) -> "Prompt":
         if self.answer == self.wrong_answer:
-            raise ValueError(f"answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens")
+            raise ValueError(
+                f"prompt {self.name}: answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens"
+            )
         if self.corrupt == self.text:
-            raise ValueError("corrupt is the same text as text; nothing could be patched: change the word that decides the answer")
+            raise ValueError(
+                f"prompt {self.name}: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"
+            )
         return self
 
 
@@ -122,7 +127,7 @@ class Screen(_Frozen):
     memory: ByteSize = Field(default=ByteSize(512 * 2**20), ge=0, description="At most so much memory for their counters.")
 
 
-TrackedToken = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=0)]
+TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times
 
 
 class Study(_Frozen):
@@ -141,7 +146,7 @@ class Study(_Frozen):
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     min_count: int = Field(20, ge=1, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
-    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron.")
+    examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
     ablation_positions: int = Field(32, ge=0, description="Positions of each kind per token at which neurons are ablated; 0: none.")
     batch_positions: int = Field(2048, ge=1, description="Positions that go through the model at once.")
@@ -158,13 +163,34 @@ class Study(_Frozen):
     @field_validator("neurons", mode="before")
     @classmethod
     def _pairs_of_numbers(cls, value: Any) -> Any:
-        pairs = [{"layer": pair[0], "neuron": pair[1]} if isinstance(pair, list) and len(pair) == 2 else pair for pair in value or ()]
+        if not isinstance(value, list | tuple):
+            return value
+        pairs = [{"layer": pair[0], "neuron": pair[1]} if isinstance(pair, list) and len(pair) == 2 else pair for pair in value]
         return tuple(pairs)
+
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _text_or_entries(cls, values: Any) -> Any:
+        for value in values if isinstance(values, list | tuple) else ():
+            is_entry = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            if not is_entry and not (isinstance(value, str) and value):
+                raise ValueError(f"given {value!r}; a token is a text such as ' an', or the number of its vocabulary entry")
+        return values
+
+    @field_validator("patching_layers", mode="before")
+    @classmethod
+    def _all_or_layers(cls, value: Any) -> Any:
+        is_layers = (
+            isinstance(value, list | tuple) and all(type(layer) is int and layer >= 0 for layer in value) and len(set(value)) == len(value)
+        )
+        if value != "all" and not (value and is_layers):
+            raise ValueError(f"given {_short(value)}; give all, or a list of layers, each once and counted from 0")
+        return value
 
     @field_validator("bins", mode="before")
     @classmethod
     def _calibrated_by_name(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "calibrated":
+        if value != "calibrated" and not isinstance(value, dict | FixedBins | CalibratedBins):
             raise ValueError(f"given {value!r}; give {{per_unit, low, high}} or calibrated")
         if value == "calibrated":
             return CalibratedBins()
@@ -231,13 +257,16 @@ def read_study(file: Path) -> Study:
     if not STUDY_NAME.fullmatch(file.stem):
         raise StudyError(f"{file}: the name {file.stem!r} must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _EachKeyOnce)
     except FileNotFoundError:
         raise StudyError(f"{file}: no such file; give the path of a study, or the name of one in orchestration/studies/") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise StudyError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{file}: holds {type(content).__name__}, not fields; a study needs at least model, corpus and tokens")
+    odd = [key for key in content if not isinstance(key, str)]
+    if odd:
+        raise StudyError(f"{file}: field {odd[0]!r}: unknown; see docs/study.md for the fields")
     taken = {"name", "folder"} & set(content)
     if taken:
         raise StudyError(f"{file}: field {', '.join(sorted(taken))} is given by where the file lies; leave it out")
@@ -270,12 +299,42 @@ def read_studies(folder: Path) -> list[Study]:
     return studies
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML without objects, which also refuses a field that is given twice: the later one would win without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: list[Any] = []
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"field {name!r} is given twice", key.start_mark)
+            seen.append(name)
+        return super().construct_mapping(node, deep)
+
+
+# What pydantic calls things, and what they are called in a study file.
+_PLAIN = {
+    "tuple_type": "it must be a list",
+    "model_type": "it must hold fields of its own",
+    "bool_type": "it must be true or false",
+}  # fmt: skip
+
+
 def _sentence(file: Path, fault: Any) -> str:
     field = ".".join(str(part) for part in fault["loc"]) or "study"
     if fault["type"] == "missing":
         return f"{file}: field {field}: missing; it must be given"
     if fault["type"] == "extra_forbidden":
-        return f"{file}: field {field}: unknown (given {fault['input']!r}); see docs/study.md for the fields"
+        return f"{file}: field {field}: unknown (given {_short(fault['input'])}); see docs/study.md for the fields"
     if fault["type"] == "value_error":
         return f"{file}: field {field}: {fault['ctx']['error']}"
-    return f"{file}: field {field}: given {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    wanted = _PLAIN.get(fault["type"], f"{fault['msg'][0].lower()}{fault['msg'][1:]}".replace("tuple", "list"))
+    if fault["type"] == "model_type" and field.startswith("neurons."):
+        wanted = "a neuron is [layer, neuron]"
+    return f"{file}: field {field}: given {_short(fault['input'])}; {wanted}"
+
+
+def _short(value: Any) -> str:
+    """A value as it was given, cut where it is long."""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 120 else f"{text[:120]}..."

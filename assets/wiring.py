@@ -3,7 +3,8 @@
 Holds no computation. `from __future__ import annotations` must not be added: Dagster reads the annotation of `context`.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ from assets.contracts import TABLES, Table
 from assets.deployment import Deployment
 from assets.errors import InputError
 from assets.freshness import Freshness
+from assets.preview import PICTURED, picture, preview, view_of
 from assets.product import PRODUCT_VERSION
 from assets.stages import STAGES, Input, Stage, ancestors
 from assets.store import Record
@@ -23,6 +25,7 @@ Compute = Callable[[Work], None]
 
 MODEL_POOL = "model"  # one device runs one model at a time: limit this pool in the instance's dagster.yaml
 DOWNLOADS = ("model_snapshot", "corpus_documents")
+DOWNLOAD_RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 
 def asset_key(study: Study, asset: str) -> dg.AssetKey:
@@ -43,8 +46,7 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         key=asset_key(study, name),
         group_name=study.group,
         description=stage.description,
-        deps=[_dependency(study, entry.asset, entry.shards) for entry in _shown_inputs(stage)]
-        + [_dependency(study, other, "first" if STAGES[other].is_sharded else "none") for other in stage.after],
+        deps=[_dependency(study, entry.asset, entry.shards) for entry in shown_inputs(stage)],
         partitions_def=shard_partitions(study) if stage.is_sharded else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
         kinds=set(stage.kinds),
@@ -52,7 +54,7 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         metadata=_definition_metadata(stage),
         tags={"neuron_atlas/stage": stage.group},
         pool=MODEL_POOL if stage.uses_model else None,
-        retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL) if name in DOWNLOADS else None,
+        retry_policy=DOWNLOAD_RETRIES if name in DOWNLOADS else None,
     )
     def asset(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         records = []
@@ -62,10 +64,10 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
                 records.append(materialize(study, stage, shard, deployment, compute, context.log.info))
         for shard, record in zip(shards, records, strict=True):
             if shard is not None:
-                context.add_asset_metadata(_numbers(record), partition_key=shard)
+                context.add_asset_metadata(_shown(stage, record), partition_key=shard)
+        report = {"report": dg.MetadataValue.url(deployment.page_url(study.name, page))}
         return dg.MaterializeResult(
-            metadata={**_run_metadata(stage, records), "report": dg.MetadataValue.url(deployment.page_url(study.name, page))},
-            data_version=dg.DataVersion("+".join(record.content[:16] for record in records)[:200]),
+            metadata=report if stage.is_sharded else {**report, **_shown(stage, records[0])}, data_version=_data_version(records)
         )
 
     return asset
@@ -78,10 +80,11 @@ def materialize(
     store = deployment.store
     freshness = Freshness(study, store)
     place = freshness.place(stage.name, shard)
-    with store.one_writer(place):
+    with store.one_writer(place), store.reading():
         kept = freshness.fresh(stage.name, shard)
         if kept is not None:
-            store.point_current(place)  # a kill between record and link would have left the link behind
+            store.point_current(place)  # a kill between record and link would have left the link behind,
+            store.clear_remains(place)  # and one between link and clearing the version before it
             _link(study, stage, deployment)
             tell(f"{place}: nothing changed, kept as it is (made {kept.created_at}, fingerprint {kept.fingerprint[:12]})")
             return kept
@@ -92,6 +95,8 @@ def materialize(
         with store.publish(place, freshness.fingerprint(stage, shard), contents) as draft:
             draft.provenance.update(_provenance(study, stage, list(inputs.values())))
             compute(Work(study, shard, inputs, draft, tell))
+            for record in inputs.values():  # another run may have replaced one while it was read: Zarr reads a missing chunk as zeros
+                store.verify(record)
         published = freshness.current(stage.name, shard)
         _link(study, stage, deployment)
     tell(f"{place}: published in {published.seconds:.1f} s")
@@ -120,12 +125,15 @@ def _provenance(study: Study, stage: Stage, inputs: list[Record]) -> dict[str, A
     return {"study": study.name, "study_hash": study.hash, "code_version": stage.code_version, "product": PRODUCT_VERSION, **inherited}
 
 
-def _shown_inputs(stage: Stage) -> list[Input]:
-    """The inputs as the graph shows them: what reads almost everything shows only what nothing else of it builds on."""
-    if stage.group not in ("quality", "report"):
-        return list(stage.inputs)
-    built_on = {below for entry in stage.inputs for below in ancestors(entry.asset)}
-    return [entry for entry in stage.inputs if entry.asset not in built_on]
+def shown_inputs(stage: Stage) -> list[Input]:
+    """What the graph draws an arrow from: all that must stand before, less what another of it builds on already.
+
+    The order of work and what a failed check stops are the same; with every input drawn, the model's files alone would send
+    out fifteen arrows. What is read, whole, is metadata of the asset and is in every fingerprint.
+    """
+    before = [*stage.inputs, *(Input(other, "first" if STAGES[other].is_sharded else "none") for other in stage.after)]
+    built_on = {below for entry in before for below in ancestors(entry.asset)}
+    return [entry for entry in before if entry.asset not in built_on or entry.shards == "same"]  # a shard waits for its own shard
 
 
 def _dependency(study: Study, asset: str, shards: str) -> dg.AssetDep:
@@ -137,7 +145,10 @@ def _dependency(study: Study, asset: str, shards: str) -> dg.AssetDep:
 
 def _definition_metadata(stage: Stage) -> dict[str, Any]:
     tables = [TABLES[name] for name in stage.tables]
-    metadata: dict[str, Any] = {"study fields": ", ".join(stage.fields) or "none"}
+    metadata: dict[str, Any] = {
+        "study fields": ", ".join(stage.fields) or "none",
+        "reads": ", ".join(entry.asset for entry in stage.inputs) or "nothing that another asset makes",
+    }
     if tables:
         metadata["dagster/column_schema"] = column_schema(tables[0])
     for table in tables[1:]:
@@ -145,8 +156,9 @@ def _definition_metadata(stage: Stage) -> dict[str, Any]:
     return metadata
 
 
-def column_schema(table: Table) -> dg.TableSchema:
-    """The contract as Dagster shows it: dtype, unit and description of each column."""
+def column_schema(table: Table, columns: Sequence[str] = ()) -> dg.TableSchema:
+    """The contract as Dagster shows it: dtype, unit and description of each column, or of the named ones in their order."""
+    chosen = {column.name: column for column in table.columns}
     return dg.TableSchema(
         [
             dg.TableColumn(
@@ -155,30 +167,42 @@ def column_schema(table: Table) -> dg.TableSchema:
                 description=f"{column.description} Unit: {column.unit}." if column.unit else column.description,
                 constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=table.key == (column.name,)),
             )
-            for column in table.columns
+            for column in (chosen[name] for name in columns or chosen)
         ]
     )
 
 
-def _numbers(record: Record) -> dict[str, Any]:
-    """A record's summary as metadata: numbers stay numbers, so that the UI plots them over runs."""
-    shown: dict[str, Any] = {"seconds": record.seconds, "bytes": record.bytes, "made at": record.created_at}
-    for name, value in record.summary.items():
-        shown[name.replace("_", " ")] = value if isinstance(value, bool | int | float | str) else dg.MetadataValue.json(value)
-    return shown
-
-
-def _run_metadata(stage: Stage, records: list[Record]) -> dict[str, Any]:
+def _data_version(records: Sequence[Record]) -> dg.DataVersion:
+    """Equal content, equal version, whenever it was made; of several shards the content of all, in their order."""
     if len(records) == 1:
-        metadata = _numbers(records[0])
-    else:
-        metadata = {"shards": len(records), "seconds": round(sum(r.seconds for r in records), 3), "bytes": sum(r.bytes for r in records)}
-        for name, value in records[0].summary.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                metadata[name.replace("_", " ")] = sum(record.summary[name] for record in records)
-    rows = [record.summary.get(f"{stage.tables[0]}_rows") for record in records] if stage.tables else []
-    if rows and all(isinstance(row, int) for row in rows):
-        metadata["dagster/row_count"] = sum(rows)  # type: ignore[arg-type]
-    metadata["fingerprint"] = records[0].fingerprint if len(records) == 1 else [record.fingerprint[:12] for record in records]
-    metadata["folder"] = dg.MetadataValue.path(str(records[0].folder.parent))
-    return metadata
+        return dg.DataVersion(records[0].content[:16])
+    return dg.DataVersion(hashlib.sha256("\n".join(record.content for record in records).encode()).hexdigest()[:16])
+
+
+def _shown(stage: Stage, record: Record) -> dict[str, Any]:
+    """A record as metadata: numbers stay numbers, so that the UI plots them over runs or shards; then a look inside."""
+    metadata: dict[str, Any] = {}
+    if stage.name in PICTURED and (drawn := picture(stage.name, record.folder)) is not None:
+        metadata["picture"] = dg.MetadataValue.md(drawn)
+    rows = f"{stage.tables[0]}_rows" if stage.tables else ""
+    for name, value in record.summary.items():
+        if name == rows:
+            metadata["dagster/row_count"] = value
+            continue
+        metadata[name.replace("_", " ")] = value if isinstance(value, bool | int | float | str) else dg.MetadataValue.json(value)
+    if stage.tables:
+        metadata["preview"] = _table(TABLES[stage.tables[0]], record)
+    return metadata | {
+        "seconds": record.seconds,
+        "bytes": record.bytes,
+        "made at": record.created_at,
+        "fingerprint": record.fingerprint[:12],
+        "folder": dg.MetadataValue.path(record.address),
+    }
+
+
+def _table(table: Table, record: Record) -> dg.MetadataValue | str:
+    rows = preview(table, record.folder)
+    return (
+        dg.MetadataValue.table([dg.TableRecord(row) for row in rows], column_schema(table, view_of(table).columns)) if rows else "no rows"
+    )

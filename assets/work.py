@@ -11,6 +11,7 @@ import polars as pl
 
 from assets.contracts import TABLES
 from assets.model.language_model import LanguageModel, load
+from assets.model.model_snapshot import snapshot_folder
 from assets.store import Draft, Record
 from assets.study import Study
 from assets.tables import read_table, scan_table, write_table
@@ -26,9 +27,13 @@ class Work:
     draft: Draft
     tell: Callable[[str], None]
 
+    def record(self, asset: str, shard: str | None = None) -> Record:
+        """The record of an input."""
+        return self.inputs[f"{asset}/{shard}" if shard else asset]
+
     def folder(self, asset: str, shard: str | None = None) -> Path:
-        """Folder of an input."""
-        return self.inputs[f"{asset}/{shard}" if shard else asset].folder
+        """Folder of an input, on this machine."""
+        return self.record(asset, shard).folder
 
     def read(self, table: str, shard: str | None = None) -> pl.DataFrame:
         """A table of an input."""
@@ -43,6 +48,10 @@ class Work:
         write_table(self.draft.folder, TABLES[table], frame)
         self.draft.summary[f"{table}_rows"] = frame.height
 
+    def model_folder(self) -> Path:
+        """The files of the study's model on this machine, fetched again where another machine recorded them."""
+        return snapshot_folder(self.study, self.inputs["model_snapshot"])
+
     def model(self) -> LanguageModel:
         """The study's model: loaded once per process, from the files that model_snapshot verified."""
         return load_model(self.study, self.inputs["model_snapshot"])
@@ -50,4 +59,4 @@ class Work:
 
 def load_model(study: Study, snapshot: Record) -> LanguageModel:
     """The model of a snapshot record, in the study's dtype, on the study's device."""
-    return load(Path(snapshot.summary["folder"]), study.model.dtype, study.model.device)
+    return load(snapshot_folder(study, snapshot), study.model.dtype, study.model.device)

@@ -1,15 +1,18 @@
 """Time per neuron of neuron patching against the published notebook's way: one forward pass of the whole model a neuron.
 
-Run with `python -m benchmarks.neuron_patching`. A model of GPT-2 small's size with random weights, prompts of 20 tokens of which
-one differs, by default where the fruit stands in the published prompt (position 16). All neurons of all layers are patched the
-fast way, at the `last` and at `all` positions; between layers the loop patches a few neurons of the same layer, so that a busy
-machine slows both alike. Prints medians, their ratio, and by how much the two results differ at most.
+Run with `python -m benchmarks.neuron_patching`. A model of GPT-2 small's size with random weights and the published prompts as GPT-2's
+tokenizer reads them: 20 tokens with the beginning of sequence, which differ in one, the fruit, at position 16. `--changed N` takes
+prompts of 20 random tokens that differ at position N instead: what differs earlier leaves more to compute at `all` positions. All
+neurons of all layers are patched the fast way, at the `last` and at `all` positions; between layers the loop patches a few neurons of
+the same layer, so that a busy machine slows both alike. Prints medians, their ratio, and by how much the two results differ at most.
+With `--cpu-time` processor time is measured instead of the clock on the wall: on a machine that is busy otherwise, with one thread.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-TOKENS, CHANGED = 20, 16  # "I climbed up the pear tree and picked a pear. I climbed up the apple tree and picked", BOS included
+# "<|endoftext|>I climbed up the pear tree and picked a pear. I climbed up the apple tree and picked", and " lemon" instead
+PUBLISHED = (50256, 40, 19952, 510, 262, 25286, 5509, 290, 6497, 257, 25286, 13, 314, 19952, 510, 262, 17180, 5509, 290, 6497)
+LEMON, AN, A = 18873, 281, 257
+TOKENS, CHANGED = len(PUBLISHED), PUBLISHED.index(17180)
 TARGETS = {"last": 100, "all": 30}
 
 
@@ -43,14 +49,18 @@ def main() -> None:
     from assets.prompts.prompts import prompt_pairs
 
     rounds: dict[str, list[Round]] = {positions: [] for positions in TARGETS}
-    for number, pair in enumerate(prompt_pairs([_prompt(model, seed, arguments.changed) for seed in range(arguments.rounds)]), 1):
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    prompts = [
+        published_prompt() if arguments.changed is None else _prompt(model, seed, arguments.changed) for seed in range(arguments.rounds)
+    ]
+    for number, pair in enumerate(prompt_pairs(prompts), 1):
         for positions, taken in rounds.items():
-            taken.append(_measure(model, pair, positions, arguments.samples, min(arguments.neurons, model.facts.neurons)))
+            taken.append(_measure(model, pair, positions, arguments.samples, min(arguments.neurons, model.facts.neurons), clock))
             print(f"round {number}, {_sentence(positions, taken[-1:])}", flush=True)
     error = max(one.error for taken in rounds.values() for one in taken)
     print(
         f"{model.facts.layers} layers x {arguments.neurons} of {model.facts.neurons} neurons, {TOKENS} tokens, "
-        f"first difference at {arguments.changed}, {arguments.threads} threads; results differ by at most {error:.2g}"
+        f"first difference at {CHANGED if arguments.changed is None else arguments.changed}, {arguments.threads} threads; results differ by at most {error:.2g}"
     )
     for positions, taken in rounds.items():
         print(f"{_sentence(positions, taken)} (aim {TARGETS[positions]})")
@@ -67,11 +77,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=2, help="neurons per layer that the loop patches in each round")
     parser.add_argument("--neurons", type=int, default=3072, help="neurons per layer that the fast way patches: fewer, sooner done")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--changed", type=int, default=CHANGED, help="position of the token that differs")
+    parser.add_argument("--changed", type=int, help="position of the token that differs, of random prompts; the published ones if absent")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of the clock on the wall")
     return parser.parse_args()
 
 
-def _measure(model: Any, pair: "PromptPair", positions: str, samples: int, neurons: int) -> Round:
+def _measure(model: Any, pair: "PromptPair", positions: str, samples: int, neurons: int, clock: Callable[[], float]) -> Round:
     """Patch the first `neurons` of every layer the fast way, its two runs and its preparation included; the loop takes turns with it."""
     import torch
 
@@ -81,22 +92,22 @@ def _measure(model: Any, pair: "PromptPair", positions: str, samples: int, neuro
 
     layers = model.facts.layers
     first = pair.positions - 1 if positions == "last" else pair.first_difference
-    start = time.perf_counter()
+    start = clock()
     runs = run_pair(model, pair, [hook for layer in range(layers) for hook in (model.neuron_hook(layer), residual_after(layer))])
     with torch.inference_mode():
         for hook in (model.neuron_hook(layer) for layer in range(layers)):
             runs.clean.values[hook][:, neurons:] = runs.corrupt.values[hook][:, neurons:]  # the same in both runs: not run
     rest = Continuation(model, runs, first)
-    fast, loop, error = time.perf_counter() - start, [], 0.0
+    fast, loop, error = clock() - start, [], 0.0
     for layer in range(layers):
-        start = time.perf_counter()
+        start = clock()
         differences = patch_neurons(model, runs, rest, layer)
-        fast += time.perf_counter() - start
+        fast += clock() - start
         for sample in range(samples):
             neuron = (977 * (sample + 1) + 131 * layer) % neurons
-            start = time.perf_counter()
+            start = clock()
             difference = _whole_forward(model, runs, layer, neuron, first)
-            loop.append(time.perf_counter() - start)
+            loop.append(clock() - start)
             error = max(error, abs(difference - float(differences[neuron])))
     return Round(fast / (layers * neurons), median(loop), error)
 
@@ -130,6 +141,14 @@ def _random_gpt2_small(folder: Path) -> Any:
     words = Tokenizer(models.WordLevel({"<s>": 0, "a": 1, "b": 2}, unk_token="<s>"))
     PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="<s>", unk_token="<s>").save_pretrained(str(folder))
     return load(folder, device="cpu")
+
+
+def published_prompt() -> "EncodedPrompt":
+    """The published pair, by the ids of GPT-2's tokenizer."""
+    from assets.prompts.prompts import EncodedPrompt
+
+    corrupt = (*PUBLISHED[:CHANGED], LEMON, *PUBLISHED[CHANGED + 1 :])
+    return EncodedPrompt("published", PUBLISHED, corrupt, AN, A, ("",) * TOKENS, ("",) * TOKENS)
 
 
 def _prompt(model: Any, seed: int, changed: int) -> "EncodedPrompt":

@@ -1,9 +1,10 @@
-"""The job of a study, which makes its whole group in one run, and the schedule that starts it again."""
+"""The job of a study, which makes its whole group in one run, the schedule that starts it again, and the job over all studies."""
 
 from typing import Any
 
 import dagster as dg
 
+from assets.across_models.comparison import NAME
 from assets.study import Study, StudyError
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -25,7 +26,17 @@ def study_job(study: Study) -> Any:  # Dagster does not export the type of a job
         job_name(study),
         selection=dg.AssetSelection.groups(study.group),
         description=f"The whole study {study.name}: {study.description or study.question}".rstrip(": "),
-        tags={"neuron_atlas/study": study.name},
+        tags={"neuron_atlas/study": study.name, **all_shards(study)},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def across_models_job() -> Any:
+    """The comparison of all models, from whatever was run before."""
+    return dg.define_asset_job(
+        NAME,
+        selection=dg.AssetSelection.groups(NAME),
+        description="For every tracked token, each model's best neurons by congruence, AUROC and causal effect, side by side.",
         executor_def=dg.in_process_executor,
     )
 

@@ -19,6 +19,8 @@ import dagster as dg
 from assets.errors import InputError
 from assets.study import Study, StudyError, read_study, study_files
 from orchestration.definitions import build_definitions
+from orchestration.faults import faults_in
+from orchestration.headless import headless_tags, only_run
 from orchestration.jobs import all_shards, job_name
 from orchestration.settings import Settings
 from orchestration.terminal import TERMINAL
@@ -39,27 +41,18 @@ def run_study(study: Study, settings: Settings, instance: dg.DagsterInstance) ->
     """Run the study's job over all its shards in this process."""
     definitions = build_definitions([study], settings)
     job = definitions.resolve_job_def(job_name(study))
-    return job.execute_in_process(
-        instance=instance,
-        tags=all_shards(study),
-        raise_on_error=False,
-        run_config={"loggers": {TERMINAL: {}}},
-    )
+    with only_run(study.name, instance, print):
+        return job.execute_in_process(
+            instance=instance,
+            tags={**all_shards(study), **headless_tags(study.name, instance)},
+            raise_on_error=False,
+            run_config={"loggers": {TERMINAL: {}}},
+        )
 
 
 def faults_of(result: dg.ExecuteInProcessResult) -> list[str]:
     """One sentence for each failed step and each failed check that stopped the run."""
-    faults = []
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            shown = failure.user_failure_data.description if failure.user_failure_data else None
-            faults.append(shown or (failure.error.to_string() if failure.error else f"{event.step_key} failed"))
-    for check in result.get_asset_check_evaluations():
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            observed = {name: value.value for name, value in check.metadata.items() if name in ("observed", "expected")}
-            faults.append(f"{check.asset_key.to_user_string()}: check {check.check_name} failed: {observed or check.description}")
-    return faults
+    return faults_in(result.all_events)
 
 
 def main() -> int:
@@ -80,8 +73,10 @@ def main() -> int:
         for fault in faults_of(result):
             print(f"  {fault}", file=sys.stderr)
         return 1
-    report = settings.deployment.site_folder(study.name) / "index.html"
+    report = settings.deployment.site_address(study.name)
     print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
+    if settings.bucket:
+        print("To read it on this machine: make dev, with the same NEURON_ATLAS_DATA")
     return 0
 
 

@@ -21,7 +21,7 @@ FIRST_UI_PORT = 3000
 STOP_SECONDS = 10
 
 
-class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
     """Serves files without a log line for each, and tells browsers to ask again: reports are replaced in place."""
 
     def log_message(self, format: str, *args: object) -> None:
@@ -44,7 +44,7 @@ def free_port(first: int) -> int:
 def serve_reports(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Serve the published reports in a thread of this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = http.server.ThreadingHTTPServer((LOOPBACK, port), functools.partial(_QuietFiles, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer((LOOPBACK, port), functools.partial(QuietFiles, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -55,8 +55,15 @@ def main() -> int:
     site_port = free_port(int(os.environ.get("NEURON_ATLAS_SITE_PORT", SITE_PORT)))
     ui_port = free_port(int(os.environ.get("NEURON_ATLAS_UI_PORT", FIRST_UI_PORT)))
     site_url = f"http://{LOOPBACK}:{site_port}"
-    serve_reports(settings.data / "reports", site_port)
-    print(f"Dagster UI  http://{LOOPBACK}:{ui_port}\nReports     {site_url}\nStop with Ctrl-C.", flush=True)
+    if settings.bucket:
+        from orchestration.bucket_reports import serve_bucket_reports
+
+        serve_bucket_reports(settings.deployment.store, site_port)
+        origin = f"  (read from {settings.bucket})"
+    else:
+        serve_reports(settings.data / "reports", site_port)
+        origin = ""
+    print(f"Dagster UI  http://{LOOPBACK}:{ui_port}\nReports     {site_url}{origin}\nStop with Ctrl-C.", flush=True)
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "orchestration" / "instance")))
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml", "--host", LOOPBACK, "--port", str(ui_port)]
     environment = {**os.environ, "NEURON_ATLAS_SITE_URL": site_url, "DAGSTER_HOME": str(home), "PYTHONWARNINGS": "ignore"}

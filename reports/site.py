@@ -6,6 +6,7 @@ show is in `pages`; this module renders and writes them.
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -53,15 +54,16 @@ def build_site(data: ReportData, folder: Path) -> list[str]:
         index_page(data),
     ]
     files = [download.path for table in downloads.values() for download in table]
-    files += _write_static(folder, with_plotly=any(page.figures for page in pages))
+    files += write_static(folder, with_plotly=any(page.figures for page in pages))
     environment = _environment(data)
     for page in pages:
-        (folder / page.file).write_text(_render(environment, page), encoding="utf-8")
+        (folder / page.file).write_text(render(environment, page), encoding="utf-8")
         files.append(page.file)
     return files
 
 
-def _write_static(folder: Path, with_plotly: bool) -> list[str]:
+def write_static(folder: Path, with_plotly: bool) -> list[str]:
+    """Write style and script, and plotly.js if a page draws with it, below `folder`; returns the files."""
     (folder / "static").mkdir()
     contents = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
     if with_plotly:
@@ -72,7 +74,21 @@ def _write_static(folder: Path, with_plotly: bool) -> list[str]:
 
 
 def _environment(data: ReportData) -> Environment:
-    """Templates with autoescape always on: no text of a corpus, a token or a model is ever markup."""
+    return templates(
+        study=data.study,
+        plural=numbers.plural,
+        token_page=token_page,
+        neuron_page=neuron_page,
+        prompt_page=prompt_page,
+        tracked_ids={token_id for token_id, _ in data.tracked},
+        studied_neurons=set(data.studied),
+        run_prompts=set(data.prompts),
+        version=data.facts.get("version"),
+    )
+
+
+def templates(**names: Any) -> Environment:
+    """Templates with autoescape always on: no text of a corpus, a token or a model is ever markup. `names` are known in all of them."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -90,20 +106,11 @@ def _environment(data: ReportData) -> Environment:
         running=text.visible_in_running_text,
         shortened=text.shortened,
     )
-    environment.globals.update(
-        study=data.study,
-        plural=numbers.plural,
-        token_page=token_page,
-        neuron_page=neuron_page,
-        prompt_page=prompt_page,
-        tracked_ids={token_id for token_id, _ in data.tracked},
-        studied_neurons=set(data.studied),
-        run_prompts=set(data.prompts),
-        version=data.facts.get("version"),
-    )
+    environment.globals.update(names)
     return environment
 
 
-def _render(environment: Environment, page: Page) -> str:
+def render(environment: Environment, page: Page) -> str:
+    """The page as HTML."""
     figures = {figure.name: figure for figure in page.figures}
     return environment.get_template(page.template).render(page=page, title=page.title, figures=figures, **page.context)

@@ -4,6 +4,7 @@ Shares nothing with the product but the model's folder. A change of one neuron r
 own projection; for the direct effect it is added in front of the final norm instead.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,3 +70,31 @@ def prompt_probabilities(plain: Any, ids: Sequence[int], layer: int, neuron: int
                 given[position, neuron] = values[position]
 
     return logits_at(plain, ids, len(ids) - 1, slow.down_projection(plain, layer), change).softmax(-1)
+
+
+@torch.no_grad()
+def with_negated_input(plain: Any, layer: int, neuron: int, is_folded: bool) -> Any:
+    """A copy of the model in which one neuron's input weights (a gated MLP: the gate's) are multiplied by -1.
+
+    Folded: the norm's bias has gone through the weights into the neuron's bias before, where it keeps its sign.
+    """
+    changed = copy.deepcopy(plain)
+    norm, module = _norm_and_input(changed, layer)
+    weights = module.weight[:, neuron] if module.weight.shape[0] == norm.weight.shape[0] else module.weight[neuron]  # Conv1D or Linear
+    if is_folded and getattr(norm, "bias", None) is not None:
+        module.bias[neuron] += 2 * weights @ norm.bias
+    weights.mul_(-1)
+    return changed
+
+
+def _norm_and_input(plain: Any, layer: int) -> tuple[Any, Any]:
+    """The norm before the MLP and the projection into the activation function, in Hugging Face's names."""
+    kind = plain.config.model_type
+    if kind == "gpt2":
+        block = plain.transformer.h[layer]
+        return block.ln_2, block.mlp.c_fc
+    if kind == "gpt_neox":
+        block = plain.gpt_neox.layers[layer]
+        return block.post_attention_layernorm, block.mlp.dense_h_to_4h
+    block = plain.model.layers[layer]
+    return block.post_attention_layernorm, block.mlp.gate_proj

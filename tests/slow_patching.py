@@ -11,11 +11,12 @@ import torch
 
 Change = Callable[[torch.Tensor], Any]  # alters [position, width] in place
 
-# Where each architecture keeps its parts: blocks, and inside a block its attention and the projection out of the neurons; the final norm.
+# Where each architecture keeps its parts: blocks, and inside a block its attention, the projection out of the neurons and the one out of
+# the heads (index 4); the final norm.
 _PARTS = {
-    "gpt2": ("transformer.h", "attn", "mlp.c_proj", "transformer.ln_f"),
-    "gpt_neox": ("gpt_neox.layers", "attention", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm"),
-    "llama": ("model.layers", "self_attn", "mlp.down_proj", "model.norm"),
+    "gpt2": ("transformer.h", "attn", "mlp.c_proj", "transformer.ln_f", "attn.c_proj"),
+    "gpt_neox": ("gpt_neox.layers", "attention", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm", "attention.dense"),
+    "llama": ("model.layers", "self_attn", "mlp.down_proj", "model.norm", "self_attn.o_proj"),
 }
 
 
@@ -39,6 +40,11 @@ def attention(plain: Any, layer: int) -> Any:
 def down_projection(plain: Any, layer: int) -> Any:
     """The module whose input is the activations of the block's neurons."""
     return block(plain, layer).get_submodule(_PARTS[plain.config.model_type][2])
+
+
+def output_projection(plain: Any, layer: int) -> Any:
+    """The module whose input is what the block's heads give, side by side."""
+    return block(plain, layer).get_submodule(_PARTS[plain.config.model_type][4])
 
 
 def final_norm(plain: Any) -> Any:
@@ -130,6 +136,21 @@ def component_difference(
     module = attention(plain, layer) if component == "attention" else block(plain, layer).mlp
     from_clean = output_of(plain, module, clean)
     return difference_with_output(plain, module, lambda given: given[position].copy_(from_clean[position]), corrupt, answers)
+
+
+def heads_difference(
+    plain: Any, clean: Sequence[int], corrupt: Sequence[int], answers: tuple[int, int], heads: Sequence[int], layer: int, position: int
+) -> float:
+    """Logit difference of the corrupt run with these heads' outputs at one layer and position from the clean run."""
+    module = output_projection(plain, layer)
+    from_clean = input_of(plain, module, clean)
+    width = from_clean.shape[1] // plain.config.num_attention_heads
+
+    def change(given: torch.Tensor) -> None:
+        for head in heads:
+            given[position, head * width : (head + 1) * width] = from_clean[position, head * width : (head + 1) * width]
+
+    return difference_with_input(plain, module, change, corrupt, answers)
 
 
 def improvement(patched: float, clean: float, corrupt: float) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from assets.product import PRODUCT_VERSION
+from assets.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("assets", "reports", "orchestration")
@@ -93,3 +94,9 @@ def test_paths_that_documents_name_exist(document: str) -> None:
     named = set(re.findall(r"`((?:assets|reports|orchestration|tests|benchmarks|docs)/[\w./-]*)`", text))
     missing = [path for path in sorted(named) if not (ROOT / path).exists()]
     assert missing == []
+
+
+def test_the_diagram_names_every_asset_once_and_nothing_else() -> None:
+    diagram = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
+    named = re.findall(r"[a-z]+(?:_[a-z]+)+|congruence(?= {2})", diagram)
+    assert sorted(named) == sorted(STAGES)

@@ -8,17 +8,26 @@ import polars as pl
 
 CONTROLS = 100  # the smallest p-value is then 1/101
 
+CHOSEN = pl.Schema(
+    {
+        **dict.fromkeys(("token_id", "layer", "neuron", "control"), pl.Int32),
+        **dict.fromkeys(("output_norm", "share_above_zero", "neuron_output_norm", "neuron_share_above_zero"), pl.Float64),
+    }
+)
+
 Norms = dict[int, np.ndarray]  # layer -> float [neuron], length of the output weights
 
 
 def control_neurons(pairs: pl.DataFrame, neuron_statistics: pl.DataFrame, norms: Norms, controls: int = CONTROLS) -> pl.DataFrame:
-    """The nearest `controls` neurons of each pair, or all that the layer has: token_id, layer, neuron, control.
+    """The nearest `controls` neurons of each pair, or all that the layer has: token_id, layer, neuron, control, and what they are near in.
+
+    That is output_norm and share_above_zero of the control, and the neuron's own as neuron_output_norm and neuron_share_above_zero.
 
     `pairs` has the columns token_id, layer, neuron. Near is a small distance between ranks within the layer, those of the output
     norm and those of the share of positions above zero, both weighing the same; of equally near ones the lower neuron comes
     first. Neurons that are themselves studied with the token are no controls for it.
     """
-    parts = [pl.DataFrame(schema={"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, "control": pl.Int32})]
+    parts = [pl.DataFrame(schema=CHOSEN)]
     for (layer,), of_layer in pairs.partition_by("layer", as_dict=True).items():
         shares = neuron_statistics.filter(pl.col("layer") == layer).sort("neuron")["share_above_zero"].to_numpy()
         ranks = np.stack([_ranks(norms[layer]), _ranks(shares)])  # [property, neuron]
@@ -26,13 +35,20 @@ def control_neurons(pairs: pl.DataFrame, neuron_statistics: pl.DataFrame, norms:
             studied = of_layer.filter(pl.col("token_id") == token_id)["neuron"].to_numpy()
             distance = np.abs(ranks - ranks[:, [neuron]]).sum(axis=0)
             distance[studied] = np.inf
-            nearest = np.argsort(distance, kind="stable")[: min(controls, len(distance) - len(studied))]
+            nearest = np.sort(np.argsort(distance, kind="stable")[: min(controls, len(distance) - len(studied))])
             parts.append(
-                pl.DataFrame({"control": np.sort(nearest)}, schema={"control": pl.Int32}).select(
-                    pl.lit(token_id, dtype=pl.Int32).alias("token_id"),
-                    pl.lit(layer, dtype=pl.Int32).alias("layer"),
-                    pl.lit(neuron, dtype=pl.Int32).alias("neuron"),
-                    "control",
+                pl.DataFrame(
+                    {
+                        "token_id": token_id,
+                        "layer": layer,
+                        "neuron": neuron,
+                        "control": nearest,
+                        "output_norm": norms[layer][nearest],
+                        "share_above_zero": shares[nearest],
+                        "neuron_output_norm": norms[layer][neuron],
+                        "neuron_share_above_zero": shares[neuron],
+                    },
+                    schema=CHOSEN,
                 )
             )
     return pl.concat(parts)

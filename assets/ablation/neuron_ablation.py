@@ -15,6 +15,7 @@ import polars as pl
 from assets.ablation.ablated_positions import KINDS_OF_POSITION, MOST_READ, SEED, ablated_positions, chosen_windows
 from assets.ablation.control_neurons import CONTROLS, control_neurons, empirical_p_value
 from assets.ablation.document_intervals import document_intervals
+from assets.ablation.false_discoveries import with_q_values
 from assets.ablation.position_effects import MEASURES, Target, position_effects, require_plain_forward_agrees, run_window
 from assets.ablation.replacements import ABLATIONS, Donors, Neurons, corpus_means, donors, replacements
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, conform
@@ -83,7 +84,7 @@ def neuron_ablation(
         tell(f"token {model.token_texts[token_id]!r}: {own.height} neurons and their controls ablated at {of_token.height} positions")
         effects.append(made.effects)
         controlled.append(made.controls)
-    return Ablation(pl.concat(effects), pl.concat(controlled))
+    return Ablation(conform(NEURON_ABLATION, with_q_values(pl.concat(effects))), pl.concat(controlled))
 
 
 def ablate_token(
@@ -95,12 +96,15 @@ def ablate_token(
     neuron_statistics: pl.DataFrame,
     batch_positions: int,
 ) -> Ablation:
-    """Both tables of one token: `places` as of ablated_positions, `pairs` and `controls` as of control_neurons, all of this token."""
+    """Both tables of one token: `places` as of ablated_positions, `pairs` and `controls` as of control_neurons, all of this token.
+
+    The effects are still without q_value, which all tokens together decide.
+    """
     subjects = _subjects(model, windows, _neurons(pairs, controls), neuron_statistics, batch_positions)
     values = token_effects(model, windows, places, subjects)
     texts = pl.col("token_id").map_elements(lambda entry: model.token_texts[entry], return_dtype=pl.String).alias("token")
     effects = _effects(pairs, controls, places, subjects, values).with_columns(texts)
-    return Ablation(conform(NEURON_ABLATION, effects), conform(ABLATION_CONTROLS, _controls(controls, places, subjects, values)))
+    return Ablation(effects, conform(ABLATION_CONTROLS, _controls(controls, places, subjects, values)))
 
 
 def _empty(schema: pl.Schema) -> pl.DataFrame:
@@ -184,9 +188,9 @@ def _require_agreement(
 
 
 def _effects(pairs: pl.DataFrame, controls: pl.DataFrame, places: pl.DataFrame, subjects: Subjects, values: np.ndarray) -> pl.DataFrame:
-    """Rows of neuron_ablation of one token, without the token's text."""
+    """Rows of neuron_ablation of one token, without the token's text and without q_value."""
     documents, kinds = places["document"].to_numpy(), places["positions"].to_numpy()
-    parts = [_empty(pl.Schema({name: dtype for name, dtype in NEURON_ABLATION.schema.items() if name != "token"}))]
+    parts = [_empty(pl.Schema({name: dtype for name, dtype in NEURON_ABLATION.schema.items() if name not in ("token", "q_value")}))]
     for token_id, layer, neuron in pairs.iter_rows():
         column = int(subjects.column(layer, [neuron])[0])
         beside = subjects.column(layer, controls.filter((pl.col("layer") == layer) & (pl.col("neuron") == neuron))["control"].to_list())

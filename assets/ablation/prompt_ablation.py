@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.ablation.ablated_positions import SEED
+from assets.ablation.input_negation import INPUT_NEGATIONS, input_hook, kept_biases
 from assets.ablation.replacements import ABLATIONS, Donors, corpus_means
 from assets.contracts import PROMPT_ABLATION, conform
 from assets.model.language_model import LanguageModel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 POSITIONS = ("all", "last")
+PROMPT_ABLATIONS = (*ABLATIONS, *INPUT_NEGATIONS)
 TOKENS_IN_BATCH = 4096  # with logits at every position, 4,096 x 50,257 x 4 bytes = 0.8 GB for GPT-2
 
 
@@ -61,8 +63,8 @@ def _variant(
     before = run_prompt(model, ids, ()).logits.softmax(-1)[list(token_ids)].tolist()
     donor = drawn.drawn_for(np.full(len(ids), -1), np.random.default_rng([SEED, 4]))
     # A case is (positions, ablation, layer, place of the neuron), and one row of the batch.
-    rows = [(positions, ablation, *case) for positions in POSITIONS for ablation in ABLATIONS for case in cases]
-    fixed = np.zeros((len(rows), len(ids)), dtype=np.float32)  # [row, position]; negation is done in the run
+    rows = [(positions, ablation, *case) for positions in POSITIONS for ablation in PROMPT_ABLATIONS for case in cases]
+    fixed = np.zeros((len(rows), len(ids)), dtype=np.float32)  # [row, position]; negations are done in the run
     for layer, chosen in neurons.items():
         means, donated = corpus_means(neuron_statistics, layer, chosen), drawn.activations[layer][donor].cpu().numpy()  # [position, neuron]
         for row, (_, ablation, of_layer, place) in enumerate(rows):
@@ -101,8 +103,23 @@ def _ablated(
     here = torch.tensor([positions == "all" for positions, _, _, _ in rows], device=model.device)[:, None].repeat(1, len(ids))
     here[:, -1] = True  # [row, position]
 
+    turned = [INPUT_NEGATIONS.index(ablation) if ablation in INPUT_NEGATIONS else -1 for _, ablation, _, _ in rows]
+    way = torch.tensor(turned, device=model.device)  # [row]: which bias is kept; -1 where it is the activation that is replaced
+
+    def negate_input(layer: int):  # type: ignore[no-untyped-def]
+        mine = ((layers == layer) & (way >= 0)).nonzero()[:, 0]
+        kept = kept_biases(model, layer)[way[mine], places[mine], None] if len(mine) else torch.empty(0, 1)  # [row, 1]
+
+        def hook(inputs: torch.Tensor, hook: object) -> torch.Tensor:
+            changed = inputs.clone()  # [row, position, neuron]
+            own = changed[mine, :, places[mine]]  # [row, position]
+            changed[mine, :, places[mine]] = torch.where(here[mine], 2 * kept.to(own.dtype) - own, own)
+            return changed
+
+        return input_hook(layer), hook
+
     def replace(layer: int):  # type: ignore[no-untyped-def]
-        mine = (layers == layer).nonzero()[:, 0]
+        mine = ((layers == layer) & (way < 0)).nonzero()[:, 0]
 
         def hook(activations: torch.Tensor, hook: object) -> torch.Tensor:
             changed = activations.clone()  # [row, position, neuron]
@@ -114,5 +131,6 @@ def _ablated(
         return model.neuron_hook(layer), hook
 
     tokens = torch.tensor([list(ids)], device=model.device).expand(len(rows), -1)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[replace(layer) for layer in sorted(set(layers.tolist()))]):
+    hooks = [change(layer) for layer in sorted(set(layers.tolist())) for change in (negate_input, replace)]
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
         return model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float().softmax(-1).cpu()

@@ -20,7 +20,7 @@ def claims_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _replication_scorecard(work: Work) -> None:
     read = {entry.asset for entry in STAGES["replication_scorecard"].inputs}
     tables = {name: work.scan(name) for name, table in TABLES.items() if table.asset in read}
-    scorecard = replication_scorecard(read_claims(work.study), tables, work.study.count_bos)
+    scorecard = replication_scorecard(read_claims(work.study), tables, work.study.count_bos, work.study.min_count)
     work.write("replication_scorecard", scorecard)
     verdicts = scorecard["verdict"].to_list()
     work.draft.summary.update({verdict.replace(" ", "_"): verdicts.count(verdict) for verdict in (REPLICATED, NOT_REPLICATED, NOT_RUN)})

@@ -14,6 +14,13 @@ def documents(evidence: Evidence, subject: Subject) -> float:
     return float(evidence.tables["corpus_documents"].select(pl.len()).collect().item())
 
 
+def positions(evidence: Evidence, subject: Subject, as_published: bool = False) -> float:
+    """Counted positions of the corpus."""
+    if as_published:
+        require_bos(evidence)
+    return float(evidence.tables["token_counts"].select(pl.col("occurrences").sum()).collect().item())
+
+
 def token_count(evidence: Evidence, subject: Subject, column: str, as_published: bool = False) -> float:
     """`occurrences` or `predictions` of the token over the counted positions."""
     if as_published:
@@ -77,7 +84,7 @@ def _levels(evidence: Evidence, subject: Subject, as_published: bool) -> pl.Data
     if as_published:
         require_bos(evidence)
         return published_levels(curve)
-    levels = exact_levels(curve)
+    levels = exact_levels(curve, evidence.min_count)
     if levels.is_empty():
-        raise NotRunError("no bin of the curve has min_count positions")
+        raise NotRunError("no level of the curve has min_count positions")
     return levels

@@ -22,10 +22,11 @@ class NothingFoundError(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Tables by contract name. `counts_bos`: the study counts the beginning-of-sequence position."""
+    """Tables by contract name. `counts_bos`: the study counts the beginning-of-sequence position; `min_count`: see Study."""
 
     tables: Mapping[str, pl.LazyFrame]
     counts_bos: bool
+    min_count: int
 
     def rows(self, table: str, **where: Any) -> pl.DataFrame:
         """The rows in which every named column has the given value."""

@@ -1,4 +1,4 @@
-"""What can be claimed of a prompt: probabilities, logits, logit differences, the logit lens, patching."""
+"""What can be claimed of a prompt: probabilities, logits, logit differences, the logit lens, patching, negation."""
 
 import polars as pl
 
@@ -81,11 +81,9 @@ def _layer_of_patched(evidence: Evidence, subject: Subject, positions: str) -> p
     return layer.with_columns(is_it=pl.col("neuron") == neuron["neuron"])
 
 
-def negated_activation(evidence: Evidence, subject: Subject) -> float:
-    """Probability of the token with the neuron's activation multiplied by -1: no table holds it."""
-    raise NotRunError("no table holds a run with the neuron's activation multiplied by -1")
-
-
-def negated_input(evidence: Evidence, subject: Subject) -> float:
-    """Probability of the token with the neuron's input weights multiplied by -1: no table holds it."""
-    raise NotRunError("no table holds a run with the neuron's input weights multiplied by -1")
+def ablated_probability(evidence: Evidence, subject: Subject, ablation: str) -> float:
+    """Probability of the token after the prompt with the neuron ablated at all positions, by a kind of the contract `prompt_ablation`."""
+    evidence.require_prompt(subject)
+    where = {"prompt": subject.prompt, "variant": subject.variant, "token_id": evidence.token_id(subject), **evidence.neuron(subject)}
+    absent = f"the neuron was not ablated on the prompts for token {subject.token!r}: track the token and name the neuron in `neurons`"
+    return evidence.one("prompt_ablation", "after", absent, **where, positions="all", ablation=ablation)

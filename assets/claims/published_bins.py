@@ -11,6 +11,8 @@ import polars as pl
 
 from assets.claims.evidence import NotRunError
 
+PUBLISHED_WIDTH = 0.2
+
 
 def published_levels(curve: pl.DataFrame) -> pl.DataFrame:
     """Columns level, count, proportion: filled levels of the post, ascending. `curve` holds one pair's rows of proportion_curves.
@@ -36,6 +38,26 @@ def published_levels(curve: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def exact_levels(curve: pl.DataFrame) -> pl.DataFrame:
-    """The same columns and the level's end, of the study's own reliable bins."""
-    return curve.filter("reliable").sort("bin_left").select("count", "proportion", level="bin_left", end="bin_right")
+def exact_levels(curve: pl.DataFrame, min_count: int) -> pl.DataFrame:
+    """The same columns and the level's end: exact bins with at least `min_count` positions, of the published width where they can be.
+
+    The study's own bins if they are as wide as the post's or wider, or do not add up to its width; narrower ones are added up to
+    it, from one multiple of the width to the next, so that as few positions as possible stand in bins too small to tell anything.
+    """
+    inside = curve.filter(pl.col("bin_left").is_finite() & pl.col("bin_right").is_finite())
+    per_level = PUBLISHED_WIDTH / (pl.col("bin_right") - pl.col("bin_left"))
+    adds_up = inside.select(((per_level > 1.5) & ((per_level - per_level.round()).abs() < 1e-6)).all()).item()
+    if inside.height and adds_up:
+        level = (pl.col("bin_left") / PUBLISHED_WIDTH + 1e-6).floor() * PUBLISHED_WIDTH
+        ends = {"level": level, "end": level + PUBLISHED_WIDTH}
+    else:
+        inside = curve
+        ends = {"level": pl.col("bin_left"), "end": pl.col("bin_right")}
+    return (
+        inside.select("count", "top_prediction_count", **ends)
+        .group_by("level", "end")
+        .agg(pl.col("count", "top_prediction_count").sum())
+        .filter(pl.col("count") >= min_count)
+        .sort("level")
+        .select("count", "level", "end", proportion=pl.col("top_prediction_count") / pl.col("count"))
+    )

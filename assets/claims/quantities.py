@@ -1,7 +1,8 @@
 """The closed list of quantities that a claim may be about: what each means, what it needs, and how either convention computes it.
 
 `published` is the way of "We Found An Neuron in GPT-2", `correct` the right one; where they are one, both give the same number.
-The top prediction is the model's own in both. The numbers themselves are in the modules beside this one.
+The top prediction is the model's own in both, also where the post took W_E for it: OWN_PREDICTION says so beside the value. The
+numbers themselves are in the modules beside this one.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from assets.claims.subject import Subject
 
 Convention = Literal["published", "correct"]
 CONVENTIONS: tuple[Convention, ...] = ("published", "correct")
+OWN_PREDICTION = "top predictions by the model's own logits, where the post took W_E"
 Look = Callable[[Evidence, Subject], float]
 
 
@@ -52,14 +54,25 @@ def _patching(name: str, meaning: str, unit: str, look: Callable[..., float]) ->
     return Quantity(name, meaning, unit, ("prompt", "neuron"), by, {"published": "all positions", "correct": "last position"})
 
 
+def _negation(name: str, meaning: str, published: tuple[str, str], correct: tuple[str, str]) -> Quantity:
+    """Each convention as its kind of ablation in the table prompt_ablation, and what it does."""
+    by: dict[Convention, Look] = {
+        "published": partial(prompts.ablated_probability, ablation=published[0]),
+        "correct": partial(prompts.ablated_probability, ablation=correct[0]),
+    }
+    return Quantity(
+        name, meaning, "share", ("prompt", "variant", "token", "neuron"), by, {"published": published[1], "correct": correct[1]}
+    )
+
+
 def _curve(name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], **fixed: float) -> Quantity:
     by: dict[Convention, Look] = {
         "published": partial(look, as_published=True, **fixed),
         "correct": partial(look, as_published=False, **fixed),
     }
     how: dict[Convention, str] = {
-        "published": "rounded and truncated bins, every filled one, BOS counted",
-        "correct": "exact bins of the study, reliable ones",
+        "published": f"rounded and truncated bins, every filled one, BOS counted; {OWN_PREDICTION}",
+        "correct": "exact bins with at least min_count positions, narrow ones added up to 0.2",
     }
     return Quantity(name, meaning, unit, tuple(needs.split()), by, how)
 
@@ -69,7 +82,8 @@ def _count(name: str, meaning: str, column: str) -> Quantity:
         "published": partial(corpus.token_count, column=column, as_published=True),
         "correct": partial(corpus.token_count, column=column),
     }
-    return Quantity(name, meaning, "position", ("token",), by, {"published": "BOS counted", "correct": "the study's counted positions"})
+    published = "BOS counted" + (f"; {OWN_PREDICTION}" if column == "predictions" else "")
+    return Quantity(name, meaning, "position", ("token",), by, {"published": published, "correct": "the study's counted positions"})
 
 
 _LENS: dict[Convention, Look] = {
@@ -96,10 +110,16 @@ QUANTITIES: dict[str, Quantity] = {
               "prompt component layer position", prompts.component_improvement),
         _patching("neuron_improvement", "Improvement by patching one neuron.", "share", prompts.neuron_improvement),
         _patching("neuron_improvement_rank", "Place of the neuron in its layer by improvement.", "place", prompts.neuron_improvement_rank),
-        _same("negated_activation", "Probability of the token with the neuron's activation multiplied by -1.", "share",
-              "prompt variant token neuron", prompts.negated_activation),
-        _same("negated_input", "Probability of the token with the neuron's input weights multiplied by -1.", "share",
-              "prompt variant token neuron", prompts.negated_input),
+        _negation(
+            "negated_activation", "Probability of the token with the neuron's activation multiplied by -1.",
+            ("negation", "at all positions; it writes the opposite, which is no ablation"),
+            ("mean", "an ablation instead: its corpus mean at all positions"),
+        ),
+        _negation(
+            "negated_input", "Probability of the token with the neuron's input weights multiplied by -1.",
+            ("folded input negation", "weights and bias with the norm's gain and bias folded in"),
+            ("input negation", "the model's own weights, behind the norm"),
+        ),
         _weights("congruence", "Congruence of the neuron with the token.", _CONGRUENCE_UNIT, "token neuron", weights.congruence),
         _weights("input_congruence", "The neuron's input weights against the token's embedding.", _CONGRUENCE_UNIT, "token neuron",
                  weights.congruence, side="input"),
@@ -112,7 +132,13 @@ QUANTITIES: dict[str, Quantity] = {
         _weights("congruence_minimum", "Smallest of the same.", _CONGRUENCE_UNIT, "neuron", weights.row_statistic, statistic="min"),
         _weights("highest_congruence", "Largest of the same.", _CONGRUENCE_UNIT, "neuron", weights.highest_congruence),
         _weights("tokens_led", "Vocabulary entries whose most congruent neuron it is.", "entry", "neuron", weights.tokens_led),
+        _weights("mutual_pair_rank", "Place of the pair among all mutual pairs by that score.", "place", "token neuron", weights.mutual_pair_rank),
         _same("documents", "Documents of the corpus.", "document", "", corpus.documents),
+        Quantity(
+            "positions", "Counted positions of the corpus.", "position", (),
+            {"published": partial(corpus.positions, as_published=True), "correct": corpus.positions},
+            {"published": "BOS counted", "correct": "the study's counted positions"},
+        ),
         _count("token_occurrences", "Positions that hold the token.", "occurrences"),
         _count("token_predictions", "Positions at which the token is the top prediction.", "predictions"),
         _same("auroc", "How well the neuron's activation tells where the token is the top prediction.", "share", "token neuron", corpus.auroc),

@@ -18,9 +18,9 @@ from assets.contracts import REPLICATION_SCORECARD, conform
 REPLICATED, NOT_REPLICATED, NOT_RUN = "replicated", "not replicated", "not run"
 
 
-def replication_scorecard(claims: Sequence[Claim], tables: Mapping[str, pl.LazyFrame], counts_bos: bool) -> pl.DataFrame:
-    """One row a claim, in the given order. `tables` are the published ones by contract name."""
-    evidence = Evidence(tables, counts_bos)
+def replication_scorecard(claims: Sequence[Claim], tables: Mapping[str, pl.LazyFrame], counts_bos: bool, min_count: int) -> pl.DataFrame:
+    """One row a claim, in the given order. `tables` are the published ones by contract name; the rest as in Evidence."""
+    evidence = Evidence(tables, counts_bos, min_count)
     rows = [{"row": row, **_judged(claim, evidence)} for row, claim in enumerate(claims)]
     return conform(REPLICATION_SCORECARD, pl.DataFrame(rows, schema=REPLICATION_SCORECARD.schema))
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from assets.claims.evidence import Evidence, NotRunError
+from assets.claims.evidence import Evidence, NothingFoundError, NotRunError
 from assets.claims.subject import Subject
 
 
@@ -47,6 +47,15 @@ def mutual_pair_score(evidence: Evidence, subject: Subject, convention: str) -> 
     where = {"token_id": evidence.token_id(subject), **evidence.neuron(subject)}
     found = evidence.rows("congruence_mutual_pairs", convention=convention, **where)
     return float(found["score"][0]) if found.height else 0.0
+
+
+def mutual_pair_rank(evidence: Evidence, subject: Subject, convention: str) -> float:
+    """Place of the pair among all mutual pairs by that score."""
+    own = mutual_pair_score(evidence, subject, convention)
+    scores = evidence.rows("congruence_mutual_pairs", convention=convention)["score"]
+    if own == 0.0:
+        raise NothingFoundError("the two are no mutual pair")
+    return float((scores > own).sum() + 1)
 
 
 def row_statistic(evidence: Evidence, subject: Subject, convention: str, statistic: str) -> float:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.corpus.corpus_documents import CorpusError, read_corpus
-from assets.corpus.token_windows import shard_of, token_windows
+from assets.corpus.token_windows import refuse_unknown_entries, shard_of, token_windows
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -36,7 +36,12 @@ def _token_windows(work: Work) -> None:
     rows = shard_of(work.inputs["corpus_documents"].summary["documents"], work.study.shard_names.index(str(work.shard)), work.study.shards)
     documents = work.scan("corpus_documents").slice(rows.start, len(rows)).collect()
     windows = token_windows(
-        load_tokenizer(snapshot["folder"]), snapshot["beginning_token_id"], documents, corpus.context_length, corpus.windows
+        load_tokenizer(work.model_folder()),
+        snapshot["beginning_token_id"],
+        documents,
+        corpus.context_length,
+        corpus.windows,
     )
+    refuse_unknown_entries(windows, snapshot["vocabulary"], work.study)
     work.write("token_windows", windows)
     work.draft.summary.update(documents=documents.height, windows=windows.height, tokens=int(windows["length"].sum()))

@@ -4,6 +4,7 @@ Empty documents are dropped and counted; duplicates are kept, marked and counted
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,10 @@ from typing import Any
 import polars as pl
 
 from assets.errors import InputError
+from assets.store.sources import fetch_source
 from assets.study import COMMIT, Study
+from assets.upstream import Branch, latest_commit
+from assets.urls import is_url
 
 
 class CorpusError(InputError):
@@ -46,7 +50,7 @@ def read_corpus(study: Study) -> Corpus:
     commit: str | None = None
     texts: Iterator[str | None]
     if choice.files:
-        texts = (text for file in choice.files for text in _file_texts(study, study.path(file)))
+        texts = (text for file in choice.files for text in _file_texts(study, _on_this_machine(study, file)))
     else:
         commit, texts = _hub_texts(study)
     rows = list(islice(texts, choice.documents))
@@ -81,18 +85,48 @@ def _valid_unicode(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _on_this_machine(study: Study, file: str) -> Path:
+    """A file of the study, fetched first if it is a URL."""
+    return fetch_source(file) if is_url(file) else study.path(file)
+
+
 def _file_texts(study: Study, file: Path) -> Iterator[str | None]:
     if not file.is_file():
         raise CorpusError(f"study {study.name}: corpus.files: {file}: no such file")
     try:
         if file.suffix == ".txt":
-            yield file.read_text(encoding="utf-8")
-            return
-        lines = file.suffix == ".jsonl"
-        frame = pl.read_ndjson(file, infer_schema_length=None) if lines else pl.read_parquet(file, glob=False)
+            yield file.read_bytes().decode("utf-8-sig")
+        elif file.suffix == ".jsonl":
+            yield from _json_lines(study, file)
+        else:
+            frame = pl.read_parquet(file, glob=False)
+            yield from _column(study, str(file), {name: frame[name] for name in frame.columns})
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"study {study.name}: corpus.files: {file}: not readable as {file.suffix}: {error}") from None
-    yield from _column(study, str(file), {name: frame[name] for name in frame.columns})
+
+
+def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
+    """The text column of each line, None where a later line lacks it. Python's reader: polars turns a lone surrogate into NUL."""
+    name = study.corpus.text_column
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            given = f"study {study.name}: corpus.files: {file}: line {number}"
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise CorpusError(f"{given}: not readable as .jsonl: {error}") from None
+            if not isinstance(row, dict):
+                raise CorpusError(f"{given}: not readable as .jsonl: it holds {type(row).__name__}, not an object with the field {name!r}")
+            if number == 1:
+                _column(study, str(file), row)
+            text = row.get(name)
+            if text is not None and not isinstance(text, str):
+                raise CorpusError(
+                    f"study {study.name}: corpus.text_column {name!r}: in {file}, line {number}, it holds {type(text).__name__}, not text"
+                )
+            yield text
 
 
 def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
@@ -108,15 +142,14 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
 def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
     choice = study.corpus
     given = f"study {study.name}: corpus.id {choice.id!r}, revision {choice.revision!r}, split {choice.split!r}"
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().dataset_info(str(choice.id), revision=commit).sha)
+            commit = latest_commit(Branch("corpus_documents", "dataset", str(choice.id), commit))
         rows = datasets.load_dataset(str(choice.id), revision=commit, split=choice.split)
     except (RepositoryNotFoundError, RevisionNotFoundError, FileNotFoundError) as error:
         raise CorpusError(f"{given}: not found on the hub or in the local cache: {error}") from None
@@ -124,7 +157,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
         raise CorpusError(f"{given}: the hub cannot be reached; connect once, or give local files") from None
     except ValueError as error:
         raise CorpusError(f"{given}: {error}") from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     _column(study, str(choice.id), rows.features)
     return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))

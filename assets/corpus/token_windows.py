@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TOKEN_WINDOWS
+from assets.corpus.corpus_documents import CorpusError
+from assets.study import Study
 
 BATCH = 1024  # documents handed to the tokenizer at once: bounds memory; the fast tokenizers run them in parallel
 
@@ -30,24 +32,30 @@ def token_windows(tokenizer: Any, beginning: int, documents: pl.DataFrame, conte
     ).with_columns(pl.col("token_ids").list.len().cast(pl.Int32).alias("length"))  # fmt: skip
 
 
+def refuse_unknown_entries(windows: pl.DataFrame, vocabulary: int, study: Study) -> None:
+    """Raise CorpusError for ids that the model's embedding lacks: its tokenizer has more entries than it, and the corpus uses them."""
+    largest = windows.select(pl.col("token_ids").list.max().max()).item()
+    if largest is not None and largest >= vocabulary:
+        raise CorpusError(f"study {study.name}: the tokenizer writes entry {largest} for this corpus, the model's vocabulary ends at {vocabulary - 1}; "
+                          "the folder's tokenizer is of another model: save the right one there")  # fmt: skip
+
+
 def _cut(tokenizer: Any, documents: pl.DataFrame, step: int, keep: str) -> pl.DataFrame:
-    """Windows of a few documents, without the beginning-of-sequence token."""
+    """Windows of a few documents, without the beginning-of-sequence token. Time and memory grow with the tokens, however long a document."""
     ids = tokenizer(documents["text"].to_list(), add_special_tokens=False, verbose=False)["input_ids"]
     whole = pl.DataFrame(
-        {"document": documents["document"], "all_ids": ids}, schema={"document": pl.Int64, "all_ids": pl.List(pl.Int32)}
-    ).with_columns(pl.col("all_ids").list.len().cast(pl.Int32).alias("tokens"))
-    starts = (
-        pl.lit([0], dtype=pl.List(pl.Int32))
-        if keep == "first"
-        else pl.int_ranges(0, pl.max_horizontal("tokens", pl.lit(1)), step, dtype=pl.Int32)
+        {"document": documents["document"], "token_ids": ids}, schema={"document": pl.Int64, "token_ids": pl.List(pl.Int32)}
     )
+    if keep == "first":
+        zero = pl.lit(0, dtype=pl.Int32)
+        return whole.select("document", zero.alias("window_in_document"), zero.alias("start"), pl.col("token_ids").list.head(step))
+    places = pl.int_ranges(0, pl.col("token_ids").list.len(), dtype=pl.Int32).alias("place")
     return (
-        whole.with_columns(starts.alias("start"))
-        .explode("start")
-        .select(
-            "document",
-            (pl.col("start") // step).alias("window_in_document"),
-            "start",
-            pl.col("all_ids").list.slice(pl.col("start"), step).alias("token_ids"),
-        )
+        whole.with_columns(places)
+        .explode("token_ids", "place", empty_as_null=True)
+        .with_columns((pl.col("place").fill_null(0) // step).alias("window_in_document"))  # a document without tokens has one window
+        .group_by("document", "window_in_document", maintain_order=True)
+        .agg(pl.col("token_ids").drop_nulls())
+        .with_columns((pl.col("window_in_document") * step).cast(pl.Int32).alias("start"))
+        .select("document", "window_in_document", "start", "token_ids")
     )

@@ -4,15 +4,15 @@ A power of two as `per_unit` makes activation * per_unit exact in float32, so a 
 be. Counting into the bins is not done here.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import polars as pl
 
 from assets.histograms.batches import batches, first_counted
 from assets.histograms.histograms import ActivationBins, HistogramError
 from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.sending import sent
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import last_hidden, neurons_reported
 from assets.study import CalibratedBins, FixedBins
 
 CALIBRATION_TOKENS = 131_072  # enough to meet nearly every neuron's range; the headroom covers what is rarer
@@ -74,19 +74,15 @@ def largest_activations(model: LanguageModel, windows: pl.DataFrame, batch_posit
     facts = model.facts
     largest = torch.zeros(facts.layers, facts.neurons, device=model.device)
 
-    def hook_of(layer: int) -> Callable[[torch.Tensor, object], None]:
-        def note(activations: torch.Tensor, hook: object) -> None:
-            sizes = activations.float().abs().masked_fill(~is_counted[:, :, None], 0.0)
-            largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
+    def note(layer: int, activations: torch.Tensor) -> None:
+        sizes = activations.float().abs().masked_fill(~is_counted[:, :, None], 0.0)
+        largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
 
-        return note
-
-    hooks = [(model.neuron_hook(layer), hook_of(layer)) for layer in range(facts.layers)]
     stream = batches(windows, facts.context_length, facts.beginning_token_id, rows_of_batches(model, windows, batch_positions))
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+    with torch.inference_mode(), neurons_reported(model, note):
         for batch in stream:
             places = np.arange(batch.token_ids.shape[1])
             counted = (places < batch.lengths[:, None]) & (places >= first_counted(count_bos))
-            is_counted = torch.from_numpy(counted).to(model.device)
-            model.bridge(torch.from_numpy(batch.token_ids).to(model.device), use_cache=False, output_attentions=False)
+            is_counted = sent(counted, model.device)
+            last_hidden(model, sent(batch.token_ids, model.device))
     return largest.cpu().numpy()

@@ -8,7 +8,6 @@ one batch.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,11 +17,10 @@ from assets.histograms.histograms import ActivationBins, HistogramError, Histogr
 from assets.histograms.parts import LayerCounter, Part, parts
 from assets.histograms.row_independence import rows_of_batches
 from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.histograms.sending import sent
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    import torch
+from assets.model.plain_model import neurons_reported
 
 
 def count_windows(
@@ -68,24 +66,20 @@ def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch
     top_predictions = predictor(model)
     seen: list[int] = []
 
-    def hook_of(layer: int) -> Callable[["torch.Tensor", object], None]:
-        def count_layer(activations: torch.Tensor, hook: object) -> None:
-            counter.add_layer(layer, activations)
-            seen.append(layer)
-
-        return count_layer
+    def count_layer(layer: int, activations: torch.Tensor) -> None:
+        counter.add_layer(layer, activations)
+        seen.append(layer)
 
     def count_batch(batch: Batch) -> None:
         seen.clear()
         counter.start(batch)
-        predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device))
+        predictions = top_predictions(sent(batch.token_ids, model.device))
         counter.add_predictions(predictions)
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
 
-    hooks = [(model.neuron_hook(layer), hook_of(layer)) for layer in range(model.facts.layers)]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+    with torch.inference_mode(), neurons_reported(model, count_layer):
         yield count_batch
 
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -23,7 +22,7 @@ from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
 
-SECONDS_BETWEEN_PROGRESS = 10.0
+SECONDS_BETWEEN_PROGRESS = 5.0
 
 
 def histogram_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -95,11 +94,12 @@ def _activation_histograms(work: Work) -> None:
 def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
     snapshot, study = work.inputs["model_snapshot"].summary, work.study
-    sizes = planned_model(Path(snapshot["folder"]), study.model.dtype)
+    folder = work.model_folder()
+    sizes = planned_model(folder, study.model.dtype)
     facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
     if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width
         width = snapshot["model_width"]
-        weights = weight_bytes(Path(snapshot["folder"]), study.model.dtype)
+        weights = weight_bytes(folder, study.model.dtype)
         model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=ITEMSIZE[study.model.dtype], **facts)
     else:
         model = replace(sizes, **facts)
@@ -107,9 +107,13 @@ def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
 
 
 def _merged_histograms(work: Work) -> None:
-    parts = [read_histograms(work.folder("activation_histograms", shard)) for shard in work.study.shard_names]
+    parts = [read_histograms(work.record("activation_histograms", shard)) for shard in work.study.shard_names]
     merge_histograms(parts, work.draft.folder, names=work.study.shard_names)
-    work.draft.summary.update(_summary(read_histograms(work.draft.folder)), shards=len(parts))
+    counted = [record.summary for record in work.inputs.values()]
+    seconds = sum(shard["positions"] / max(shard["positions_per_second"], 1e-9) for shard in counted)
+    summary = _summary(read_histograms(work.draft.folder))
+    rate = round(summary["positions"] / max(seconds, 1e-9), 1)
+    work.draft.summary.update(summary, shards=len(parts), counting_seconds=round(seconds, 1), positions_per_second=rate)
 
 
 def _summary(histograms: Histograms) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def _summary(histograms: Histograms) -> dict[str, Any]:
 
 
 class Progress:
-    """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every ten seconds in the log."""
+    """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every five seconds in the log."""
 
     def __init__(self, work: Work, started: float) -> None:
         self.work, self.started, self.told = work, started, started
@@ -141,5 +145,7 @@ class Progress:
             return
         self.told = now
         rate = done / max(now - self.started, 1e-9)
-        self.work.tell(f"shard {self.work.shard}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
+        shards = self.work.study.shard_names
+        which = f"shard {self.work.shard}, {shards.index(str(self.work.shard)) + 1} of {len(shards)}"
+        self.work.tell(f"{which}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
                        f"{(total - done) / max(rate, 1e-9):,.0f} s left")  # fmt: skip

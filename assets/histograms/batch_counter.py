@@ -38,6 +38,14 @@ def slot_dtype(bins: int) -> type[np.unsignedinteger]:
     return np.uint8 if bins + 3 <= 256 else np.uint16
 
 
+def following_tokens(batch: Batch) -> np.ndarray:
+    """Int64 [row, position]: the token after each position, -1 after a window's last."""
+    following = np.full_like(batch.token_ids, -1)
+    following[:, :-1] = batch.token_ids[:, 1:]
+    following[np.arange(len(batch.lengths)), batch.lengths - 1] = -1
+    return following
+
+
 class TokenCounter:
     """Per vocabulary entry: occurrences, predictions, correct predictions over the counted positions."""
 
@@ -50,9 +58,7 @@ class TokenCounter:
 
     def add(self, batch: Batch, counted: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Count one batch. Returns the places in `counted` at which a tracked token is predicted, and its row, rows ascending."""
-        following = np.full_like(batch.token_ids, -1)
-        following[:, :-1] = batch.token_ids[:, 1:]
-        following[np.arange(len(batch.lengths)), batch.lengths - 1] = -1  # nothing follows a window's last token
+        following = following_tokens(batch)
         predicted = predictions.reshape(-1)[counted]
         entries = self.occurrences.size
         self.occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=entries)

@@ -1,7 +1,9 @@
 """The running counters of a pass on another device (a GPU): the same counts as batch_counter by whole-tensor operations.
 
-Everything stays on the device; one synchronization a batch, when the predictions are known. Integers, extremes and examples
-equal the CPU's on the same activations; moments agree to rounding.
+Everything stays on the device until `histograms`: no operation of a batch waits for it, for all shapes follow from the batch
+alone. Each activation is counted once, when the predictions are known, under the tracked token that is predicted there or under
+a last row for all other tokens; the plain counts are the sum over these rows. Integers, extremes and examples equal the CPU's on
+the same activations; moments agree to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.histograms.batch_counter import TokenCounter, slot_dtype
+from assets.histograms.batch_counter import following_tokens, slot_dtype
 from assets.histograms.batches import Batch
 from assets.histograms.histograms import EXAMPLE_PARTS, ActivationBins, Histograms, empty_tensors, merged_moments
+from assets.histograms.sending import sent
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +38,13 @@ class DeviceCounter:
         empty = empty_tensors(layers, neurons, 0, 0, 0, examples)
         names = [name for name in empty if name not in ("count", "outside", "top_prediction_count", "top_prediction_outside")]
         self._tensors = {name: torch.from_numpy(empty[name]).to(device) for name in names}
-        self._tokens = TokenCounter(vocabulary, token_ids)
-        self._count = torch.zeros(layers, neurons, self._slots, dtype=torch.int64, device=device)
-        self._top_count = torch.zeros(len(token_ids), layers, neurons, self._slots, dtype=torch.int64, device=device)
+        self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
+        self._counts = torch.zeros(len(token_ids) + 1, layers, neurons, self._slots, dtype=torch.int64, device=device)
+        self._occurrences = np.zeros(vocabulary, np.int64)  # known without the model
+        self._predictions, self._correct_predictions = (torch.zeros(vocabulary, dtype=torch.int64, device=device) for _ in range(2))
+        row_of_token = np.full(vocabulary, len(token_ids), np.int64)
+        row_of_token[list(token_ids)] = np.arange(len(token_ids))
+        self._row_of_token = torch.from_numpy(row_of_token).to(device)
         self._codes: list[torch.Tensor] = []
         self._positions = 0
 
@@ -45,49 +52,48 @@ class DeviceCounter:
         """Send the batch's indexes to the device."""
         import torch
 
-        self._batch = batch
-        self._counted_on_host = batch.counted(self._count_bos)
-        self._counted = torch.from_numpy(self._counted_on_host).to(self._device)
+        counted = batch.counted(self._count_bos)
         is_counted = np.zeros(batch.token_ids.size, dtype=bool)
-        is_counted[self._counted_on_host] = True
-        self._is_counted = torch.from_numpy(is_counted.reshape(batch.token_ids.shape)).to(self._device)
-        self._documents = torch.from_numpy(batch.documents).to(self._device)
-        self._windows = torch.from_numpy(batch.windows).to(self._device)
-        self._codes = [torch.empty(0)] * self._count.shape[0]
+        is_counted[counted] = True
+        self._occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=self._occurrences.size)
+        self._counted = sent(counted, self._device)
+        self._following = sent(following_tokens(batch).reshape(-1)[counted], self._device)
+        self._is_counted = sent(is_counted.reshape(batch.token_ids.shape), self._device)
+        self._documents = sent(batch.documents, self._device)
+        self._windows = sent(batch.windows, self._device)
+        self._codes = [torch.empty(0)] * self._per_unit.shape[0]
 
     def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
-        """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
+        """Take a layer's moments and examples, [row, position, neuron]; its slots are kept until the predictions are known."""
         import torch
 
         activations = activations.detach().float()
-        values = activations.reshape(-1, activations.shape[-1])[self._counted]  # [counted, neuron]
+        values = activations.reshape(-1, activations.shape[-1]).index_select(0, self._counted)  # [counted, neuron]
         slots = self._slot_numbers(layer, values)
-        places = slots + torch.arange(values.shape[1], device=self._device) * self._slots
-        self._count[layer].view(-1).scatter_add_(0, places.view(-1), torch.ones_like(places).view(-1))
         self._codes[layer] = slots.to(torch.uint8 if slot_dtype(self._bins.bins) is np.uint8 else torch.int16)
         self._add_moments(layer, values)
         self._add_examples(layer, activations)
 
     def add_predictions(self, predictions: "torch.Tensor") -> None:
-        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted."""
+        """Count the top predictions, int64 [row, position], and all slots of the batch under them."""
         import torch
 
-        places, rows = self._tokens.add(self._batch, self._counted_on_host, predictions.cpu().numpy())
-        self._positions += self._counted_on_host.size
-        if not places.size:
-            return
-        layers, neurons, slots = self._count.shape
-        taken = torch.from_numpy(places).to(self._device)
-        first = torch.from_numpy(rows).to(self._device)[:, None] * (layers * neurons * slots)
-        first = first + torch.arange(neurons, device=self._device) * slots
+        predicted = predictions.reshape(-1).index_select(0, self._counted)
+        one = torch.ones((), dtype=torch.int64, device=self._device)
+        self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
+        self._correct_predictions.scatter_add_(0, predicted, (predicted == self._following).long())
+        self._positions += predicted.numel()
+        _, layers, neurons, slots = self._counts.shape
+        first = self._row_of_token.index_select(0, predicted)[:, None] * (layers * neurons * slots)
+        first = first + torch.arange(neurons, device=self._device) * slots  # [counted, neuron]
         for layer in range(layers):
-            index = first + layer * neurons * slots + self._codes[layer][taken].long()  # [predicted, neuron]
-            self._top_count.view(-1).scatter_add_(0, index.view(-1), torch.ones_like(index).view(-1))
+            index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
+            self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
 
     def histograms(self) -> Histograms:
         """All that was counted so far, copied to the host."""
         bins = self._bins.bins
-        count, top_count = self._count.cpu().numpy(), self._top_count.cpu().numpy()
+        top_count, count = self._counts[:-1].cpu().numpy(), self._counts.sum(0).cpu().numpy()
         counts = {
             "count": count[..., :bins],
             "outside": count[..., bins:],
@@ -95,7 +101,12 @@ class DeviceCounter:
             "top_prediction_outside": top_count[..., bins:],
         }
         kept = {name: tensor.cpu().numpy() for name, tensor in self._tensors.items()}
-        return Histograms(kept | counts | self._tokens.tensors(), self._positions, self._token_ids)
+        tokens = {
+            "occurrences": self._occurrences,
+            "predictions": self._predictions.cpu().numpy(),
+            "correct_predictions": self._correct_predictions.cpu().numpy(),
+        }
+        return Histograms(kept | counts | tokens, self._positions, self._token_ids)
 
     def _slot_numbers(self, layer: int, values: "torch.Tensor") -> "torch.Tensor":
         """Int64 [counted, neuron]: the bin, or after the bins underflow, overflow, NaN."""
@@ -119,8 +130,8 @@ class DeviceCounter:
         deviation = torch.where(is_number, exact - mean, 0.0)
         square = deviation * deviation
         new = {"mean": mean, "moment_2": square.sum(0), "moment_3": (square * deviation).sum(0), "moment_4": (square * square).sum(0)}
-        nan_before = self._count[layer, :, -1] - (values.shape[0] - count)  # this batch's NaN are counted already
-        merged = merged_moments({name: of[name][layer] for name in new}, (self._positions - nan_before).double(), new, count.double())
+        merged = merged_moments({name: of[name][layer] for name in new}, (self._positions - self._nan[layer]).double(), new, count.double())
+        self._nan[layer] += values.shape[0] - count
         for name, tensor in merged.items():
             of[name][layer] = tensor
         of["above_zero"][layer] += (values > 0).sum(0)

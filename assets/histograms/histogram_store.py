@@ -22,7 +22,9 @@ from assets.histograms.histograms import (
     empty_value,
 )
 from assets.histograms.parts import Part, number_of_groups
+from assets.histograms.record_files import zarr_files
 from assets.model.language_model import ModelFacts
+from assets.store import Record
 
 CHUNK_BYTES = 4 * 2**20  # few files, and a chunk of every tensor of a layer still fits in memory many times
 READ_AT_ONCE = 16 * 2**20  # counters of one tensor that statistics hold at once
@@ -90,16 +92,24 @@ def finish_group(group: Any, positions: int, token_ids: Sequence[int]) -> None:
     group.attrs[COMPLETE] = True
 
 
-def read_histograms(folder: Path | str) -> Histograms:
-    """The group in `folder`; its tensors are Zarr arrays, read only where they are indexed.
+def read_histograms(source: Path | str | Record) -> Histograms:
+    """The group in a folder or of a record; its tensors are Zarr arrays, read only where they are indexed.
 
+    A record's files that are not on this machine are read chunk by chunk, each verified as it arrives, and not kept.
     Raises HistogramError for a folder without a group, an incomplete group, and tensors that are not the contract's.
     """
     import zarr
 
     remedy = "materialize it again"
+    folder: Path | str
+    opened: Any
+    if isinstance(source, Record):
+        here = source.here
+        folder, opened = here or source.address, str(here) if here else zarr_files(source)
+    else:
+        folder, opened = source, str(source)
     try:
-        group = zarr.open_group(str(folder), mode="r", zarr_format=3)
+        group = zarr.open_group(opened, mode="r", zarr_format=3)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise HistogramError(f"histograms {folder}: no readable Zarr group there ({type(error).__name__}); {remedy}") from None
     if group.attrs.get(COMPLETE) is not True:

@@ -14,6 +14,7 @@ import polars as pl
 from assets.histograms.batches import padded_lengths, rows_of_batch
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import neurons_reported
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int) ->
     """Rows of every batch of this padded length: as many as `batch_positions` allow, or 1 if rows are not independent."""
     import torch
 
-    known = _rows_of_model.setdefault(model.bridge, {})
+    known = _rows_of_model.setdefault(model.plain, {})
     shape = (padded_length, batch_positions, torch.get_num_threads())
     if shape not in known:
         rows = rows_of_batch(padded_length, batch_positions, threads=torch.get_num_threads())
@@ -57,11 +58,10 @@ def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor") -> "dict[str,
     patterns = {2: torch.int16, 4: torch.int32}
     marks: dict[str, torch.Tensor] = {}
 
-    def note(activations: torch.Tensor, hook: object) -> None:
+    def note(layer: int, activations: torch.Tensor) -> None:
         bits = activations.contiguous().view(patterns[activations.element_size()])
-        marks[str(len(marks))] = bits.sum((1, 2), dtype=torch.int64)
+        marks[str(layer)] = bits.sum((1, 2), dtype=torch.int64)
 
-    names = [model.neuron_hook(layer) for layer in range(model.facts.layers)]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(name, note) for name in names]):
+    with torch.inference_mode(), neurons_reported(model, note):
         marks["predictions"] = top_predictions(token_ids)
     return marks

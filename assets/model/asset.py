@@ -10,7 +10,8 @@ from assets.model.language_model import choose_device, load
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
-from assets.prompts.prompts import encode_prompts
+from assets.prompts.prompt_runs import require_defined_improvement
+from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -52,14 +53,14 @@ def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
 def _tracked_tokens(work: Work) -> None:
     model = work.model()
     try_study(model, work.study)
-    encode_prompts(model, work.study.prompts)
+    require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
     work.write("tracked_tokens", tracked_tokens(model, work.study))
 
 
 def _model_parity(work: Work) -> None:
-    folder = work.inputs["model_snapshot"].summary["folder"]
-    refuse_changed_files(work.read("model_snapshot"), Path(folder))
-    parity = model_parity(work.model(), Path(folder), work.read("token_windows", work.study.shard_names[0]))
+    folder = work.model_folder()
+    refuse_changed_files(work.read("model_snapshot"), folder)
+    parity = model_parity(work.model(), folder, work.read("token_windows", work.study.shard_names[0]))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),

@@ -1,18 +1,18 @@
 """A loaded model: TransformerBridge, tokenizer and the facts that the stages need, from a local folder.
 
-Holds loading, the guards against models whose hooks are not neurons, and the text of tokens. Does not resolve hub ids
+Holds loading and the text of tokens. Which models are refused is in refusals. Does not resolve hub ids
 (model_snapshot does) and computes nothing over a corpus.
 """
 
 import functools
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.errors import InputError
 from assets.model.freed_memory import keep_freed_memory
+from assets.model.plain_model import plain_twin
+from assets.model.refusals import ModelError, readable, refuse_by_files, refuse_by_trial, refuse_weights_that_do_not_fit
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 # on a machine that was also busy otherwise, and none faster on an idle one. The count of threads can change rounding, so it
 # must follow from the model alone.
 SMALL_MODEL = 5_000_000
-
-
-class ModelError(InputError):
-    """A model that cannot be read or whose neurons cannot be measured; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,16 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model in evaluation mode on its device. `bridge` and `tokenizer` are shared: never modify them."""
+    """A model in evaluation mode on its device. `bridge`, `plain` and `tokenizer` are shared: never modify them."""
 
     bridge: "TransformerBridge"
+    plain: Any  # the same weights in plain Hugging Face code (assets.model.plain_model)
     tokenizer: Any
     facts: ModelFacts
     device: "torch.device"
 
     def neuron_hook(self, layer: int) -> str:
-        """Name of the hook that holds the activations of the layer's neurons, [window, position, neuron]."""
+        """Name of the bridge's hook that holds the activations of the layer's neurons, [window, position, neuron]."""
         return f"blocks.{layer}.mlp.hook_post"
 
     @functools.cached_property
@@ -75,57 +72,51 @@ def choose_device(name: str) -> str:
 def load(folder: Path, dtype: str = "float32", device: str = "auto") -> LanguageModel:
     """Load the model of a `save_pretrained` folder. One model is kept per process: all shards of a run share it.
 
+    Plain code and bridge share the weights.
+
     Raises ModelError for weights that are not safetensors, remote code, a missing tokenizer, and architectures whose
     `mlp.hook_post` does not hold neurons that write straight into the residual stream.
     """
-    _refuse_unsafe(folder)
+    refuse_by_files(folder)
     keep_freed_memory()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import torch
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading takes seconds; its bar would cut through the run's log
     tokenizer = load_tokenizer(folder)
-    bridge = TransformerBridge.boot_transformers(
-        str(folder.resolve()), device=choose_device(device), dtype=getattr(torch, dtype), tokenizer=tokenizer
-    )
+    refuse_weights_that_do_not_fit(folder)
+    with readable(folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder.resolve()), dtype=getattr(torch, dtype), attn_implementation="eager", trust_remote_code=False, use_safetensors=True
+        )
+        loaded.to(choose_device(device)).requires_grad_(False)
+        plain = plain_twin(loaded)
+        bridge = TransformerBridge.boot_transformers(
+            str(folder.resolve()), hf_model=loaded, device=choose_device(device), dtype=getattr(torch, dtype), tokenizer=tokenizer
+        )
     config: Any = bridge.original_model.config
     config.output_attentions = False  # boot turns it on: O(heads x positions^2) per layer
     bridge.eval().requires_grad_(False)
     if sum(weights.numel() for weights in bridge.original_model.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
-    facts = _facts(folder, bridge, tokenizer)
-    return LanguageModel(bridge, tokenizer, facts, torch.device(choose_device(device)))
+    with readable(folder):
+        facts = _facts(folder, bridge, tokenizer)
+    refuse_by_trial(folder, bridge, facts.beginning_token_id)
+    return LanguageModel(bridge, plain, tokenizer, facts, torch.device(choose_device(device)))
 
 
 def load_tokenizer(folder: Path | str) -> Any:
     """The folder's tokenizer. Encode with add_special_tokens=False: windows and prompts put their first token there themselves."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), add_bos_token=True, trust_remote_code=False)
+    with readable(Path(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), add_bos_token=True, trust_remote_code=False)
     if len(tokenizer) < 2:
         raise ModelError(f"model {folder}: the folder holds no tokenizer; save one there with tokenizer.save_pretrained")
     return tokenizer
-
-
-def _refuse_unsafe(folder: Path) -> None:
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise ModelError(f"model {folder}: no config.json there; give a hub id or a folder made by save_pretrained")
-    if not list(folder.glob("*.safetensors")):
-        raise ModelError(f"model {folder}: no .safetensors weights; only safetensors are read (pickled weights can run code). "
-                         "Convert with model.save_pretrained(folder, safe_serialization=True)")  # fmt: skip
-    config = json.loads(config_file.read_text())
-    if config.get("auto_map"):
-        raise ModelError(f"model {folder}: config.json asks for code of its own (auto_map); remote code is never run")
-    for field in ("num_experts", "num_local_experts", "n_routed_experts"):
-        if config.get(field):
-            raise ModelError(f"model {folder}: {field}={config[field]}: a mixture of experts has no one list of neurons per layer; "
-                             "choose a dense model")  # fmt: skip
-    if str(config.get("model_type", "")).startswith(("gemma2", "gemma3")):
-        raise ModelError(f"model {folder}: {config['model_type']} applies a norm after its MLP, so a neuron's output weights are not "
-                         "its direct effect; not supported")  # fmt: skip
 
 
 def _facts(folder: Path, bridge: "TransformerBridge", tokenizer: Any) -> ModelFacts:
@@ -138,6 +129,9 @@ def _facts(folder: Path, bridge: "TransformerBridge", tokenizer: Any) -> ModelFa
     beginning = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if beginning is None:
         raise ModelError(f"model {folder}: the tokenizer has neither a beginning nor an end token; one must start each window")
+    if beginning >= bridge.W_U.shape[1]:
+        raise ModelError(f"model {folder}: the tokenizer begins each window with entry {beginning}, the model's vocabulary ends at "
+                         f"{bridge.W_U.shape[1] - 1}; the tokenizer is of another model: save the right one there")  # fmt: skip
     return ModelFacts(
         architecture=config.architectures[0],
         layers=layers,

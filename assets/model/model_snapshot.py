@@ -8,9 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.contracts import TABLES
 from assets.model.language_model import ModelError
-from assets.store import sha256_of
-from assets.study import COMMIT, Study
+from assets.store import Record, sha256_of
+from assets.store.sources import fetch_source
+from assets.study import COMMIT, MODEL_SUFFIXES, Study
+from assets.tables import read_table
+from assets.upstream import Branch, latest_commit
+from assets.urls import is_url
 
 # What a model needs: weights as safetensors, JSON settings, and vocabularies as plain text or SentencePiece.
 NEEDED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt",
@@ -27,10 +32,13 @@ class ResolvedModel:
 
 
 def resolve_model(study: Study) -> ResolvedModel:
-    """Find the study's model: a local folder as it is, a hub model by download (or from the local cache, without a network).
+    """Find the study's model: a local folder as it is, a folder behind a URL or a hub model by download (or from the local cache).
 
-    Raises ModelError for an unknown model or revision, and where the hub cannot be reached and the cache lacks the model.
+    Raises RemoteError for a URL that cannot be read,
+    ModelError for an unknown model or revision, and where the hub cannot be reached and the cache lacks the model.
     """
+    if is_url(study.model.id):
+        return ResolvedModel(fetch_source(study.model.id, MODEL_SUFFIXES), None)
     local = study.path(study.model.id)
     if local.is_dir():
         return ResolvedModel(local, None)
@@ -40,9 +48,10 @@ def resolve_model(study: Study) -> ResolvedModel:
 
 
 def _download(study: Study) -> ResolvedModel:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -54,7 +63,7 @@ def _download(study: Study) -> ResolvedModel:
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):
-            commit = str(HfApi().model_info(choice.id, revision=commit).sha)
+            commit = latest_commit(Branch("model_snapshot", "model", choice.id, commit))
         folder = snapshot_download(choice.id, revision=commit, allow_patterns=list(NEEDED), ignore_patterns=list(NEVER))
     except RepositoryNotFoundError:
         raise ModelError(f"{given}: the hub has no such model (or it is private); check the id") from None
@@ -64,9 +73,24 @@ def _download(study: Study) -> ResolvedModel:
         raise ModelError(
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ConnectionError(f"{given}: download failed: {error}") from error
+    except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
+        raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     return ResolvedModel(Path(folder), commit)
+
+
+def snapshot_folder(study: Study, snapshot: Record) -> Path:
+    """The folder of a snapshot's model on this machine; where another machine made the snapshot, the model is resolved again.
+
+    Raises ModelError if what is found then is not what the snapshot recorded.
+    """
+    recorded = Path(snapshot.summary["folder"])
+    if recorded.is_dir() and not is_url(study.model.id):  # the copy of a URL may have been freed, or its original changed
+        return recorded
+    commit = snapshot.summary["commit"]
+    choice = study.model.model_copy(update={"revision": commit}) if COMMIT.fullmatch(commit) else study.model
+    folder = resolve_model(study.model_copy(update={"model": choice})).folder
+    refuse_changed_files(read_table(snapshot.folder, TABLES["model_snapshot"]), folder)
+    return folder
 
 
 def model_files(folder: Path) -> pl.DataFrame:

@@ -3,11 +3,11 @@
 from assets.model.language_model import LanguageModel, ModelError
 
 
-def token_id(model: LanguageModel, token: str | int) -> int:
+def token_id(model: LanguageModel, token: str | int, remedy: str = "Track one of these, or give an id") -> int:
     """The one vocabulary entry that reads as `token` inside running text (an id is returned if it exists).
 
     SentencePiece vocabularies also hold raw bytes that read like characters; the entry that encoding uses is preferred.
-    Raises ModelError that says what the text splits into where it is not one entry.
+    Raises ModelError that says what the text splits into where it is not one entry, and `remedy`.
     """
     if isinstance(token, int):
         if token >= model.facts.vocabulary:
@@ -17,7 +17,7 @@ def token_id(model: LanguageModel, token: str | int) -> int:
     if not candidates:
         pieces = [model.token_texts[entry] for entry in split_inside_running_text(model, token)]
         raise ModelError(f"token {token!r}: not one token of this tokenizer; inside running text it splits into "
-                         f"{' + '.join(repr(piece) for piece in pieces)}. Track one of these, or give an id")  # fmt: skip
+                         f"{' + '.join(repr(piece) for piece in pieces)}. {remedy}")  # fmt: skip
     whole = [entry for entry in candidates if not _is_byte(model, entry)]
     return (whole or candidates)[0]
 

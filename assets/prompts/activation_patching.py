@@ -1,7 +1,8 @@
 """Activation patching: one component's output at one layer and position, taken from the clean run into the corrupt run.
 
-Components are the `residual` stream before the block, and the outputs of its `attention` and its `mlp`. Each patch changes the
-residual stream of one block at one position; all positions of a layer go through the rest of the model as one batch.
+Components are the `residual` stream before the block, the outputs of its `attention` and its `mlp`, and what a single `head` of its
+attention adds to the stream: its slice of the output projection's input, times its rows of that projection. Each patch changes
+the residual stream of one block at one position; all positions of a layer go through the rest of the model as one batch.
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,34 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import ACTIVATION_PATCHING, conform
-from assets.model.language_model import LanguageModel
+from assets.model.language_model import LanguageModel, ModelError
 from assets.prompts.continuation import Continuation
-from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, residual_before, run_pair
+from assets.prompts.prompt_runs import (
+    PairRuns,
+    attention_output,
+    head_outputs,
+    mlp_output,
+    require_defined_improvement,
+    residual_after,
+    residual_before,
+    run_pair,
+    tolerance,
+)
 from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
 
 if TYPE_CHECKING:
     import torch
 
-COMPONENTS = ("residual", "attention", "mlp")
+WHOLE = ("residual", "attention", "mlp")
+HEAD = "head"
 
 
 def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
-    """The table `activation_patching`: one row per prompt with a corrupt partner, component, layer and position.
+    """The table `activation_patching`: one row per prompt with a corrupt partner, component (and head), layer and position.
 
     Before the first token that differs both runs hold the same values: improvement 0 by construction, not computed. Raises
-    PromptError, before anything is patched, for a prompt whose improvement is undefined.
+    PromptError, before anything is patched, for a prompt whose improvement is undefined, and ModelError for a model whose heads
+    do not add up to what its attention writes.
     """
     pairs = prompt_pairs(prompts)
     require_defined_improvement(model, pairs)
@@ -35,84 +48,88 @@ def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt]) 
 
 
 def _patch_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
-    import torch
-
-    layers = model.facts.layers
-    hooks = [hook(layer) for layer in range(layers) for hook in (residual_before, residual_after, _attention, _mlp)]
-    runs = run_pair(model, pair, hooks)
+    hooks = (residual_before, residual_after, attention_output, mlp_output, head_outputs)
+    runs = run_pair(model, pair, [hook(layer) for layer in range(model.facts.layers) for hook in hooks])
     rest = Continuation(model, runs, pair.first_difference)
-    differences = torch.full((len(COMPONENTS), layers, pair.positions), runs.corrupt_difference)  # [component, layer, position]
-    for layer in range(layers):
-        before, after = residual_before(layer), residual_after(layer)
-        mlp = runs.corrupt.values[after] + runs.clean.values[_mlp(layer)] - runs.corrupt.values[_mlp(layer)]
-        for component, (entered, hook, patched) in enumerate(
-            (
-                (layer, before, runs.clean.values[before]),
-                (layer + 1, after, _after_patched_attention(model, runs, layer)),
-                (layer + 1, after, mlp),
-            )
-        ):
-            differences[component, layer] = _patch_positions(rest, runs, entered, runs.corrupt.values[hook], patched)
-    return _frame(runs, differences)
+    return pl.concat([_patch_layer(model, rest, runs, layer) for layer in range(model.facts.layers)])
 
 
-def _patch_positions(rest: Continuation, runs: PairRuns, entered: int, corrupt: "torch.Tensor", patched: "torch.Tensor") -> "torch.Tensor":
-    """Float32 [position]: logit difference with the residual stream entering block `entered` taken from `patched` at one position."""
+def _patch_layer(model: LanguageModel, rest: Continuation, runs: PairRuns, layer: int) -> pl.DataFrame:
+    """Rows of one prompt and layer: the whole components, then its heads."""
     import torch
 
-    first, positions = rest.first_position, runs.pair.positions
-    differences = torch.full((positions,), runs.corrupt_difference)
-    # After the last block a position reaches only its own logits: all but the last one change nothing.
-    chosen = torch.arange(positions - 1 if entered == len(runs.corrupt.keys_values) else first, positions)
+    first = rest.first_position
+    clean, corrupt = (
+        {hook: run.values[hook(layer)][first:] for hook in (residual_before, residual_after, attention_output, mlp_output)}
+        for run in (runs.clean, runs.corrupt)
+    )
+    written = corrupt[attention_output] + head_changes(model, runs, layer)[:, first:]  # [head, position, model width]
+    attentions = torch.cat([clean[attention_output][None], written.to(clean[attention_output].dtype)])
+    mlp = corrupt[residual_after] + clean[mlp_output] - corrupt[mlp_output]
+    left = torch.cat([rest.leave_block(layer, corrupt[residual_before], attentions), mlp[None]])
+    entering = _patch_positions(rest, runs, layer, clean[residual_before][None])
+    leaving = _patch_positions(rest, runs, layer + 1, left)
+    heads = len(attentions) - 1
+    differences = torch.cat([entering, leaving[:1], leaving[-1:], leaving[1:-1]])  # [component, position]
+    return _frame(runs, layer, heads, differences)
 
-    def residual(rows: slice) -> "torch.Tensor":
-        here = chosen[rows].to(corrupt.device)
-        streams = corrupt[first:].repeat(len(here), 1, 1)  # [variant, position, model width]
-        streams[torch.arange(len(here), device=corrupt.device), here - first] = patched[here]
-        return streams
 
-    differences[chosen] = rest.differences(entered, residual, len(chosen))
-    return differences
+def head_changes(model: LanguageModel, runs: PairRuns, layer: int) -> "torch.Tensor":
+    """Float32 [head, position, model width]: what each head adds to the stream in the clean run, less what it adds in the corrupt one.
 
-
-def _after_patched_attention(model: LanguageModel, runs: PairRuns, layer: int) -> "torch.Tensor":
-    """[position, model width]: residual stream after the block if its attention output came from the clean run, position by position.
-
-    Attention is the only part of a block that mixes positions, and all of its output is replaced: what comes out at one
-    position is therefore the same as if only that position had been patched.
+    Raises ModelError where the heads do not sum to the attention's output: something stands between them and the stream.
     """
     import torch
 
-    clean = runs.clean.values[_attention(layer)][None]  # [1, position, model width]
-    after: dict[str, torch.Tensor] = {}
-    hooks = [
-        (_attention(layer), lambda tensor, hook: clean),
-        (residual_after(layer), lambda tensor, hook: after.__setitem__("residual", tensor[0].clone())),
-    ]
-    stop = layer + 1 if layer + 1 < model.facts.layers else None
-    tokens = torch.tensor([list(runs.pair.corrupt)], device=model.device)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
-        model.bridge(tokens, return_type=None, stop_at_layer=stop, use_cache=False, output_attentions=False)
-    return after["residual"]
+    weights = model.bridge.blocks[layer].attn.W_O.float()  # [head, head width, model width]
+    with torch.inference_mode():
+        given = runs.clean.values[head_outputs(layer)].float() - runs.corrupt.values[head_outputs(layer)].float()
+        changes = torch.einsum("phw,hwm->hpm", given.view(len(given), *weights.shape[:2]), weights)
+        whole = runs.clean.values[attention_output(layer)].float() - runs.corrupt.values[attention_output(layer)].float()
+        largest = max(float(run.values[attention_output(layer)].abs().max()) for run in (runs.clean, runs.corrupt))
+        apart = float((changes.sum(0) - whole).abs().max())
+    allowed = tolerance(model) * max(1.0, largest)
+    if not apart <= allowed:  # also true for NaN
+        raise ModelError(f"model {model.facts.architecture}: what the heads of layer {layer} write is up to {apart:.6g} away from what its "
+                         f"attention adds to the residual stream (allowed {allowed:.2g}): something else stands between them (a norm, a "
+                         "factor or a gate), so single heads cannot be patched; leave `corrupt` out of the prompts")  # fmt: skip
+    return changes
 
 
-def _frame(runs: PairRuns, differences: "torch.Tensor") -> pl.DataFrame:
-    components, layers, positions = differences.shape
+def _patch_positions(rest: Continuation, runs: PairRuns, entered: int, patched: "torch.Tensor") -> "torch.Tensor":
+    """Float32 [variant, position]: logit difference with the stream entering block `entered` taken from `patched` at one position.
+
+    `patched` is [variant, position, model width], from `rest.first_position` on; what is returned has all positions.
+    """
+    import torch
+
+    first, layers = rest.first_position, len(runs.corrupt.keys_values)
+    corrupt = runs.corrupt.values[residual_before(entered) if entered < layers else residual_after(layers - 1)][first:]
+    differences = torch.full((len(patched), runs.pair.positions), runs.corrupt_difference)
+    # After the last block a position reaches only its own logits: all but the last one change nothing.
+    places = torch.arange(rest.positions - 1 if entered == layers else 0, rest.positions, device=patched.device)
+    variant = torch.arange(len(patched), device=patched.device).repeat_interleave(len(places))
+    place = places.repeat(len(patched))
+
+    def residual(rows: slice) -> "torch.Tensor":
+        which, here = variant[rows], place[rows]
+        streams = corrupt.repeat(len(here), 1, 1)  # [variant and place, position, model width]
+        streams[torch.arange(len(here), device=corrupt.device), here] = patched[which, here]
+        return streams
+
+    differences[variant.cpu(), first + place.cpu()] = rest.differences(entered, residual, len(place))
+    return differences
+
+
+def _frame(runs: PairRuns, layer: int, heads: int, differences: "torch.Tensor") -> pl.DataFrame:
+    components, positions = differences.shape
     return pl.DataFrame(
         {
-            "component": np.repeat(COMPONENTS, layers * positions),
-            "layer": np.tile(np.repeat(np.arange(layers), positions), components),
-            "position": np.tile(np.arange(positions), components * layers),
-            "token": list(runs.pair.prompt.clean_texts) * (components * layers),
+            "component": np.repeat([*WHOLE, *[HEAD] * heads], positions),
+            "head": pl.Series([*[None] * len(WHOLE), *range(heads)], dtype=pl.Int32).gather(np.repeat(np.arange(components), positions)),
+            "position": np.tile(np.arange(positions), components),
+            "token": list(runs.pair.prompt.clean_texts) * components,
             "difference": differences.reshape(-1).numpy(),
             "improvement": runs.improvement(differences).reshape(-1).numpy(),
         }
-    ).with_columns(prompt=pl.lit(runs.pair.prompt.name))
-
-
-def _attention(layer: int) -> str:
-    return f"blocks.{layer}.hook_attn_out"
-
-
-def _mlp(layer: int) -> str:
-    return f"blocks.{layer}.hook_mlp_out"
+    ).with_columns(prompt=pl.lit(runs.pair.prompt.name), layer=pl.lit(layer, pl.Int32))

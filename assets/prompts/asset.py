@@ -1,4 +1,4 @@
-"""Dagster assets of the prompts stage: predictions, logit lens, and patching of components and of single neurons."""
+"""Dagster assets of the prompts stage: predictions, logit lens, patching of components and of single neurons, and what neurons do there."""
 
 import dagster as dg
 import polars as pl
@@ -8,6 +8,7 @@ from assets.prompts.attribution_screen import attribution_screen, screen_agreeme
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import contexts_of, largest_source, neuron_inputs
 from assets.prompts.neuron_patching import neuron_patching
+from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
 from assets.prompts.prompts import encode_prompts
 from assets.study import Study
@@ -23,6 +24,7 @@ def prompt_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "activation_patching", _activation_patching, page="index.html"),
         study_asset(study, "neuron_patching", _neuron_patching, page="index.html"),
         study_asset(study, "neuron_inputs", _neuron_inputs, page="index.html"),
+        study_asset(study, "prompt_activations", _prompt_activations, page="index.html"),
     ]
 
 
@@ -50,8 +52,18 @@ def _neuron_patching(work: Work) -> None:
     work.draft.summary["screen_agreement"] = screen_agreement(patched, screen).to_dicts()
 
 
+def _prompt_activations(work: Work) -> None:
+    prompts = encode_prompts(work.model(), work.study.prompts)
+    work.write("prompt_activations", prompt_activations(work.model(), prompts, _studied(work)))
+
+
+def _studied(work: Work) -> list[tuple[int, int]]:
+    """(layer, neuron) of the studied neurons, in ascending order."""
+    return work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
+
+
 def _neuron_inputs(work: Work) -> None:
-    studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
+    studied = _studied(work)
     prompts = encode_prompts(work.model(), work.study.prompts)
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
     made = neuron_inputs(work.model(), contexts_of(prompts, work.read("neuron_contexts"), studied, windows))

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from assets.model.language_model import LanguageModel
-from assets.prompts.prompt_runs import PairRuns, answer_logits
+from assets.prompts.prompt_runs import PairRuns, answer_logits, attention_output
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +80,27 @@ class StreamContinuation:
                 rows = slice(start, min(start + self._in_batch, variants))
                 parts.append(readout(self._last_residual(layer, residual(rows))).cpu())
         return torch.cat(parts) if parts else torch.empty(0)
+
+    def leave_block(self, layer: int, residual: "torch.Tensor", attention: "torch.Tensor") -> "torch.Tensor":
+        """[variant, positions, model width]: the streams that leave block `layer` if its attention's output were `attention`.
+
+        `residual` [positions, model width] enters the block in every variant; `attention` is [variant, positions, model width].
+        Attention is the only part of a block that mixes positions: with its output given, each position is changed by itself.
+        """
+        import torch
+
+        variants = len(attention)
+        rows = -(-variants // self._in_row)
+        stream = residual.expand(rows * self._in_row, -1, -1).reshape(rows, -1, residual.shape[-1])  # [row, variant and position, width]
+
+        def replace(output: torch.Tensor, hook: object) -> torch.Tensor:
+            given = output.clone().view(rows * self._in_row, self.positions, -1)
+            given[:variants] = attention  # what fills up the last row keeps its own, and is dropped
+            return given.view_as(output)
+
+        with torch.inference_mode(), fast_activation(self._model), self._model.bridge.hooks(fwd_hooks=[(attention_output(layer), replace)]):
+            left = _run_block(self._model.bridge.blocks[layer], stream, self._calls[layer])
+        return left.view(rows * self._in_row, self.positions, -1)[:variants]
 
     def _last_residual(self, layer: int, residual: "torch.Tensor") -> "torch.Tensor":
         """[variant, model width]: the residual stream that leaves the last block at the last position."""

@@ -19,7 +19,7 @@ import polars as pl
 from assets.congruence.conventions import reading_weights
 from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, conform
 from assets.model.language_model import LanguageModel, ModelError
-from assets.prompts.prompt_runs import PromptRun, residual_before, run_prompt, tolerance
+from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, residual_before, run_prompt, tolerance
 from assets.prompts.prompts import EncodedPrompt
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _mean(table: Any, frames: list[pl.DataFrame], column: str) -> pl.DataFrame:
 
 
 def _hooks(model: LanguageModel, last_layer: int) -> list[str]:
-    below = [hook for layer in range(last_layer + 1) for hook in (residual_before(layer), _heads(layer), _mlp(layer))]
+    below = [hook for layer in range(last_layer + 1) for hook in (residual_before(layer), head_outputs(layer), mlp_output(layer))]
     return below + [_between(layer) for layer in range(last_layer + 1) if _between(layer) in model.bridge.hook_dict]
 
 
@@ -163,14 +163,14 @@ class Reader:
             if layer < self.layer or not self.is_parallel:
                 attention = model.bridge.blocks[layer].attn
                 weights = attention.W_O.float()  # [head, head width, model width]
-                heads = run.values[_heads(layer)][-1].float().reshape(weights.shape[:2])  # [head, head width]
+                heads = run.values[head_outputs(layer)][-1].float().reshape(weights.shape[:2])  # [head, head width]
                 outputs.append(torch.einsum("hw,hwm->hm", heads, weights))
                 names += [("head", layer, head) for head in range(len(weights))]
                 if getattr(attention, "b_O", None) is not None:
                     outputs.append(attention.b_O.float()[None])
                     names.append(("attention bias", layer, None))
             if layer < self.layer:
-                outputs.append(run.values[_mlp(layer)][-1:].float())
+                outputs.append(run.values[mlp_output(layer)][-1:].float())
                 names.append(("mlp", layer, None))
         return names, torch.cat(outputs)
 
@@ -229,14 +229,6 @@ def _source_text(row: Mapping[str, Any]) -> str:
     head = "" if row["head"] is None else f" {row['head']}"
     place = "" if row["source_layer"] is None else f" of layer {row['source_layer']}"
     return f"{row['component']}{head}{place}: {row['contribution']:.3f}"
-
-
-def _heads(layer: int) -> str:
-    return f"blocks.{layer}.attn.hook_z"
-
-
-def _mlp(layer: int) -> str:
-    return f"blocks.{layer}.hook_mlp_out"
 
 
 def _between(layer: int) -> str:

@@ -108,6 +108,21 @@ def residual_after(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_post"
 
 
+def attention_output(layer: int) -> str:
+    """Hook of what a block's attention adds to the residual stream."""
+    return f"blocks.{layer}.hook_attn_out"
+
+
+def mlp_output(layer: int) -> str:
+    """Hook of what a block's MLP adds to the residual stream."""
+    return f"blocks.{layer}.hook_mlp_out"
+
+
+def head_outputs(layer: int) -> str:
+    """Hook of what the heads of a block give to its output projection, [position, head and head width]."""
+    return f"blocks.{layer}.attn.hook_z"
+
+
 @dataclass(frozen=True)
 class PairRuns:
     """The clean and the corrupt run of a pair, and the logit differences answer - wrong answer that frame every improvement."""

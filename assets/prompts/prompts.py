@@ -78,6 +78,10 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Enco
                           f"(entry {answer}), so their logit difference would always be 0; give two tokens")  # fmt: skip
         clean = _ids(model, prompt.text)
         corrupt = None if prompt.corrupt is None else _ids(model, prompt.corrupt)
+        if max((*clean, *(corrupt or ()))) >= model.facts.vocabulary:
+            faults.append(f"prompt {prompt.name}: the tokenizer writes entry {max((*clean, *(corrupt or ())))} for it, the model's vocabulary ends "
+                          f"at {model.facts.vocabulary - 1}; the folder's tokenizer is of another model: save the right one there")  # fmt: skip
+            continue
         faults += _faults(model, prompt, clean, corrupt)
         texts, corrupt_texts = _texts(model, clean), None if corrupt is None else _texts(model, corrupt)
         encoded.append(EncodedPrompt(prompt.name, clean, corrupt, answer or 0, wrong_answer or 0, texts, corrupt_texts))
@@ -88,7 +92,7 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Enco
 
 def _answer(model: LanguageModel, prompt: Prompt, field: str, text: str, faults: list[str]) -> int | None:
     try:
-        return token_id(model, text)
+        return token_id(model, text, "Answers are one token each: give one of these")
     except ModelError as error:
         faults.append(f"prompt {prompt.name}: {field}: {error}")
         return None

@@ -31,10 +31,10 @@ def _checks(study: Study, asset: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(specs=specs, name=f"{study.group}__{asset}_checks")
     def checks(context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Iterator[dg.AssetCheckResult]:
         shards = context.partition_keys if STAGES[asset].is_sharded else []
-        with faults_as_failures():
+        with faults_as_failures(), deployment.store.reading():
             outcomes = outcomes_of(study, asset, _records(study, asset, shards, deployment), shards)
         for name, blocking in checks_of(asset):
-            yield _result(key, name, blocking, [outcome for outcome in outcomes if _shown_as(outcome) == name])
+            yield check_result(key, name, blocking, [outcome for outcome in outcomes if _shown_as(outcome) == name])
 
     return checks
 
@@ -53,7 +53,8 @@ def _shown_as(outcome: Outcome) -> str:
     return outcome.check if outcome.severity == "blocking" else warning_name(outcome.check)
 
 
-def _result(key: dg.AssetKey, name: str, blocking: bool, outcomes: Sequence[Outcome]) -> dg.AssetCheckResult:
+def check_result(key: dg.AssetKey, name: str, blocking: bool, outcomes: Sequence[Outcome]) -> dg.AssetCheckResult:
+    """The outcomes of one check as Dagster shows them."""
     failed = [outcome for outcome in outcomes if not outcome.passed]
     shown = failed or list(outcomes)
     rows = [

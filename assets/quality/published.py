@@ -30,6 +30,8 @@ OWN_CHECKS: dict[str, tuple[str, ...]] = {
     "token_neuron_scores": (suites.SCORE_VALUES,),
     "token_neuron_screen": (suites.SCREEN_VALUES,),
     "proportion_curves": (suites.CURVE_VALUES,),
+    "neuron_contexts": (suites.CONTEXT_VALUES,),
+    "activation_patching": (suites.PATCHING_VALUES,),
     "neuron_ablation": (suites.ABLATION_VALUES,),
     "prompt_ablation": (suites.ABLATION_VALUES,),
 }
@@ -50,6 +52,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "token_neuron_screen": ("merged_histograms",),
     "proportion_curves": ("merged_histograms",),
     "congruence": ("model_snapshot", "tracked_tokens"),
+    "activation_patching": ("model_snapshot",),
     "neuron_ablation": ("tracked_tokens",),
 }
 
@@ -86,7 +89,7 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "corpus_documents":
         return suites.corpus_quality(record.summary["documents"], record.summary["duplicates"], record.summary["empty"])
     if asset == "activation_histograms":
-        histograms = read_histograms(record.folder)
+        histograms = read_histograms(record)
         return suites.histogram_quality(histograms, asset) + suites.screen_quality(histograms, asset)
     if asset == "merged_histograms":
         return _merged(study, record, records)
@@ -100,13 +103,17 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
         return suites.screen_table_quality(_frame(record, asset), study.min_count, left_out)
     if asset == "proportion_curves":
         return suites.curve_quality(_frame(record, asset), records["merged_histograms"].summary["positions"])
-    return _ablation(study, asset, record, records)
+    return _of_prompts_and_neurons(study, asset, record, records)
 
 
-def _ablation(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
+def _of_prompts_and_neurons(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
+    if asset == "neuron_contexts":
+        return suites.context_quality(_frame(record, asset))
+    if asset == "activation_patching":
+        return suites.patching_quality(_frame(record, asset), records["model_snapshot"].summary["layers"])
     if asset == "neuron_ablation":
         tracked = _frame(records["tracked_tokens"], "tracked_tokens").height
-        return suites.ablation_quality(_frame(record, asset), tracked, study.ablation_positions)
+        return suites.ablation_quality(_frame(record, asset), _frame(record, "ablation_controls"), tracked, study.ablation_positions)
     if asset == "prompt_ablation":
         return suites.prompt_ablation_quality(_frame(record, asset))
     return []

@@ -26,6 +26,8 @@ CURVE_VALUES = "curve_values"
 NEURON_ACTIVITY = "neuron_activity"
 SCORE_VALUES = "score_values"
 ABLATION_VALUES = "ablation_values"
+PATCHING_VALUES = "patching_values"
+CONTEXT_VALUES = "context_values"
 SCREEN = "screen"
 SCREEN_VALUES = "screen_values"
 
@@ -424,8 +426,36 @@ def score_quality(token_neuron_scores: pl.DataFrame) -> list[Outcome]:
     )
 
 
-def ablation_quality(neuron_ablation: pl.DataFrame, tracked: int, wanted: int) -> list[Outcome]:
-    """Every effect of neuron_ablation. `tracked` tokens were to be ablated at `wanted` positions each (0: none)."""
+def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Outcome]:
+    """Every cell of activation_patching, of a model with `layers`."""
+    by_prompt = table_violations.patching(activation_patching, layers)
+    prompt = ("prompt",)
+    return judge(
+        "activation_patching",
+        PATCHING_VALUES,
+        by_prompt,
+        [
+            _none("every difference and improvement is a finite number", "not_finite", "cells not finite", of="cells", by=prompt),
+            _none("a head is named where a single head was patched, and nowhere else", "misnamed", "cells", of="cells", by=prompt),
+            _none("every component and head was patched at every layer and position", "absent", "cells missing", by=prompt),
+        ],
+    )
+
+
+def context_quality(neuron_contexts: pl.DataFrame) -> list[Outcome]:
+    """Every context of neuron_contexts."""
+    sentence = "every context holds its place, with the activation that it was chosen or drawn with"
+    by_neuron = table_violations.contexts(neuron_contexts)
+    return judge(
+        "neuron_contexts",
+        CONTEXT_VALUES,
+        by_neuron,
+        [_none(sentence, "wrong", "contexts wrong", of="contexts", by=("layer", "neuron"))],
+    )
+
+
+def ablation_quality(neuron_ablation: pl.DataFrame, ablation_controls: pl.DataFrame, tracked: int, wanted: int) -> list[Outcome]:
+    """Every effect of neuron_ablation, and its controls. `tracked` tokens were to be ablated at `wanted` positions each (0: none)."""
     by_pair = table_violations.ablation(neuron_ablation)
     pair = ("token_id", "layer", "neuron")
     absent = tracked - neuron_ablation["token_id"].n_unique() if wanted else 0
@@ -438,13 +468,27 @@ def ablation_quality(neuron_ablation: pl.DataFrame, tracked: int, wanted: int) -
             [
                 _none("direct and mediated effect sum to the change of the logit", "torn", "effects torn", of="effects", by=pair),
                 _none(
-                    "effects are numbers, shares and p-values lie where they can, intervals have two ends in order",
+                    "effects are numbers, shares, p- and q-values lie where they can, intervals have two ends in order",
                     "contradicting",
                     "effects contradictory",
                     of="effects",
                     by=pair,
                 ),
                 _none("every pair has at least 100 controls", "few_controls", "pairs with fewer", of="pairs", by=pair, severity="warning"),
+            ],
+        ),
+        *judge(
+            name,
+            ABLATION_VALUES,
+            table_violations.controls(ablation_controls),
+            [
+                _none(
+                    "every control is another neuron, with an output norm and a share above zero beside the neuron's own",
+                    "wrong",
+                    "rows wrong",
+                    of="rows",
+                    by=pair,
+                )
             ],
         ),
         *judge(
@@ -490,6 +534,9 @@ def _none(
         {"column": column, "min_value": 0, "max_value": 0},
         observed or (lambda frame: _violations(frame, column, unit, of, by)),
     )
+
+
+none_of = _none  # for suites in modules of their own
 
 
 def _violations(frame: pl.DataFrame, column: str, unit: str, of: str | None, by: tuple[str, ...]) -> str:

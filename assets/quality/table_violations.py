@@ -127,18 +127,60 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
     # Not compared exactly: the whole is their sum before the mean is taken, and a mean over 10^4 positions rounds by some 1e-12.
     apart = ((parts[0] - parts[1] - parts[2]).abs() > 1e-9 * (1 + parts[0].abs())).fill_null(True)
     torn = wide.group_by(pair, maintain_order=True).agg(torn=apart.sum().cast(pl.Int64))
-    effect, p_value, controls = (pl.col(name) for name in ("effect", "p_value", "controls"))
+    effect, p_value, q_value, controls = (pl.col(name) for name in ("effect", "p_value", "q_value", "controls"))
     not_finite = ~pl.col("effect").is_finite().fill_null(False)
     wrong_p = ~((p_value >= 1 / (1 + controls) - 1e-12) & (p_value <= 1)).fill_null(False)
+    wrong_q = ~((q_value >= p_value - 1e-12) & (q_value <= 1)).fill_null(False)
     wrong_share = (pl.col("measure") == "flipped") & ~effect.is_between(0, 1).fill_null(False)
     crossed = (pl.col("ci_low") > pl.col("ci_high")).fill_null(False) | (pl.col("ci_low").is_null() != pl.col("ci_high").is_null())
     counted = frame.group_by(pair, maintain_order=True).agg(
         effects=pl.len().cast(pl.Int64),
-        contradicting=(not_finite | wrong_p | wrong_share | crossed).sum().cast(pl.Int64),
+        contradicting=(not_finite | wrong_p | wrong_q | wrong_share | crossed).sum().cast(pl.Int64),
         few_controls=(controls.min() < 100).cast(pl.Int64),
         pairs=pl.lit(1, pl.Int64),
     )
     return counted.join(torn, on=pair, how="left", maintain_order="left").with_columns(pl.col("torn").fill_null(1))
+
+
+def controls(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per pair of ablation_controls: rows, and those whose norms or shares above zero are none, or that are the neuron itself."""
+    norms, shares = ("output_norm", "neuron_output_norm"), ("share_above_zero", "neuron_share_above_zero")
+    wrong = [*(~(pl.col(name).is_finite() & (pl.col(name) >= 0)) for name in norms), *(~pl.col(name).is_between(0, 1) for name in shares)]
+    unlike = pl.any_horizontal(expression.fill_null(True) for expression in wrong) | (pl.col("control") == pl.col("neuron"))
+    return frame.group_by("token_id", "layer", "neuron", maintain_order=True).agg(
+        rows=pl.len().cast(pl.Int64), wrong=unlike.sum().cast(pl.Int64)
+    )
+
+
+def patching(frame: pl.DataFrame, layers: int) -> pl.DataFrame:
+    """One row per prompt of activation_patching: cells, those that are no number, wrongly named, or missing from the whole grid.
+
+    The grid is every component, and every head that any layer has, at every one of `layers` and every position.
+    """
+    is_head = pl.col("component") == "head"
+    not_finite = ~(pl.col("difference").is_finite() & pl.col("improvement").is_finite()).fill_null(False)
+    misnamed = (is_head != pl.col("head").is_not_null()) | ~pl.col("component").is_in(["residual", "attention", "mlp", "head"])
+    outputs = 3 + pl.col("head").max().fill_null(-1) + 1
+    cells = outputs * layers * (pl.col("position").max() + 1)
+    return frame.group_by("prompt", maintain_order=True).agg(
+        cells=pl.len().cast(pl.Int64),
+        not_finite=not_finite.sum().cast(pl.Int64),
+        misnamed=misnamed.sum().cast(pl.Int64),
+        absent=cells.cast(pl.Int64) - pl.len().cast(pl.Int64),
+    )
+
+
+def contexts(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per neuron of neuron_contexts: contexts, and those of an unknown side, without their place, or at odds with its activation."""
+    at_peak = pl.col("activation").filter(pl.col("position") == pl.col("peak_position"))
+    one = frame.group_by("layer", "neuron", "side", "rank", maintain_order=True).agg(
+        there=at_peak.len() == 1,
+        # The one pass runs padded batches, a context its text alone: sums in another order, and in another dtype's rounding.
+        agrees=((at_peak.first() - pl.col("peak_activation").first()).abs() <= 0.05 * (1 + pl.col("peak_activation").first().abs())),
+        finite=pl.col("activation").is_finite().all(),
+    )
+    wrong = ~(pl.col("there") & pl.col("agrees") & pl.col("finite") & pl.col("side").is_in(["top", "bottom", "random"])).fill_null(False)
+    return one.group_by("layer", "neuron", maintain_order=True).agg(contexts=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
 
 
 def probabilities(frame: pl.DataFrame) -> pl.DataFrame:

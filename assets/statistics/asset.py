@@ -6,7 +6,7 @@ import polars as pl
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.histograms import ActivationBins
 from assets.model.vocabulary import is_named_by_text
-from assets.statistics.neuron_contexts import context_places, neuron_contexts
+from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_counts import token_counts
@@ -76,7 +76,8 @@ def _neuron_contexts(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
-    work.write("neuron_contexts", neuron_contexts(work.model(), context_places(histograms, studied), windows))
+    drawn = random_places(windows, studied, work.study.examples, work.study.count_bos)
+    work.write("neuron_contexts", neuron_contexts(work.model(), pl.concat([context_places(histograms, studied), drawn]), windows))
 
 
 def _texts(work: Work) -> dict[int, str]:

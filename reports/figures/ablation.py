@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from reports.figures.extent import highest, lowest
 from reports.figures.figure import SERIES, Figure, Json, View, axis, horizontal, layout, legend_on_top
-from reports.numbers import fixed, number, plural, rounded
+from reports.numbers import fixed, number, percent, plural, rounded
 from reports.text import plot_text, quoted
 
 ABLATIONS = {"zero": "zero", "mean": "mean", "resample": "resample", "negation": "negation<br>(no ablation)"}
@@ -31,7 +32,7 @@ def control_figure(effects: pl.DataFrame, controls: pl.DataFrame) -> Figure:
                     _strip(own, beside),
                     _layout("change of log-probability (nat)"),
                     f"{plural(first['position_count'], 'position')} of {plural(first['document_count'], 'document')}, "
-                    f"{plural(first['controls'], 'control neuron')} of the same layer with about the same output norm and firing rate.",
+                    f"{plural(first['controls'], 'control neuron')} of the same layer. {_likeness(beside)}".strip(),
                 )
             )
     return Figure(
@@ -44,6 +45,26 @@ def control_figure(effects: pl.DataFrame, controls: pl.DataFrame) -> Figure:
         views=tuple(views),
         legend_label="Token and positions",
     )
+
+
+def _likeness(controls: pl.DataFrame) -> str:
+    """How near the controls are to the neuron, in what they were chosen by; empty without controls."""
+    if controls.is_empty():
+        return ""
+    norm, share = (controls.select(pl.col(name).first()).item() for name in ("neuron_output_norm", "neuron_share_above_zero"))
+    norms, shares = controls["output_norm"], controls["share_above_zero"]
+    return (
+        f"Their output norm lies between {number(lowest(norms), 3)} and {number(highest(norms), 3)}, this neuron's is {number(norm, 3)}"
+        f"{_beyond(norm, norms)}; they are above zero at {percent(lowest(shares))} to {percent(highest(shares))} of positions, this neuron "
+        f"at {percent(share)}{_beyond(share, shares)}."
+    )
+
+
+def _beyond(value: float, controls: pl.Series) -> str:
+    """What a reader must know where the layer has no neurons like this one."""
+    if value > highest(controls):
+        return ", more than any of them"
+    return ", less than any of them" if value < lowest(controls) else ""
 
 
 def parts_figure(effects: pl.DataFrame) -> Figure:
@@ -96,9 +117,9 @@ def _strip(own: pl.DataFrame, controls: pl.DataFrame) -> tuple[Json, ...]:
             "x": [place for place, _ in present],
             "y": rounded(row["effect"] for _, row in present),
             "error_y": _error_bars([row for _, row in present], SERIES[0]),
-            "customdata": [[plot_text(str(row["ablation"])), number(row["p_value"], 2)] for _, row in present],
+            "customdata": [[plot_text(str(row["ablation"])), number(row["p_value"], 2), number(row["q_value"], 2)] for _, row in present],
             "marker": {"size": 11, "color": SERIES[0], "symbol": "diamond"},
-            "hovertemplate": "this neuron, %{customdata[0]}<br>%{y:.4f}, p = %{customdata[1]}<extra></extra>",
+            "hovertemplate": "this neuron, %{customdata[0]}<br>%{y:.4f}, p = %{customdata[1]}, q = %{customdata[2]}<extra></extra>",
         },
     )
 

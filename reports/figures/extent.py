@@ -15,6 +15,11 @@ def highest(values: pl.Series) -> float:
     return float(cast(float, values.max()))
 
 
+def middle(values: pl.Series) -> float:
+    """The median; the series must hold a value."""
+    return float(cast(float, values.median()))
+
+
 def reach(values: pl.Series) -> float:
     """From the smallest to the largest value; 1 where all are equal, so that it can be divided by."""
     return highest(values) - lowest(values) or 1.0

@@ -7,7 +7,7 @@ import polars as pl
 
 from reports.figures.ablation import ABLATIONS, control_figure, parts_figure
 from reports.figures.figure import Figure
-from reports.numbers import fixed, number, percent, plural
+from reports.numbers import count, fixed, number, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
 
@@ -17,10 +17,13 @@ NOTABLE = 0.05
 
 def ablation_section(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """What the template ablation.html shows: sentences, rows of the corpus table and rows of the prompt table; empty where nothing was run."""
-    effects = _of(data.table("neuron_ablation"), neuron)
+    every = data.table("neuron_ablation")
+    pairs = every.select("token_id", "layer", "neuron").n_unique()
+    effects = _of(every, neuron)
     prompts = _of(data.table("prompt_ablation"), neuron)
     return {
-        "sentences": _sentences(effects),
+        "sentences": _sentences(effects, pairs),
+        "pairs": pairs,
         "rows": _rows(effects),
         "prompts": prompts.filter(pl.col("variant") == "clean").to_dicts(),
     }
@@ -48,27 +51,30 @@ def _rows(effects: pl.DataFrame) -> list[dict[str, Any]]:
     return [row for row in rows.values() if row["ablation"] in ABLATIONS]
 
 
-def _sentences(effects: pl.DataFrame) -> list[str]:
-    """In plain words what the mean ablation does to each token where it is predicted."""
+def _sentences(effects: pl.DataFrame, pairs: int) -> list[str]:
+    """In plain words what the mean ablation does to each token where it is predicted; `pairs` were looked at in all."""
     return [
-        _sentence(row)
+        _sentence(row, pairs)
         for row in _rows(effects)
         if row["positions"] == "predicted" and row["ablation"] == SHOWN and "log_probability" in row
     ]
 
 
-def _sentence(row: Mapping[str, Any]) -> str:
+def _sentence(row: Mapping[str, Any], pairs: int) -> str:
     change, token = row["log_probability"], quoted(row["token"])
     text = f"Where the model predicts {token}, replacing the activation by its mean changes the token's log-probability by "
     text += f"{fixed(change['effect'])}{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
     controls = plural(row["controls"], "control neuron")
     as_far = round(change["p_value"] * (1 + row["controls"])) - 1  # controls whose effect is at least as far from 0
     extreme = f"{as_far or 'none'} of {controls} {'changes' if as_far < 2 else 'change'} it as much"
+    chance = f"p = {number(change['p_value'], 2)}, q = {number(change['q_value'], 2)}"
     if change["p_value"] > NOTABLE:
-        return f"{text}. That is not out of the ordinary: {extreme} (p = {number(change['p_value'], 2)})."
+        return f"{text}. That is not out of the ordinary: {extreme} ({chance})."
+    if change["q_value"] > NOTABLE:
+        return f"{text}. Of its own kind it would stand out alone, but not among the {count(pairs)} pairs looked at: {extreme} ({chance})."
     direct, whole = abs(row["direct"]["effect"]), abs(row["direct"]["effect"]) + abs(row["mediated"]["effect"])
     way = "mostly straight to the logit" if direct >= whole / 2 else "mostly through later layers"
-    return f"{text}. Of its own kind it stands out: {extreme} (p = {number(change['p_value'], 2)}). It works {way}."
+    return f"{text}. Of its own kind it stands out: {extreme} ({chance}). It works {way}."
 
 
 def _interval(row: Mapping[str, Any]) -> str:

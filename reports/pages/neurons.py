@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 
 from reports.evidence import CONVENTIONS, best_neurons, curve_of, neuron_patching_of
-from reports.figures.extent import largest_size
 from reports.figures.figure import Figure
 from reports.figures.proportion import proportion_figure
 from reports.figures.small_curve import small_curve
 from reports.figures.tokens_of_neuron import tokens_view
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.pages.neuron_inputs import inputs_of
+from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
 from reports.report_data import ReportData
 
@@ -40,7 +40,7 @@ def _page(data: ReportData, studied: Sequence[tuple[int, int]], place: int) -> P
             "tokens": tokens,
             "statistics": statistics[0] if statistics else None,
             "written": _written(data, neuron),
-            "contexts": {side: _contexts(data, neuron, side, _watched(tokens)) for side in ENDS},
+            "contexts": neuron_text(data, neuron, _watched(tokens)),
             "watched": [row["token"] for row in tokens if row["token_id"] in _watched(tokens)],
             "patching": _patching(data, neuron),
             "ablation": ablation_section(data, neuron),
@@ -124,41 +124,6 @@ def _written(data: ReportData, neuron: tuple[int, int]) -> list[dict[str, Any]]:
         for convention in CONVENTIONS
         if rows.filter(pl.col("convention") == convention).height
     ]
-
-
-def _contexts(data: ReportData, neuron: tuple[int, int], side: str, watched: set[int]) -> list[dict[str, Any]]:
-    """The contexts of one side, best rank first; each word with the strength of its colour, -100 to 100."""
-    frame = _of(data.table("neuron_contexts"), neuron)
-    if frame.is_empty():
-        return []
-    largest = largest_size(frame["activation"])
-    contexts = []
-    for (rank,), rows in (
-        frame.filter(pl.col("side") == side).sort("rank", "position").partition_by("rank", as_dict=True, maintain_order=True).items()
-    ):
-        first = rows.row(0, named=True)
-        words = [
-            {
-                "token": row["token"],
-                "activation": row["activation"],
-                "prediction": row["prediction"],
-                "strength": round(100 * row["activation"] / largest),
-                "is_peak": row["position"] == row["peak_position"],
-                "is_watched": row["prediction_id"] in watched,
-            }
-            for row in rows.iter_rows(named=True)
-        ]
-        contexts.append(
-            {
-                "rank": rank,
-                "document": first["document"],
-                "peak": first["peak_activation"],
-                "position": first["peak_position"],
-                "words": words,
-                "starts_inside": rows["position"].min() != 0,
-            }
-        )
-    return contexts
 
 
 def _patching(data: ReportData, neuron: tuple[int, int]) -> list[dict[str, Any]]:

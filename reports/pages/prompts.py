@@ -8,7 +8,7 @@ from reports.evidence import neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
-from reports.figures.prompts import logit_lens_figure, patching_figures
+from reports.figures.prompts import best_heads, logit_lens_figure, patching_figures
 from reports.pages.page import Page, neuron_page, prompt_page
 from reports.report_data import ReportData
 
@@ -28,7 +28,8 @@ def _page(data: ReportData, place: int) -> Page:
     prompt = data.prompt(name)
     lens = data.table("logit_lens").filter(pl.col("prompt") == name)
     figures = [logit_lens_figure("lens", lens, prompt.answer, prompt.wrong_answer)] if lens.height else []
-    maps = patching_figures("patching", data.table("activation_patching").filter(pl.col("prompt") == name))
+    patching = data.table("activation_patching").filter(pl.col("prompt") == name)
+    maps = patching_figures("patching", patching)
     neurons = [figure for figure in (_neuron_scatter(data, name), _screen(data, name)) if figure]
     return Page(
         file=prompt_page(name),
@@ -38,6 +39,7 @@ def _page(data: ReportData, place: int) -> Page:
             "prompt": prompt,
             "variants": _variants(data, name),
             "maps": maps,
+            "heads": best_heads(patching, SHOWN),
             "best": {positions: neuron_patching_of(data, name, positions).head(SHOWN).to_dicts() for positions in POSITIONS},
             "positions": POSITIONS,
             "previous": data.prompts[place - 1] if place else None,

@@ -8,7 +8,7 @@ import yaml
 from assets.study import CalibratedBins, FixedBins, StudyError, read_studies, read_study
 from orchestration.settings import SHIPPED_STUDIES
 
-LEAST = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
+LEAST: dict = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
 
 
 def write(folder: Path, fields: object, name: str = "my-study.yaml") -> Path:
@@ -32,6 +32,14 @@ def test_bins_may_be_calibrated_by_name_or_with_a_number_of_bins(tmp_path: Path)
     assert read_study(write(tmp_path, {**LEAST, "bins": {"calibrated": 64}})).bins == CalibratedBins(calibrated=64)
 
 
+def test_tokens_may_be_texts_or_entries_and_layers_a_list(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, {**LEAST, "tokens": [" an", 5], "patching_layers": [2, 0], "neurons": [[1, 2]]}))
+    assert study.tokens == (" an", 5)
+    assert study.patching_layers == (2, 0)
+    assert (study.neurons[0].layer, study.neurons[0].neuron) == (1, 2)
+    assert read_study(write(tmp_path, {**LEAST, "patching_layers": "all"})).patching_layers == "all"
+
+
 def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: Path) -> None:
     least = read_study(write(tmp_path, LEAST))
     assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 512 * 2**20, None)
@@ -53,12 +61,12 @@ def test_the_shipped_studies_are_valid_and_the_hub_ones_name_commits() -> None:
     assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m"}
     large = studies["an-neuron-gpt2-large"]
     assert large.model.revision == "32b71b12589c2f8d625668d2335a01cac3249519"
-    assert large.tokens == (" an", " a", " any", " had")
+    assert large.tokens[:4] == (" an", " a", " any", " had")  # the others are those of the published curves
     assert (large.neurons[0].layer, large.neurons[0].neuron) == (31, 892)
 
 
 MALFORMED: list[tuple[object, str]] = [
-    ({**LEAST, "tokens": []}, "field tokens: given (); tuple should have at least 1 item after validation, not 0"),
+    ({**LEAST, "tokens": []}, "field tokens: given []; list should have at least 1 item after validation, not 0"),
     ({k: v for k, v in LEAST.items() if k != "model"}, "field model: missing; it must be given"),
     ({**LEAST, "modell": 1}, "field modell: unknown (given 1); see docs/study.md for the fields"),
     ({**LEAST, "model": {"id": "m", "dtype": "float8"}}, "field model.dtype: given 'float8'; input should be 'float32', 'bfloat16' or 'float16'"),
@@ -69,7 +77,7 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "corpus": {"files": ["x.txt"], "documents": 0}}, "field corpus.documents: given 0; input should be greater than or equal to 1"),
     ({**LEAST, "corpus": {"files": ["x.txt"], "context_length": 1}}, "field corpus.context_length: given 1; input should be greater than or equal to 2"),
     ({**LEAST, "corpus": {"files": ["x.txt"], "windows": "last"}}, "field corpus.windows: given 'last'; input should be 'first' or 'all'"),
-    ({**LEAST, "neurons": [[1]]}, "field neurons.0: given [1]; input should be a valid dictionary or instance of NeuronChoice"),
+    ({**LEAST, "neurons": [[1]]}, "field neurons.0: given [1]; a neuron is [layer, neuron]"),
     ({**LEAST, "neurons": [[-1, 0]]}, "field neurons.0.layer: given -1; input should be greater than or equal to 0"),
     ({**LEAST, "neurons": [[1, 2], [1, 2]]}, "field study: neurons: (1, 2) given twice; name each once"),
     ({**LEAST, "tokens": [" an", " an"]}, "field study: tokens:  an given twice; name each once"),
@@ -81,13 +89,50 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "bins": {"per_unit": 3, "low": 0.5, "high": 1}}, "field bins: edge 0.5 x per_unit 3.0 must be a whole number, so that bins end on the edges"),
     ({**LEAST, "bins": "wide"}, "field bins: given 'wide'; give {per_unit, low, high} or calibrated"),
     ({**LEAST, "prompts": [{"name": "A b", "text": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0.name: given 'A b'; string should match pattern '^[a-z0-9]+(-[a-z0-9]+)*$'"),
-    ({**LEAST, "prompts": [{"name": "a", "text": "x", "answer": "y", "wrong_answer": "y"}]}, "field prompts.0: answer and wrong_answer are both 'y'; their logit difference would be 0: give two tokens"),
-    ({**LEAST, "prompts": [{"name": "a", "text": "x", "corrupt": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"),
+    ({**LEAST, "prompts": [{"name": "a", "text": "x", "answer": "y", "wrong_answer": "y"}]}, "field prompts.0: prompt a: answer and wrong_answer are both 'y'; their logit difference would be 0: give two tokens"),
+    ({**LEAST, "prompts": [{"name": "a", "text": "x", "corrupt": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0: prompt a: corrupt is the same text as text; nothing could be patched: change the word that decides the answer"),
     ({**LEAST, "memory": "lots"}, "field memory: given 'lots'; could not parse value and unit from byte string"),
     ({**LEAST, "memory": 0}, "field memory: given 0; input should be greater than or equal to 1"),
     ({**LEAST, "screen": {"tokens": -1}}, "field screen.tokens: given -1; input should be greater than or equal to 0"),
-    ({**LEAST, "screen": "wide"}, "field screen: given 'wide'; input should be a valid dictionary or instance of Screen"),
+    ({**LEAST, "screen": "wide"}, "field screen: given 'wide'; it must hold fields of its own"),
     ({**LEAST, "name": "x"}, "field name is given by where the file lies; leave it out"),
+    ({**LEAST, "tokens": " an"}, "field tokens: given ' an'; it must be a list"),
+    ({**LEAST, "tokens": [""]}, "field tokens: given ''; a token is a text such as ' an', or the number of its vocabulary entry"),
+    ({**LEAST, "tokens": [-1]}, "field tokens: given -1; a token is a text such as ' an', or the number of its vocabulary entry"),
+    ({**LEAST, "tokens": [" an", True]}, "field tokens: given True; a token is a text such as ' an', or the number of its vocabulary entry"),
+    ({**LEAST, "tokens": [None]}, "field tokens: given None; a token is a text such as ' an', or the number of its vocabulary entry"),
+    ({**LEAST, "model": "gpt2"}, "field model: given 'gpt2'; it must hold fields of its own"),
+    ({**LEAST, "model": {"id": ""}}, "field model.id: given ''; string should have at least 1 character"),
+    ({**LEAST, "model": {"id": "m", "trust_remote_code": True}}, "field model.trust_remote_code: unknown (given True); see docs/study.md for the fields"),
+    ({**LEAST, "corpus": {"id": ""}}, "field corpus.id: given ''; string should have at least 1 character"),
+    ({**LEAST, "corpus": {"files": "x.txt"}}, "field corpus.files: given 'x.txt'; it must be a list"),
+    ({**LEAST, "corpus": {"files": ["x.txt"], "context_length": "many"}}, "field corpus.context_length: given 'many'; input should be a valid integer"),
+    ({**LEAST, "neurons": 5}, "field neurons: given 5; it must be a list"),
+    ({**LEAST, "neurons": "31/892"}, "field neurons: given '31/892'; it must be a list"),
+    ({**LEAST, "neurons": [[1, 2, 3]]}, "field neurons.0: given [1, 2, 3]; a neuron is [layer, neuron]"),
+    ({**LEAST, "patching_layers": "last"}, "field patching_layers: given 'last'; give all, or a list of layers, each once and counted from 0"),
+    ({**LEAST, "patching_layers": [-1]}, "field patching_layers: given [-1]; give all, or a list of layers, each once and counted from 0"),
+    ({**LEAST, "patching_layers": [0, 0]}, "field patching_layers: given [0, 0]; give all, or a list of layers, each once and counted from 0"),
+    ({**LEAST, "prompts": [{"name": "../x", "text": "x", "answer": "y", "wrong_answer": "z"}]}, "field prompts.0.name: given '../x'; string should match pattern '^[a-z0-9]+(-[a-z0-9]+)*$'"),
+    ({**LEAST, "prompts": [{"name": "a", "text": "x", "wrong_answer": "z"}]}, "field prompts.0.answer: missing; it must be given"),
+    ({**LEAST, "prompts": [{"name": "a", "text": "x", "answer": "y", "wrong_answer": "z"}] * 2}, "field study: prompts: a given twice; name each once"),
+    ({**LEAST, "bins": 5}, "field bins: given 5; give {per_unit, low, high} or calibrated"),
+    ({**LEAST, "bins": {"per_unit": float("nan")}}, "field bins.per_unit: given nan; input should be greater than 0"),
+    ({**LEAST, "bins": {"low": float("-inf")}}, "field bins: edge -inf x per_unit 5.0 must be a whole number, so that bins end on the edges"),
+    ({**LEAST, "bins": {"per_unit": 1000}}, "field bins: 16000 bins; at most 4096 are allowed"),
+    ({**LEAST, "bins": {"calibrated": 9}}, "field bins.calibrated: given 9; input should be a multiple of 2"),
+    ({**LEAST, "bins": {"calibrated": 64, "low": 1}}, "field bins.low: unknown (given 1); see docs/study.md for the fields"),
+    ({**LEAST, "shards": True}, "field shards: given True; input should be a valid integer"),
+    ({**LEAST, "count_bos": "yes"}, "field count_bos: given 'yes'; it must be true or false"),
+    ({**LEAST, "best_neurons": 101}, "field best_neurons: given 101; input should be less than or equal to 100"),
+    ({**LEAST, "schedule": 5}, "field schedule: given 5; input should be a valid string"),
+    (LEAST | {1: 2}, "field 1: unknown; see docs/study.md for the fields"),
+    ({**LEAST, "extra": "x" * 1000}, "field extra: unknown (given '" + "x" * 119 + "...); see docs/study.md for the fields"),
+    ("model: {id: m}\nmodel: {id: n}\n", "not readable as YAML: field 'model' is given twice"),
+    ("!!python/object/apply:os.system ['true']\n", "not readable as YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+    ("[" * 2000, "not readable as YAML: maximum recursion depth exceeded"),
+    ("tokens: [\x00]", "not readable as YAML: unacceptable character #x0000: special characters are not allowed"),
+    ("\t- x", "not readable as YAML: while scanning for the next token found character '\\t' that cannot start any token"),
     ("- a\n- b\n", "holds list, not fields; a study needs at least model, corpus and tokens"),
     ("a: [\n", "not readable as YAML: while parsing"),
     ("", "holds NoneType, not fields; a study needs at least model, corpus and tokens"),
@@ -99,7 +144,8 @@ def test_a_malformed_study_gets_one_clear_sentence(tmp_path: Path, fields: objec
     file = write(tmp_path, fields)
     with pytest.raises(StudyError) as caught:
         read_study(file)
-    assert str(caught.value).startswith(f"{file}: {message}")
+    told = str(caught.value)
+    assert told == f"{file}: {message}" or (message.startswith("not readable as YAML: ") and told.startswith(f"{file}: {message}"))
     assert "\n" not in str(caught.value)
 
 

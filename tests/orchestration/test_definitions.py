@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from assets.across_models.studies import READ
 from assets.quality.published import checks_of
 from assets.stages import STAGES
 from assets.study import StudyError, read_studies
@@ -37,6 +38,19 @@ def test_each_study_is_a_group_with_all_stages_a_job_and_a_schedule_that_is_off(
         assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
+def test_all_studies_together_have_one_comparison_that_reads_every_study_and_a_job_of_its_own(shipped: dg.Definitions) -> None:
+    graph = shipped.resolve_asset_graph()
+    across, site = dg.AssetKey(["across_models", "across_models"]), dg.AssetKey(["across_models", "across_models_site"])
+    assert {key for key in graph.get_all_asset_keys() if key.path[0] == "across_models"} == {across, site}
+    assert {key.path[0] for key in graph.get(across).parent_keys} == {
+        "demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m"
+    }  # fmt: skip
+    assert {key.path[1] for key in graph.get(across).parent_keys} == set(READ)
+    assert graph.get(site).parent_keys == {across}
+    assert all(graph.get(check).blocking for check in graph.get_check_keys_for_assets({across}))
+    assert set(shipped.resolve_job_def("across_models").asset_layer.selected_asset_keys) == {across, site}
+
+
 def test_every_asset_has_a_description_kinds_and_no_owner_and_every_table_its_columns(shipped: dg.Definitions) -> None:
     graph = shipped.resolve_asset_graph()
     for name, stage in STAGES.items():
@@ -55,6 +69,36 @@ def test_every_check_is_defined_and_blocks_exactly_where_it_says(shipped: dg.Def
         assert defined == dict(checks_of(name))
     blocking = {check for name in STAGES for check, blocks in checks_of(name) if blocks}
     assert {"bin_counts", "merge", "hugging_face_parity", "documents", "curve_values", "score_values"} <= blocking
+
+
+def test_each_study_has_a_sensor_and_the_comparison_has_one_all_off(shipped: dg.Definitions) -> None:
+    sensors = {sensor.name: sensor for sensor in shipped.sensors or ()}
+    assert set(sensors) == {f"{study.group}_changes" for study in read_studies(SHIPPED_STUDIES)} | {"across_models_refresh"}
+    assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.STOPPED}  # type: ignore[union-attr]
+
+
+def test_the_graph_draws_few_arrows_and_still_lets_everything_wait_for_what_it_reads(shipped: dg.Definitions) -> None:
+    graph = shipped.resolve_asset_graph()
+    arrows = {name: {key.path[-1] for key in graph.get(dg.AssetKey(["demo", name])).parent_keys} for name in STAGES}
+    assert arrows["activation_histograms"] == {
+        "token_windows",
+        "activation_bins",
+        "screened_tokens",
+    }  # each shard waits for its own windows
+    assert arrows["merged_histograms"] == {"activation_histograms"}
+    assert arrows["report_site"] == {"data_quality"}
+    assert sum(map(len, arrows.values())) <= 40
+    for name, stage in STAGES.items():
+        reached, todo = set(), list(arrows[name])
+        while todo:
+            reached.add(one := todo.pop())
+            todo += arrows[one]
+        assert {entry.asset for entry in stage.inputs} | set(stage.after) <= reached, name
+
+
+def test_the_launchpad_of_a_study_asks_for_every_shard_as_it_opens(shipped: dg.Definitions) -> None:
+    demo = next(study for study in read_studies(SHIPPED_STUDIES) if study.name == "demo")
+    assert all_shards(demo).items() <= shipped.resolve_job_def("demo_study").run_tags.items()
 
 
 def test_the_schedule_asks_for_every_shard_in_one_run(shipped: dg.Definitions) -> None:

@@ -44,9 +44,9 @@ def planted_fields(files: Path) -> dict[str, Any]:
 class Bench:
     """One study file with its own data folder: change fields, run, look at what was published."""
 
-    def __init__(self, files: Path, folder: Path) -> None:
+    def __init__(self, files: Path, folder: Path, bucket: str = "") -> None:
         self.file = folder / "planted.yaml"
-        self.settings = Settings(data=folder / "data", studies=folder, site_url="")
+        self.settings = Settings(data=folder / "data", studies=folder, site_url="", bucket=bucket)
         self.fields = planted_fields(files)
 
     def study(self, **fields: Any) -> Study:

@@ -80,7 +80,7 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
 
     assert bench.run(min_count=15).success
     changed = {name for name, record in bench.made().items() if record != first[name]}
-    # neuron_contexts and the ablations read only which neurons have curves, and these stay the same; nothing that the model made depends on min_count
+    # neuron_contexts, prompt_activations and the ablations read only which neurons have curves, and these stay the same; nothing that the model made depends on min_count
     assert {"token_neuron_scores", "proportion_curves", "report_site"} <= changed
     may_change = {
         "token_neuron_scores",
@@ -88,6 +88,7 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
         "proportion_curves",
         "neuron_contexts",
         "neuron_inputs",
+        "prompt_activations",
         "replication_scorecard",
     }
     assert changed <= may_change | {"neuron_ablation", "prompt_ablation", "data_quality", "report_site"}

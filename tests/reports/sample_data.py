@@ -19,6 +19,7 @@ from assets.study import Study
 from reports.report_data import ReportData
 
 LAYERS, NEURONS, VOCABULARY, POSITIONS, BINS = 3, 64, 420, 24_000, 80
+HEADS, BEST_HEAD = 4, (1, 2, 8)  # layer, head and position of the head that carries the fruit
 AN, A, SCRIPT_TOKEN, NEWLINE, NEVER = 11, 12, 3, 4, 13
 PLANTED = (1, 17)
 
@@ -259,11 +260,11 @@ def _histograms(activations: np.ndarray, predictions: np.ndarray, bins: Activati
 
 
 def _contexts(neurons: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
-    """Four top and four bottom contexts a neuron, of words that include hostile ones."""
+    """Four top, four bottom and four random contexts a neuron, of words that include hostile ones."""
     rows = []
     vocabulary = texts()
     for layer, neuron in neurons.iter_rows():
-        for side in ("top", "bottom"):
+        for side in ("top", "bottom", "random"):
             for rank in range(1, 5):
                 length = int(generator.integers(12, 40))
                 words = [
@@ -271,7 +272,7 @@ def _contexts(neurons: pl.DataFrame, generator: np.random.Generator) -> pl.DataF
                 ]
                 values = generator.normal(0.1, 0.5, length)
                 peak = int(generator.integers(4, length))
-                values[peak] = (9.0 - rank if side == "top" else -0.17) + generator.random() * 0.01
+                values[peak] = {"top": 9.0 - rank, "bottom": -0.17, "random": 0.2 * rank}[side] + generator.random() * 0.01
                 for position, (word, value) in enumerate(zip(words, values, strict=True)):
                     prediction = AN if position == peak else int(generator.integers(0, VOCABULARY))
                     rows.append(
@@ -368,13 +369,14 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for d in [(-0.5 + (layer * 3 + place) * (0.3 if variant == "clean" else -0.25)) * (1.0 if scale == "own" else 0.4)]
     ]
     patching = [
-        ("apple", component, layer, position, text, 0.5, float(value))
-        for component in ("residual", "attention", "mlp")
+        ("apple", component, layer, head, position, text, 0.5, float(value))
+        for component, head in (("residual", None), ("attention", None), ("mlp", None), *(("head", head) for head in range(HEADS)))
         for layer in range(LAYERS)
         for position, text in enumerate(words)
         for value in [
             generator.normal(0, 0.03)
             + (0.95 if position == 5 and layer < 2 else 0.9 if position == 8 and layer == 2 else 0) * (component == "residual")
+            + 0.8 * ((layer, head, position) == BEST_HEAD)
         ]
     ]
     neurons = [
@@ -404,6 +406,11 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for place, source in enumerate([*sources, ("bias", None, None)])
     ]
     reads = [(*PLANTED, *context, 0, point, 1.5, 3) for context in contexts for point in ("before", "attention", "mlp")]
+    at_tokens = [
+        (*PLANTED, prompt, variant, place, token_id, text, value, AN if value > 4 else 20, " an" if value > 4 else texts()[20])
+        for prompt, variant, place, token_id, text in rows
+        for value in [60.0 if place == 0 else 4.9 if (variant, text) == ("clean", " picked") else 0.1 * place - 0.5]
+    ]
     screen = [(prompt, positions, layer, neuron, 0.9 * row[-1] + 0.002) for prompt, positions, layer, neuron, *row in neurons]
     return {
         name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row")
@@ -414,6 +421,7 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             ("activation_patching", patching),
             ("neuron_patching", neurons),
             ("attribution_screen", screen),
+            ("prompt_activations", at_tokens),
             ("replication_scorecard", claims),
             ("neuron_inputs", inputs),
             ("neuron_residual_reads", reads),
@@ -436,12 +444,17 @@ def _ablation(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                     "direct": 0.8 * effect,
                     "mediated": 0.2 * effect,
                 }
-                p_value = 1 / 41 if token == AN else 0.7
+                p_value, q_value = (1 / 41, 2 / 41) if token == AN else (0.7, 0.7)  # two pairs
                 for measure, value in measured.items():
                     interval = (value - 0.1, value + 0.1) if positions == "predicted" else (None, None)
-                    effects.append((token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, p_value, 40, 30, 20))
+                    effects.append(
+                        (token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, p_value, q_value, 40, 30, 20)
+                    )
                 for control in range(40):
-                    controls.append((token, *PLANTED, positions, ablation, control, *(float(x) for x in generator.normal(0, 0.01, 6))))
+                    likeness = (0.9 + 0.01 * control, 0.05 + 0.001 * control, 1.15, 0.0625)  # norms and shares above zero
+                    controls.append(
+                        (token, *PLANTED, positions, ablation, control, *likeness, *(float(x) for x in generator.normal(0, 0.01, 6)))
+                    )
                 if positions == "other":
                     prompts.append(("apple", "clean", "all", *PLANTED, ablation, token, texts()[token], 0.7, 0.1))
     rows = (("neuron_ablation", effects), ("ablation_controls", controls), ("prompt_ablation", prompts))

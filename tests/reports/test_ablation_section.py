@@ -20,9 +20,34 @@ def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: Rep
     assert standing_out == (
         "Where the model predicts “␣an”, replacing the activation by its mean changes the token's log-probability by "
         "−2.250 (−2.350 to −2.150) and flips 50.0\u202f% of the top predictions. Of its own kind it stands out: none of 40 control neurons "
-        "changes it as much (p = 0.024). It works mostly straight to the logit."
+        "changes it as much (p = 0.024, q = 0.049). It works mostly straight to the logit."
     )
-    assert "That is not out of the ordinary: 28 of 40 control neurons change it as much (p = 0.70)." in ordinary
+    assert "That is not out of the ordinary: 28 of 40 control neurons change it as much (p = 0.70, q = 0.70)." in ordinary
+
+
+def test_an_effect_that_stands_out_alone_but_not_among_all_pairs_is_told_as_such(data: ReportData) -> None:
+    corrected = data.tables["neuron_ablation"].with_columns(q_value=pl.lit(0.2))
+    section = ablation_section(dataclasses.replace(data, tables={**data.tables, "neuron_ablation": corrected}), PLANTED)
+    assert section["pairs"] == 2
+    assert section["sentences"][0].endswith(
+        "Of its own kind it would stand out alone, but not among the 2 pairs looked at: none of 40 control neurons changes it as much "
+        "(p = 0.024, q = 0.20)."
+    )
+
+
+def test_the_figure_says_how_alike_the_controls_are(data: ReportData) -> None:
+    assert ablation_figures(data, PLANTED)[0].views[0].note == (
+        "30 positions of 20 documents, 40 control neurons of the same layer. Their output norm lies between 0.900 and 1.29, this neuron's "
+        "is 1.15; they are above zero at 5.0\u202f% to 8.9\u202f% of positions, this neuron at 6.2\u202f%."
+    )
+
+
+def test_the_figure_says_where_the_neuron_is_unlike_all_of_its_controls(data: ReportData) -> None:
+    apart = data.tables["ablation_controls"].with_columns(neuron_output_norm=pl.lit(2.0), neuron_share_above_zero=pl.lit(0.01))
+    changed = dataclasses.replace(data, tables={**data.tables, "ablation_controls": apart})
+    note = ablation_figures(changed, PLANTED)[0].views[0].note
+    assert "this neuron's is 2.00, more than any of them;" in note
+    assert note.endswith("this neuron at 1.0\u202f%, less than any of them.")
 
 
 def test_the_strip_shows_every_control_and_the_neuron_with_its_interval(data: ReportData) -> None:
@@ -47,7 +72,7 @@ def test_the_bars_are_the_two_parts_of_the_logit(data: ReportData) -> None:
 def test_a_neuron_that_was_not_ablated_has_no_section(data: ReportData) -> None:
     other = (0, A)
     assert ablation_figures(data, other) == []
-    assert ablation_section(data, other) == {"sentences": [], "rows": [], "prompts": []}
+    assert ablation_section(data, other) == {"sentences": [], "pairs": 2, "rows": [], "prompts": []}
 
 
 def test_a_token_that_is_nowhere_else_has_no_view_of_its_own_for_it(data: ReportData) -> None:

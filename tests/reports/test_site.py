@@ -132,7 +132,7 @@ def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> N
         assert places == payloads, name
         assert all(attributes.get("aria-label") for _, attributes in page.tags if "data-figure" in attributes), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "neurons", "screen",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "screen",
     }  # fmt: skip
 
 
@@ -260,8 +260,10 @@ def test_contexts_carry_activation_prediction_and_peak(data: ReportData, site: P
     ]
     shown = data.tables["neuron_contexts"].filter((pl.col("layer") == 1) & (pl.col("neuron") == 17))
     titled = [attributes for attributes in words if "title" in attributes]
-    assert len(titled) == shown.height
-    assert sum("peak" in (attributes["class"] or "").split() for attributes in titled) == 8  # 4 top and 4 bottom contexts
+    of_prompts = data.tables["prompt_activations"].filter((pl.col("layer") == 1) & (pl.col("neuron") == 17))
+    assert len(titled) == shown.height + of_prompts.height
+    peaks = sum("peak" in (attributes["class"] or "").split() for attributes in titled)
+    assert peaks == 4 + 4 + 4 + 3  # top, bottom and random contexts; one prompt in two variants and one in one
     assert any("cold" in (attributes["class"] or "") for attributes in titled)
     assert all(re.match(r"activation −?[0-9.]+( · 10⁻.)?, predicts .", attributes["title"] or "") for attributes in titled)
 

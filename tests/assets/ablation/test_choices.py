@@ -93,7 +93,9 @@ def test_controls_are_the_nearest_of_the_layer_by_rank_of_norm_and_of_share_abov
     )
     norms = {0: np.array([1.0, 2, 3, 4, 50, 600])}
     chosen = control_neurons(pairs_of([(9, 0, 2)]), statistics, norms, controls=3)
-    assert chosen.rows() == [(9, 0, 2, 0), (9, 0, 2, 1), (9, 0, 2, 3)]
+    assert chosen.select("token_id", "layer", "neuron", "control").rows() == [(9, 0, 2, 0), (9, 0, 2, 1), (9, 0, 2, 3)]
+    likeness = chosen.select("output_norm", "share_above_zero", "neuron_output_norm", "neuron_share_above_zero").rows()
+    assert likeness == [(1, 0.1, 3, 0.2), (2, 0.3, 3, 0.2), (4, 0.4, 3, 0.2)]
     # Neuron 1 is studied with the same token, so it is no control; a neuron studied with another token is one.
     with_others = control_neurons(pairs_of([(9, 0, 2), (9, 0, 1), (8, 0, 0)]), statistics, norms, controls=100)
     assert with_others.filter(token_id=9, neuron=2)["control"].to_list() == [0, 3, 4, 5]

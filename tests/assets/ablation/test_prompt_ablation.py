@@ -22,7 +22,7 @@ def test_probabilities_equal_a_plain_forward_pass_for_each_neuron_and_way(tiny: 
     drawn = donors(tiny.model, tiny.windows, neurons, 512)
     frame = prompt_ablation(tiny.model, encode_prompts(tiny.model, [fruit_prompt()]), [AN, A], neurons, statistics, drawn)
     assert frame.schema == PROMPT_ABLATION.schema
-    assert frame.height == 2 * 2 * 3 * 4 * 2
+    assert frame.height == 2 * 2 * 3 * 6 * 2
     prompt = encode_prompts(tiny.model, [fruit_prompt()])[0]
     for variant, ids, _ in prompt.variants:
         before = slow.logits_at(tiny.plain, ids, len(ids) - 1).softmax(-1)
@@ -44,6 +44,23 @@ def test_probabilities_equal_a_plain_forward_pass_for_each_neuron_and_way(tiny: 
                         assert rows["token_id"].to_list() == [AN, A]
                         assert rows["after"].to_list() == pytest.approx([float(after[AN]), float(after[A])], abs=1e-5)
                         assert rows["before"].to_list() == pytest.approx([float(before[AN]), float(before[A])], abs=1e-5)
+
+
+def test_negated_input_weights_equal_a_plain_model_whose_weights_were_changed(tiny: Studied) -> None:
+    neurons = {0: [2], 2: [5, 11]}
+    drawn = donors(tiny.model, tiny.windows, neurons, 512)
+    prompt = encode_prompts(tiny.model, [fruit_prompt()])[0]
+    frame = prompt_ablation(tiny.model, [prompt], [AN, A], neurons, tiny.statistics, drawn)
+    moved = []
+    for ablation, is_folded in (("input negation", False), ("folded input negation", True)):
+        for layer, chosen in neurons.items():
+            for neuron in chosen:
+                changed = slow.with_negated_input(tiny.plain, layer, neuron, is_folded)
+                after = slow.logits_at(changed, prompt.clean, len(prompt.clean) - 1).softmax(-1)
+                rows = frame.filter(variant="clean", layer=layer, neuron=neuron, ablation=ablation, positions="all")
+                assert rows["after"].to_list() == pytest.approx([float(after[AN]), float(after[A])], abs=1e-5)
+                moved += [abs(row["after"] - row["before"]) for row in rows.iter_rows(named=True)]
+    assert max(moved) > 1e-3  # the negation did something
 
 
 def test_without_the_planted_neuron_the_answer_is_gone(planted: Studied) -> None:

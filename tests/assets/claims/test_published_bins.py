@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from assets.claims.evidence import NotRunError
-from assets.claims.published_bins import published_levels
+from assets.claims.published_bins import exact_levels, published_levels
 
 
 def curve(activations: np.ndarray, hits: np.ndarray, per_unit: int) -> pl.DataFrame:
@@ -59,3 +59,19 @@ def test_bins_too_wide_and_positions_outside_the_bins_say_why_nothing_can_be_com
     outside = pl.DataFrame({"bin_left": [15.0], "bin_right": [float("inf")], "count": [4], "top_prediction_count": [4]})
     with pytest.raises(NotRunError, match="4 positions lie outside the study's bins"):
         published_levels(outside)
+
+
+def test_exact_bins_narrower_than_the_published_ones_are_added_up_to_their_width_and_others_are_left() -> None:
+    activations = np.array([0.05, 0.15, 0.21, 0.39, 0.41, 7.0, -0.01], dtype=np.float32)
+    hits = np.array([True, False, True, False, True, True, False])
+    for per_unit in (20, 10):
+        levels = exact_levels(curve(activations, hits, per_unit), min_count=1)
+        assert levels["level"].to_list() == pytest.approx([-0.2, 0.0, 0.2, 0.4, 7.0])
+        assert levels["end"].to_list() == pytest.approx([0.0, 0.2, 0.4, 0.6, 7.2])
+        assert levels.select("count", "proportion").rows() == [(1, 0.0), (2, 0.5), (2, 0.5), (1, 1.0), (1, 1.0)]
+        assert exact_levels(curve(activations, hits, per_unit), min_count=2)["level"].to_list() == pytest.approx([0.0, 0.2])
+    for per_unit in (5, 4, 2, 8):  # as wide, wider, and of a width of which no whole number makes 0.2
+        levels = exact_levels(curve(activations, hits, per_unit), min_count=1)
+        assert (levels["end"] - levels["level"]).to_list() == pytest.approx([1 / per_unit] * levels.height)
+    outside = pl.DataFrame({"bin_left": [15.0], "bin_right": [float("inf")], "count": [4], "top_prediction_count": [4]})
+    assert exact_levels(outside, min_count=1)["proportion"].to_list() == [1.0]

@@ -45,7 +45,14 @@ def tables() -> dict[str, pl.LazyFrame]:
         "congruence_neurons": rows("congruence_neurons", "convention layer neuron end rank token_id congruence", ("published", 1, 0, "top", 1, AN, 3.0)),
         "congruence_neurons_of_interest": rows("congruence_neurons_of_interest", "convention side layer neuron token_id congruence",
                                                *(("published", "output", 1, 0, token, value) for token, value in ((AN, 3.0), (A, 1.0), (OTHER, -1.0), (14, -3.0)))),
-        "congruence_mutual_pairs": rows("congruence_mutual_pairs", "convention token_id layer neuron score", ("published", AN, 1, 0, 5.0)),
+        "congruence_mutual_pairs": rows("congruence_mutual_pairs", "convention token_id layer neuron score", ("published", AN, 1, 0, 5.0), ("published", OTHER, 0, 1, 6.0),
+                                        ("logits", OTHER, 0, 0, 7.0)),
+        "prompt_ablation": rows(
+            "prompt_ablation", "prompt variant positions layer neuron ablation token_id after",
+            *(("apple", "clean", positions, *BEST, ablation, AN, value + (0.5 if positions == "last" else 0))
+              for positions in ("all", "last")
+              for ablation, value in (("negation", 0.03), ("mean", 0.3), ("folded input negation", 0.26), ("input negation", 0.28))),
+        ),
         "prompt_predictions": rows(
             "prompt_predictions", "prompt variant token_id token logit centred_logit probability role",
             ("apple", "clean", AN, " an", -80.0, 20.0, 0.65, "answer"), ("apple", "clean", A, " a", -81.0, 19.0, 0.24, "wrong_answer"),
@@ -63,7 +70,7 @@ def judge(
     quantity: str, expected: float, convention: str = "published", tolerance: float = 1e-6, counts_bos: bool = True, **of: Any
 ) -> dict[str, Any]:
     claim = Claim(claim="c", source="s", quantity=quantity, of=of, expected=expected, tolerance=tolerance, convention=convention)  # type: ignore[arg-type]
-    frame = replication_scorecard([claim], tables(), counts_bos)
+    frame = replication_scorecard([claim], tables(), counts_bos, min_count=20)
     assert frame.schema == REPLICATION_SCORECARD.schema
     return frame.row(0, named=True)
 
@@ -85,6 +92,10 @@ PAIR: dict[str, Any] = {"token": " an", "neuron": BEST}
         ("congruence", PAIR, 3, 6),
         ("congruence_rank", {"token": " an", "neuron": (0, 0)}, 2, 2),
         ("documents", {}, 3, 3),
+        ("positions", {}, 18, 18),
+        # the post's negation writes the opposite; what stands beside it takes the neuron out
+        ("negated_activation", {**APPLE, **PAIR}, 0.03, 0.3),
+        ("negated_input", {**APPLE, **PAIR}, 0.26, 0.28),
         ("token_predictions", {"token": " an"}, 5, 5),
         ("token_occurrences", {"token": " an"}, 7, 7),
         ("auroc", {"token": " an", "neuron": "best"}, 0.97, 0.97),
@@ -119,6 +130,7 @@ def test_each_quantity_is_the_tables_number_by_either_convention(quantity: str, 
         ("congruence_minimum", {"neuron": BEST}, -3.0),
         ("highest_congruence", {"neuron": BEST}, 3.0),
         ("tokens_led", {"neuron": BEST}, 2.0),
+        ("mutual_pair_rank", PAIR, 2.0),
     ],
 )
 def test_quantities_of_weights_by_the_published_convention(quantity: str, of: dict, published: float) -> None:
@@ -145,8 +157,14 @@ def test_quantities_of_weights_by_the_published_convention(quantity: str, of: di
         ("auroc", {"token": " a", "neuron": "best"}, "no neuron could be scored for token ' a'"),
         ("first_level_at_half", {"token": " a", "neuron": BEST}, "the pair has no curve: track token ' a'"),
         ("last_level", {"token": " an", "neuron": (0, 0)}, "cannot be made of bins 0.2 wide"),
-        ("negated_activation", {**APPLE, **PAIR}, "no table holds a run with the neuron's activation multiplied by -1"),
-        ("negated_input", {**APPLE, **PAIR}, "no table holds a run with the neuron's input weights multiplied by -1"),
+        ("negated_activation", {**APPLE, "token": " an", "neuron": (0, 0)}, "the neuron was not ablated on the prompts for token ' an'"),
+        (
+            "negated_input",
+            {**APPLE, "token": 13, "neuron": BEST},
+            "the neuron was not ablated on the prompts for token 13: track the token",
+        ),
+        ("negated_input", {"prompt": "apple", "variant": "corrupt", **PAIR}, "prompt apple has no corrupt text"),
+        ("mutual_pair_rank", {"token": " pear", "neuron": BEST}, "the model's vocabulary has no entry ' pear'"),
     ],
 )
 def test_what_cannot_be_looked_up_is_not_run_and_says_why(quantity: str, of: dict, reason: str) -> None:
@@ -170,13 +188,18 @@ def test_what_was_looked_for_and_does_not_occur_is_not_replicated() -> None:
     assert row["reason_published"] == "the proportion never reaches 0.5"
 
 
+def test_a_pair_that_is_not_mutual_has_no_place_among_the_mutual_ones() -> None:
+    row = judge("mutual_pair_rank", 1, tolerance=1e9, token=" an", neuron=(0, 0))
+    assert (row["verdict"], row["observed_published"], row["reason_published"]) == ("not replicated", None, "the two are no mutual pair")
+
+
 def test_a_difference_of_exactly_the_tolerance_is_within_it() -> None:
     assert judge("prompt_probability", 0.75, tolerance=0.1, **APPLE, token=" an")["verdict"] == "replicated"  # 0.75 - 0.65 > 0.1 in floats
     assert judge("prompt_probability", 0.76, tolerance=0.1, **APPLE, token=" an")["verdict"] == "not replicated"
 
 
 def test_no_claims_make_an_empty_scorecard() -> None:
-    assert replication_scorecard([], tables(), counts_bos=False).is_empty()
+    assert replication_scorecard([], tables(), counts_bos=False, min_count=20).is_empty()
 
 
 def test_every_quantity_says_what_each_convention_does_or_has_one_way() -> None:

@@ -40,6 +40,20 @@ def test_the_three_file_kinds_read_alike_and_in_the_given_order(tmp_path: Path) 
     assert corpus.documents["text"].to_list() == ["e\nf", "a", "b", "c", "d"]
 
 
+def test_bytes_that_are_no_text_are_told_with_the_file(tmp_path: Path) -> None:
+    for name in ("c.jsonl", "c.txt"):
+        (tmp_path / name).write_bytes(b'{"text": "a\xff"}')
+        with pytest.raises(CorpusError, match=rf"{name}: not readable as .*: 'utf-8' codec can't decode byte 0xff in position 11"):
+            read_corpus(study(tmp_path, files=[name]))
+
+
+def test_a_lone_surrogate_becomes_the_replacement_character_and_marks_of_the_file_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a\\ud800b"}\r\n\r\n{"text": "\\ud83c\\udf4e\\u0000"}\n')
+    (tmp_path / "d.txt").write_bytes(b"\xef\xbb\xbfa\r\nb")
+    texts = read_corpus(study(tmp_path, files=["c.jsonl", "d.txt"])).documents["text"].to_list()
+    assert texts == ["a\ufffdb", "\U0001f34e\0", "a\r\nb"]
+
+
 def test_documents_limits_how_many_rows_are_read(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"text": str(number)}) for number in range(10)))
     assert read_corpus(study(tmp_path, files=["c.jsonl"], documents=3)).documents.height == 3
@@ -65,8 +79,19 @@ def test_text_of_any_kind_is_kept_as_it_is() -> None:
     [
         ("c.jsonl", '{"text": "a"}', {"files": ["none.jsonl"]}, r"none.jsonl: no such file"),
         ("c.jsonl", '{"body": "a"}', {"files": ["c.jsonl"]}, r"corpus.text_column 'text': .*c.jsonl has no such column; it has \['body'\]"),
-        ("c.jsonl", '{"text": 3}', {"files": ["c.jsonl"]}, r"it holds Int64, not text"),
-        ("c.jsonl", "{text", {"files": ["c.jsonl"]}, r"c.jsonl: not readable as .jsonl"),
+        ("c.jsonl", '{"text": 3}', {"files": ["c.jsonl"]}, r"in .*c.jsonl, line 1, it holds int, not text"),
+        ("c.jsonl", '{"text": "a"}\n{"text": 3}', {"files": ["c.jsonl"]}, r"in .*c.jsonl, line 2, it holds int, not text"),
+        ("c.jsonl", '{"text": "a"}\n{"text": "b', {"files": ["c.jsonl"]}, r"c.jsonl: line 2: not readable as .jsonl: Unterminated string"),
+        ("c.jsonl", '["a"]', {"files": ["c.jsonl"]}, r"line 1: not readable as .jsonl: it holds list, not an object with the field 'text'"),
+        (
+            "c.jsonl",
+            '{"text": ' + "[" * 100_000,
+            {"files": ["c.jsonl"]},
+            r"line 1: not readable as .jsonl: maximum recursion depth exceeded",
+        ),
+        ("c.jsonl", "", {"files": ["c.jsonl"]}, r"corpus c.jsonl: 0 rows were read and none has any text"),
+        ("c.txt", "", {"files": ["c.txt"]}, r"corpus c.txt: 1 rows were read and none has any text"),
+        ("c.jsonl", "{text", {"files": ["c.jsonl"]}, r"c.jsonl: line 1: not readable as .jsonl"),
         ("c.parquet", "no parquet", {"files": ["c.parquet"]}, r"c.parquet: not readable as .parquet"),
         ("c.jsonl", '{"text": ""}\n{"text": " "}', {"files": ["c.jsonl"]}, r"corpus c.jsonl: 2 rows were read and none has any text"),
     ],

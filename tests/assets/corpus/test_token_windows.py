@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.contracts import TOKEN_WINDOWS, conform
@@ -40,10 +40,19 @@ def test_all_keeps_the_remainder_in_windows_that_do_not_overlap() -> None:
     assert windows["start"].to_list() == [0, 3, 6]
 
 
+def test_a_document_without_tokens_has_one_window_of_the_beginning_token_alone() -> None:
+    frame = documents("", "ab", "")
+    for keep in ("first", "all"):
+        windows = cut(frame, 4, keep)
+        assert windows["token_ids"].to_list() == [[7], [7, 97, 98], [7]]
+        assert windows.select("document", "window_in_document", "start", "length").rows() == [(0, 0, 0, 1), (1, 0, 0, 3), (2, 0, 0, 1)]
+
+
 def test_a_document_that_ends_on_a_window_has_no_empty_window_behind_it() -> None:
     assert cut(documents("abc"), 4, "all")["token_ids"].to_list() == [[7, 97, 98, 99]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="abc", min_size=1, max_size=20), min_size=1, max_size=6), st.integers(2, 9))
 def test_all_windows_together_are_the_documents(texts: list[str], context_length: int) -> None:
     windows = cut(documents(*texts), context_length, "all")

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from assets.contracts import NEURON_ABLATION, PROMPT_ABLATION
+from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, PROMPT_ABLATION
 from assets.quality.expectations import Outcome
 from assets.quality.suites import ablation_quality, prompt_ablation_quality
 
@@ -13,13 +13,19 @@ SOUND = {"log_probability": -1.0, "flipped": 0.5, "loss": 1.0, "logit": -2.0, "d
 
 
 def table(
-    controls: int = 100, p_value: float = 0.5, ci_low: float | None = -9, ci_high: float | None = 9, **effects: float
+    controls: int = 100, p_value: float = 0.5, q_value: float = 0.6, ci_low: float | None = -9, ci_high: float | None = 9, **effects: float
 ) -> pl.DataFrame:
     rows = [
-        (7, " an", 1, 3, "predicted", "zero", measure, effect, ci_low, ci_high, p_value, controls, 40, 20)
+        (7, " an", 1, 3, "predicted", "zero", measure, effect, ci_low, ci_high, p_value, q_value, controls, 40, 20)
         for measure, effect in (SOUND | effects).items()
     ]
     return pl.DataFrame(rows, schema=NEURON_ABLATION.schema, orient="row")
+
+
+def controls(**changes: float) -> pl.DataFrame:
+    likeness = {"output_norm": 1.0, "share_above_zero": 0.2, "neuron_output_norm": 1.1, "neuron_share_above_zero": 0.3}
+    keys = {"token_id": 7, "layer": 1, "neuron": 3, "positions": "predicted", "ablation": "zero", "control": 5}
+    return pl.DataFrame([{**keys, **likeness, **SOUND, **changes}], schema=ABLATION_CONTROLS.schema)
 
 
 def failures(outcomes: list[Outcome]) -> set[str]:
@@ -27,28 +33,55 @@ def failures(outcomes: list[Outcome]) -> set[str]:
 
 
 def test_sound_and_empty_tables_pass() -> None:
-    assert failures(ablation_quality(table(), tracked=1, wanted=40)) == set()
-    assert failures(ablation_quality(table(ci_low=None, ci_high=None), tracked=1, wanted=40)) == set()
-    assert failures(ablation_quality(table().clear(), tracked=1, wanted=0)) == set()
+    assert failures(ablation_quality(table(), controls(), tracked=1, wanted=40)) == set()
+    assert failures(ablation_quality(table(ci_low=None, ci_high=None), controls(), tracked=1, wanted=40)) == set()
+    assert failures(ablation_quality(table().clear(), controls(), tracked=1, wanted=0)) == set()
     assert failures(prompt_ablation_quality(pl.DataFrame(schema=PROMPT_ABLATION.schema))) == set()
 
 
 def test_a_logit_that_is_not_the_sum_of_its_parts_fails() -> None:
-    assert failures(ablation_quality(table(direct=-1.4), 1, 40)) == {"direct and mediated effect sum to the change of the logit"}
+    assert failures(ablation_quality(table(direct=-1.4), controls(), 1, 40)) == {
+        "direct and mediated effect sum to the change of the logit"
+    }
 
 
 @pytest.mark.parametrize(
     "broken",
-    [{"flipped": 1.1}, {"loss": float("nan")}, {"p_value": 0.0}, {"p_value": 1.5}, {"ci_low": 10.0}, {"ci_high": None}],
+    [
+        {"flipped": 1.1},
+        {"loss": float("nan")},
+        {"p_value": 0.0},
+        {"p_value": 1.5},
+        {"q_value": 0.4},
+        {"q_value": 1.1},
+        {"ci_low": 10.0},
+        {"ci_high": None},
+    ],
     ids=lambda broken: next(iter(broken)),
 )
 def test_values_that_cannot_be_fail(broken: dict[str, Any]) -> None:
-    (failed,) = failures(ablation_quality(table(**broken), 1, 40))
-    assert failed == "effects are numbers, shares and p-values lie where they can, intervals have two ends in order"
+    (failed,) = failures(ablation_quality(table(**broken), controls(), 1, 40))
+    assert failed == "effects are numbers, shares, p- and q-values lie where they can, intervals have two ends in order"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"output_norm": -1.0},
+        {"neuron_output_norm": float("nan")},
+        {"share_above_zero": 1.2},
+        {"neuron_share_above_zero": -0.1},
+        {"control": 3},
+    ],
+    ids=lambda broken: next(iter(broken)),
+)
+def test_controls_that_cannot_be_fail(broken: dict[str, Any]) -> None:
+    (failed,) = failures(ablation_quality(table(), controls(**broken), 1, 40))
+    assert failed == "every control is another neuron, with an output norm and a share above zero beside the neuron's own"
 
 
 def test_few_controls_and_tokens_without_positions_warn() -> None:
-    outcomes = ablation_quality(table(controls=23), tracked=3, wanted=40)
+    outcomes = ablation_quality(table(controls=23), controls(), tracked=3, wanted=40)
     warned = {outcome.expectation: (outcome.severity, outcome.observed) for outcome in outcomes if not outcome.passed}
     assert warned == {
         "every pair has at least 100 controls": ("warning", "1 of 1 pairs with fewer; most in token_id 7, layer 1, neuron 3 (1)"),

@@ -1,0 +1,67 @@
+"""The model in plain Hugging Face code, on the weights that the bridge holds: what a pass over the corpus runs.
+
+The bridge computes LayerNorm and attention in steps of its own, so that each can be patched; a pass patches nothing. What is
+counted in plain code is the model's own numbers, bit for bit, and costs less. Prompts, patching and ablation run the bridge;
+`model_parity` measures by how much the two differ.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from assets.model.cached_activation import with_cached_activations
+
+if TYPE_CHECKING:
+    import torch
+
+    from assets.model.language_model import LanguageModel
+
+WRAPPER = "_original_component"  # what the bridge puts into a module's name where it wraps it
+
+
+def plain_twin(loaded: Any) -> Any:
+    """The same modules again on the same weights (no memory of its own), before a bridge changes the ones of `loaded` in place."""
+    shared = {id(weights): weights for weights in loaded.parameters()}
+    twin = copy.deepcopy(loaded, shared)
+    return with_cached_activations(twin.eval())
+
+
+def neuron_maps(bridge: Any) -> list[str]:
+    """For each layer the name, in plain code, of the linear map that reads the neurons: `...mlp.c_proj`, `...mlp.down_proj`, `...fc2`."""
+    names = {id(module): name for name, module in bridge.original_model.named_modules()}
+    maps = [names[id(block.mlp.out.original_component)] for block in bridge.blocks]
+    return [".".join(part for part in name.split(".") if part != WRAPPER) for name in maps]
+
+
+@contextmanager
+def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tensor], None]") -> Iterator[None]:
+    """While open, `report` is told each layer and its neurons' activations, [row, position, neuron], at every plain forward."""
+
+    shape: list[int] = []  # of the token ids: OPT's layers flatten rows and positions into one
+
+    def note_shape(module: "torch.nn.Module", given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        shape[:] = (given[0] if given else named["input_ids"]).shape
+
+    def hook_of(layer: int) -> "Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]":
+        return lambda module, given: report(layer, given[0].view(*shape, -1))
+
+    handles = [model.plain.base_model.register_forward_pre_hook(note_shape, with_kwargs=True)]
+    handles += [
+        model.plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(neuron_maps(model.bridge))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def last_hidden(model: "LanguageModel", token_ids: "torch.Tensor") -> "torch.Tensor":
+    """What the unembedding reads, [row, position, width]: all of the forward but the logits; no cache, no attention maps."""
+    return model.plain.base_model(token_ids, use_cache=False).last_hidden_state
+
+
+def whole_logits(model: "LanguageModel", token_ids: "torch.Tensor") -> "torch.Tensor":
+    """Logits [row, position, vocabulary] of plain code."""
+    return model.plain(token_ids, use_cache=False).logits

@@ -1,0 +1,158 @@
+"""Models that are refused, and why: by their files before any weight is read, then by what the loaded model does.
+
+What is measured of a neuron rests on one property: its activation times its output weights is all that it adds to the residual
+stream. A list of architectures would be out of date with the next release, so the property itself is tried.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "n_experts")
+NUDGE = 4.0  # added to a neuron's activation in the trial: far above rounding, far below overflow
+TRIAL_TOKENS = 4
+ALLOWED = 0.02  # of the effect: bfloat16 rounds a residual of a few units at the second digit of the effect
+
+
+class ModelError(InputError):
+    """A model that cannot be read or whose neurons cannot be measured; the message says what to do."""
+
+
+def refuse_by_files(folder: Path) -> None:
+    """Raise ModelError for missing, unsafe or unreadable files and for architectures that the configuration gives away."""
+    config = _json(folder, "config.json", "no config.json there; give a hub id or a folder made by save_pretrained")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(f"model {folder}: no .safetensors weights; only safetensors are read (pickled weights can run code). "
+                         "Convert with model.save_pretrained(folder, safe_serialization=True)")  # fmt: skip
+    if (folder / "model.safetensors.index.json").is_file():
+        _refuse_index(folder)
+    if config.get("auto_map"):
+        raise ModelError(f"model {folder}: config.json asks for code of its own (auto_map); remote code is never run")
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, dict) else {}):
+        _refuse_architecture(folder, part)
+
+
+def _refuse_architecture(folder: Path, config: dict[str, Any]) -> None:
+    for field in EXPERT_FIELDS:
+        if config.get(field):
+            raise ModelError(f"model {folder}: {field}={config[field]}: a mixture of experts has no one list of neurons per layer; "
+                             "choose a dense model")  # fmt: skip
+    kind = str(config.get("model_type", ""))
+    if kind.startswith(("gemma2", "gemma3")):
+        raise ModelError(f"model {folder}: {kind} applies a norm after its MLP, so a neuron's output weights are not "
+                         "its direct effect; not supported")  # fmt: skip
+    if kind == "opt" and config.get("do_layer_norm_before") is False:
+        raise ModelError(f"model {folder}: do_layer_norm_before=false: a norm follows each MLP's output, so a neuron's output weights are "
+                         "not its direct effect; not supported")  # fmt: skip
+    if kind == "opt" and config.get("word_embed_proj_dim", config.get("hidden_size")) != config.get("hidden_size"):
+        raise ModelError(f"model {folder}: word_embed_proj_dim={config['word_embed_proj_dim']} is not hidden_size={config.get('hidden_size')}: "
+                         "the residual stream is projected before it becomes logits; not supported")  # fmt: skip
+
+
+def _refuse_index(folder: Path) -> None:
+    weight_map = _json(folder, "model.safetensors.index.json", "").get("weight_map")
+    files = set(weight_map.values()) if isinstance(weight_map, dict) else {"no weight_map"}
+    for file in sorted(str(file) for file in files):
+        if not file.endswith(".safetensors") or Path(file).name != file or not (folder / file).is_file():
+            raise ModelError(f"model {folder}: model.safetensors.index.json names {file!r}, which is no .safetensors file of the folder; "
+                             "download or save the model again")  # fmt: skip
+
+
+def _json(folder: Path, name: str, if_missing: str) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"model {folder}: {if_missing}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"model {folder}: {name} is not readable as JSON ({error}); download or save the model again") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"model {folder}: {name} holds {type(content).__name__}, not fields; download or save the model again")
+    return content
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Whatever the libraries raise while they read a model's files is a fault of the files: told as ModelError in one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise ModelError(f"model {folder}: cannot be loaded ({type(error).__name__}: {first_line}); download or save it again, or choose "
+                         "an architecture that TransformerLens knows") from error  # fmt: skip
+
+
+def refuse_weights_that_do_not_fit(folder: Path) -> None:
+    """Raise ModelError where config.json and the weights speak of different models, from names and shapes alone.
+
+    Loading would fill what the files lack with random numbers, and leave out what the configuration does not name, without a word.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with readable(folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), device_map="meta", output_loading_info=True, trust_remote_code=False, use_safetensors=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    _, found = loaded
+    for kind, told in (("missing_keys", "the weights lack"), ("unexpected_keys", "the weights hold, but config.json does not name,"),
+                       ("mismatched_keys", "config.json gives another shape than the weights for")):  # fmt: skip
+        names = sorted(str(name[0]) if isinstance(name, tuple) else str(name) for name in found.get(kind, ()))
+        if names:
+            raise ModelError(f"model {folder}: {told} {names[0]} ({len(names)} in all); config.json and weights are not of one model: "
+                             "download or save it again")  # fmt: skip
+
+
+def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -> None:
+    """Raise ModelError for weights that are not finite, and where a neuron's output weights are not its direct effect."""
+    import torch
+
+    for name, weights in bridge.original_model.named_parameters():
+        if not all(torch.isfinite(extreme) for extreme in torch.aminmax(weights.detach())):
+            name = name.replace("._original_component", "")
+            raise ModelError(
+                f"model {folder}: weights {name} hold NaN or infinity; nothing can be measured with them: download the model again"
+            )
+    token_ids = torch.full((1, TRIAL_TOKENS), beginning, device=bridge.W_U.device)
+    for layer in {0, int(bridge.cfg.n_layers) - 1}:
+        weights = bridge.blocks[layer].mlp.W_out[0].detach().float()  # [width]
+        activations, before = _residual(bridge, token_ids, layer, 0.0)
+        if activations.shape[-1] != bridge.blocks[layer].mlp.W_out.shape[0]:
+            raise ModelError(f"model {folder}: layer {layer} shows {activations.shape[-1]} activations for "
+                             f"{bridge.blocks[layer].mlp.W_out.shape[0]} neurons; not supported")  # fmt: skip
+        effect = _residual(bridge, token_ids, layer, NUDGE)[1] - before
+        missed = float((effect - NUDGE * weights).norm() / (NUDGE * weights).norm().clamp_min(1e-30))
+        rounding = 4 * float(torch.finfo(bridge.W_U.dtype).eps) * float(before.norm() / (NUDGE * weights).norm().clamp_min(1e-30))
+        if not missed <= ALLOWED + rounding:
+            raise ModelError(f"model {folder}: raising neuron 0 of layer {layer} does not move the residual stream by its output weights "
+                             f"(off by {missed:.0%}): something scales or norms the MLP's output; not supported")  # fmt: skip
+
+
+def _residual(bridge: "TransformerBridge", token_ids: Any, layer: int, nudge: float) -> tuple[Any, Any]:
+    """Activations [1, position, neuron] of the layer, and the residual stream behind it at the last position, float32 [width]."""
+    import torch
+
+    seen: dict[str, Any] = {}
+
+    def nudged(activations: Any, hook: object) -> Any:
+        seen["activations"] = activations
+        changed = activations.clone()
+        changed[..., 0] += nudge
+        return changed
+
+    def note(residual: Any, hook: object) -> None:
+        seen["residual"] = residual[0, -1].float()
+
+    hooks = [(f"blocks.{layer}.mlp.hook_post", nudged), (f"blocks.{layer}.hook_resid_post", note)]
+    with torch.inference_mode(), bridge.hooks(fwd_hooks=hooks):
+        bridge(token_ids, use_cache=False, output_attentions=False)
+    return seen["activations"], seen["residual"]

@@ -1,0 +1,99 @@
+"""Files of this machine: replaced in one step, hashed once, and failures to write told as sentences."""
+
+import errno
+import functools
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assets.store.records import FileEntry, StoreError
+
+VERSION = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
+
+
+def new_version(fingerprint: str) -> str:
+    """Name of a new version's folder: which fingerprint it has, and a part that no other version has."""
+    return f"{fingerprint[:12]}-{uuid.uuid4().hex[:8]}"
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Replace `file` in one step: readers see the old content or the new, never a part."""
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 (hex) of a file; computed once per process while the file stays the same.
+
+    A modification time can be set to any value; the time of the inode's last change, which the system sets, cannot.
+    """
+    status = file.stat()
+    return _sha256(file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _sha256(file: Path, *state: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def entries_of(folder: Path) -> dict[str, FileEntry]:
+    """Size and SHA-256 of every file of a folder, by path from the folder; each is on disk when this returns."""
+    return {str(file.relative_to(folder)): _entry(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def difference(folder: Path, name: str, entry: FileEntry) -> str:
+    """What is wrong with one file of `folder`, as the end of a sentence; "" if it is what was published."""
+    file = folder / name
+    if not file.is_file():
+        return f"file {name} is missing from {folder}"
+    size = file.stat().st_size
+    if size != entry.bytes:
+        return f"file {name} has {size} bytes, {entry.bytes} were published"
+    if sha256_of(file) != entry.sha256:
+        return f"the content of file {name} is not what was published (SHA-256 differs)"
+    return ""
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files of a folder; links are not followed, and files that vanish meanwhile count nothing."""
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            total += file.lstat().st_size if not file.is_dir() or file.is_symlink() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _entry(file: Path) -> FileEntry:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())  # on disk before the record names it
+    return FileEntry(file.stat().st_size, sha256_of(file))
+
+
+@contextmanager
+def readable_failures(what: str, home: Path, variable: str) -> Iterator[None]:
+    """Tell a full disk and a folder that cannot be written as StoreError; `variable` is what names another folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreError(f"{what}: no space left to write below {home} ({error.strerror}); the last good version stays. "
+                             f"Free space or choose another folder with {variable}, then run again: finished parts are kept") from error  # fmt: skip
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and str(error.filename or "").startswith(str(home.anchor)):
+            raise StoreError(f"{what}: {error.filename} cannot be written ({error.strerror}); choose a folder that can, "
+                             f"with {variable}") from error  # fmt: skip
+        raise

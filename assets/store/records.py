@@ -1,0 +1,155 @@
+"""What is known of a published output: its place, its files, what made it; as values and as the JSON of `record.json`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from assets.errors import InputError
+
+RECORD = "record.json"
+CURRENT = "current"
+RECORD_VERSION = 1
+
+
+class StoreError(InputError):
+    """An output that is missing, damaged or cannot be written."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which output: of which study, which asset, and which shard if the asset is partitioned."""
+
+    study: str
+    asset: str
+    shard: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.study}/{self.asset}" + (f" shard {self.shard}" if self.shard else "")
+
+    @property
+    def path(self) -> str:
+        """Where the output lies below the root, with forward slashes."""
+        return "/".join(part for part in (self.study, self.asset, self.shard) if part)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (hex) of one published file; in a bucket also the ETag that the server gave it."""
+
+    bytes: int
+    sha256: str
+    etag: str = ""
+
+
+class Files(Protocol):
+    """Where the files of records are: a folder of this machine or a bucket."""
+
+    def address(self, place: Place) -> str:
+        """Folder or URL of an output."""
+        ...
+
+    def folder(self, record: "Record") -> Path:
+        """The record's files as a folder of this machine, fetched first if need be. Raises StoreError."""
+        ...
+
+    def here(self, record: "Record") -> Path | None:
+        """The same folder if nothing has to be fetched, else None."""
+        ...
+
+    def read(self, record: "Record", name: str) -> bytes:
+        """One whole file, verified and not kept. Raises StoreError naming it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was published and what made it. `version` names the folder of its files beside the record."""
+
+    place: Place
+    version: str
+    fingerprint: str
+    inputs: Mapping[str, str]
+    provenance: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    files: Mapping[str, FileEntry]
+    created_at: str
+    seconds: float
+    storage: Files = field(repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The files as a folder of this machine. What lies in a bucket is fetched at the first use. Raises StoreError."""
+        return self.storage.folder(self)
+
+    @property
+    def here(self) -> Path | None:
+        """The same folder if the files are on this machine already, else None."""
+        return self.storage.here(self)
+
+    @property
+    def address(self) -> str:
+        """Folder or URL that holds the record and its files."""
+        return self.storage.address(self.place)
+
+    def read(self, name: str) -> bytes:
+        """One whole file, its SHA-256 verified, not kept on disk. Raises StoreError naming it."""
+        return self.storage.read(self, name)
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over the names and hashes of all files: equal content, equal value, whenever it was made."""
+        return content_of(self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry.bytes for entry in self.files.values())
+
+
+@dataclass
+class Draft:
+    """An output while it is made: write files into `folder`; fill `summary` with numbers that people look at."""
+
+    folder: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def content_of(files: Mapping[str, FileEntry]) -> str:
+    """SHA-256 (hex) over the names and hashes of files."""
+    lines = sorted(f"{name} {entry.sha256}" for name, entry in files.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def encode_record(place: Place, version: str, files: Mapping[str, FileEntry], fields: Mapping[str, Any]) -> bytes:
+    """The JSON of a record. `fields` holds fingerprint, inputs, provenance, summary, created_at and seconds."""
+    entries = {name: {key: value for key, value in asdict(entry).items() if value != ""} for name, entry in files.items()}
+    record = {"record_version": RECORD_VERSION, **asdict(place), "folder": version, **fields, "files": entries}
+    return json.dumps(record, indent=1, sort_keys=True).encode()
+
+
+def decode_record(place: Place, content: bytes, storage: Files) -> Record:
+    """The record of a place from its JSON. Raises StoreError for one that is damaged or of another version of the product."""
+    file = f"{storage.address(place)}/{RECORD}"
+    try:
+        raw = json.loads(content)
+        if raw["record_version"] != RECORD_VERSION:
+            raise StoreError(f"{place}: {file} was written by another version of the product (record version {raw['record_version']}, "
+                             f"this one reads {RECORD_VERSION}); rebuild it with: make study STUDY={place.study}")  # fmt: skip
+        return Record(
+            place=place,
+            version=raw["folder"],
+            fingerprint=raw["fingerprint"],
+            inputs=raw["inputs"],
+            provenance=raw["provenance"],
+            summary=raw["summary"],
+            files={name: FileEntry(**entry) for name, entry in raw["files"].items()},
+            created_at=raw["created_at"],
+            seconds=raw["seconds"],
+            storage=storage,
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        raise StoreError(f"{place}: {file} is damaged; delete that file and run the study again") from None

@@ -1,0 +1,109 @@
+"""The arms of the throughput table: ways to run one batch. Adding one is a function and a line of ARMS.
+
+An arm is made once, which may set hooks and counters, and is then run again and again; what it counts is returned, so that tests
+can compare it. The two published algorithms are written anew from their descriptions; where those leave a choice, the faster one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.setting import EXAMPLES, Setting
+
+PUBLISHED_LOW, PUBLISHED_PER_UNIT, PUBLISHED_BINS = -1.0, 5, 80
+SWEEP_LOW, SWEEP_HIGH, SWEEP_EDGES = -10.0, 15.0, 256
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`make` gives the function that runs one batch."""
+
+    key: str
+    name: str
+    make: Callable[[Setting], Callable[[], Any]]
+
+
+def bare(setting: Setting) -> Callable[[], Any]:
+    """Plain Hugging Face code (SDPA attention, no cache) and the argmax of its logits."""
+    return lambda: setting.plain(setting.ids, use_cache=False).logits.argmax(-1)
+
+
+def bridged(setting: Setting) -> Callable[[], Any]:
+    """The TransformerLens bridge to its logits; nothing is counted."""
+    return lambda: setting.model.bridge(setting.ids, use_cache=False, output_attentions=False)
+
+
+def engine(setting: Setting) -> Callable[[], Any]:
+    """One batch of the one pass: bins, tracked tokens, moments, extremes and examples of every neuron."""
+    from assets.histograms.activation_histograms import counting, new_counter
+
+    counter = new_counter(setting.model, setting.bins, setting.token_ids, count_bos=False, examples=EXAMPLES)
+    opened = counting(setting.model, counter)
+    count_batch = opened.__enter__()
+
+    def run(opened: Any = opened) -> Any:  # held, so that the hooks stay as long as the arm
+        count_batch(setting.batch)
+        return counter
+
+    return run
+
+
+def notebook(setting: Setting, layer: int = 0, neuron: int = 0) -> Callable[[], Any]:
+    """The published algorithm: one (token, neuron) pair a pass, a Python loop over positions.
+
+    The notebook runs one document at a time and caches the model; here it is given the whole batch, and one layer is cached.
+    """
+    model, token = setting.model, setting.token_ids[0]
+    counts = np.zeros((2, PUBLISHED_BINS), np.int64)  # positions in each bin, and those at which the token is predicted
+
+    def run() -> np.ndarray:
+        name = model.neuron_hook(layer)
+        logits, cache = model.bridge.run_with_cache(setting.ids, names_filter=[name], use_cache=False, output_attentions=False)
+        activations, predictions = cache[name][..., neuron], logits.argmax(-1)
+        for row in range(setting.ids.shape[0]):
+            for position in range(1, setting.ids.shape[1]):
+                place = int(np.floor((activations[row, position].item() - PUBLISHED_LOW) * PUBLISHED_PER_UNIT))
+                if 0 <= place < PUBLISHED_BINS:
+                    counts[0, place] += 1
+                    counts[1, place] += predictions[row, position].item() == token
+        return counts
+
+    return run
+
+
+def sweep(setting: Setting) -> Callable[[], Any]:
+    """The sweep of universal-neurons: pre-activations of all layers as float16, searchsorted, scatter_add_ into an int32 histogram.
+
+    Without its running maximum and sum per neuron and vocabulary entry: 11 GB at GPT-2 Small's size. It counts no predictions.
+    """
+    import torch
+
+    model = setting.model
+    edges = torch.linspace(SWEEP_LOW, SWEEP_HIGH, SWEEP_EDGES, device=model.device)
+    histogram = torch.zeros(model.facts.layers, model.facts.neurons, SWEEP_EDGES + 1, dtype=torch.int32, device=model.device)
+
+    def run() -> "torch.Tensor":
+        kept: list[torch.Tensor] = []
+        hooks = [
+            (f"blocks.{layer}.mlp.hook_pre", lambda values, hook: kept.append(values.to(torch.float16)))
+            for layer in range(model.facts.layers)
+        ]
+        with model.bridge.hooks(fwd_hooks=hooks):
+            model.bridge(setting.ids, use_cache=False, output_attentions=False)
+        for layer, values in enumerate(kept):
+            places = torch.searchsorted(edges, values.flatten(0, 1).t().float().contiguous())  # [neuron, position]
+            histogram[layer].scatter_add_(1, places, torch.ones_like(places, dtype=torch.int32))
+        return histogram
+
+    return run
+
+
+ARMS = (
+    Arm("a", "Hugging Face forward, argmax of its logits", bare),
+    Arm("b", "TransformerLens bridge forward", bridged),
+    Arm("c", "this engine, everything on", engine),
+    Arm("d", "published notebook: one pair a pass", notebook),
+    Arm("e", "scatter-add sweep: histograms alone", sweep),
+)

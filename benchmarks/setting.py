@@ -1,0 +1,132 @@
+"""What every arm runs on: the same random weights as plain code and as the product's model, one batch, tracked tokens, bins."""
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    import torch
+
+    from assets.histograms.batches import Batch
+    from assets.histograms.histograms import ActivationBins
+    from assets.model.language_model import LanguageModel
+
+EXAMPLES = 10
+WINDOWS, LENGTH = 4, 256
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a GPT-2."""
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int = 50_257
+
+
+SMALL, LARGE, TINY = Size("GPT-2 Small", 12, 768, 12), Size("GPT-2 Large", 36, 1280, 20), Size("tiny", 2, 32, 2, 500)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`plain` is a model of its own in plain code with SDPA attention, as a user of Hugging Face has it."""
+
+    plain: Any
+    model: "LanguageModel"
+    batch: "Batch"
+    ids: "torch.Tensor"  # int64 [window, position], the batch's, on the model's device
+    token_ids: list[int]
+    bins: "ActivationBins"
+
+    @property
+    def positions(self) -> int:
+        """Positions of the batch, the beginning of each window included."""
+        return int(self.ids.numel())
+
+
+def made_setting(size: Size, tracked: int, windows: int = WINDOWS, length: int = LENGTH, dtype: str = "float32") -> Setting:
+    """The setting; float32 on the CPU, `dtype` on a GPU where there is one."""
+    import torch
+
+    from assets.histograms.activation_bins import fixed_bins
+    from assets.study import FixedBins
+
+    plain, model = random_models(size, dtype=dtype)
+    batch = random_batch(model, windows, length)
+    ids = torch.from_numpy(batch.token_ids).to(model.device)
+    bins = fixed_bins(model.facts.layers, model.facts.neurons, FixedBins())
+    return Setting(plain, model, batch, ids, most_predicted(model, ids, tracked), bins)
+
+
+def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> "tuple[torch.nn.Module, LanguageModel]":
+    """The same random weights twice: a plain Hugging Face GPT-2 (SDPA), and the product's model on the first CUDA device or the CPU."""
+    import torch
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from assets.model.language_model import LanguageModel, ModelFacts, choose_device
+    from assets.model.plain_model import plain_twin
+
+    torch.manual_seed(seed)
+    device = torch.device(choose_device("auto"))
+    config = GPT2Config(
+        n_layer=size.layers, n_embd=size.width, n_head=size.heads, vocab_size=size.vocabulary, architectures=["GPT2LMHeadModel"],
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    config._attn_implementation = "eager"  # what the bridge runs
+    wrapped = GPT2LMHeadModel(config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
+    plain_config = copy.deepcopy(config)
+    plain_config._attn_implementation = "sdpa"
+    plain = GPT2LMHeadModel(plain_config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
+    plain.load_state_dict(wrapped.state_dict())
+    twin = plain_twin(wrapped)
+    bridge = build_bridge_from_module(wrapped, "GPT2LMHeadModel", hf_config=config)
+    config.output_attentions = False
+    bridge.eval().requires_grad_(False)
+    facts = ModelFacts(
+        architecture="GPT2LMHeadModel", layers=size.layers, neurons=4 * size.width, model_width=size.width, vocabulary=size.vocabulary,
+        tokenizer_entries=size.vocabulary, context_length=config.n_positions, is_gated=False, normalization="LN",
+        beginning_token_id=0, is_tied=True,
+    )  # fmt: skip
+    return plain, LanguageModel(bridge, twin, None, facts, device)
+
+
+def random_windows(model: "LanguageModel", windows: int, length: int) -> pl.DataFrame:
+    """A frame of `token_windows` whose ids have the frequencies of text: the r-th most frequent entry occurs in proportion to 1 / r."""
+    generator = np.random.default_rng(0)
+    shares = 1 / np.arange(1, model.facts.vocabulary + 1)
+    drawn = generator.choice(model.facts.vocabulary, size=(windows, length), p=shares / shares.sum())
+    drawn[:, 0] = model.facts.beginning_token_id
+    return pl.DataFrame(
+        {
+            "document": np.arange(windows),
+            "window_in_document": np.zeros(windows, np.int32),
+            "length": np.full(windows, length, np.int32),
+            "token_ids": drawn.astype(np.int32).tolist(),
+        }
+    )
+
+
+def random_batch(model: "LanguageModel", windows: int, length: int) -> "Batch":
+    """One batch of random windows."""
+    from assets.histograms.batches import batches
+
+    frame = random_windows(model, windows, length)
+    return next(batches(frame, model.facts.context_length, model.facts.beginning_token_id, {length: windows}))
+
+
+def most_predicted(model: "LanguageModel", ids: "torch.Tensor", tracked: int) -> list[int]:
+    """The tokens that the model predicts most often, so that the tracked counters have their work."""
+    import torch
+
+    from assets.histograms.top_predictions import predictor
+
+    with torch.inference_mode():
+        predictions = predictor(model)(ids).cpu().numpy().reshape(-1)
+    counts = np.bincount(predictions, minlength=model.facts.vocabulary)
+    return [int(entry) for entry in np.argsort(-counts, kind="stable")[:tracked]]

@@ -1,0 +1,74 @@
+"""The suites of patched components and of contexts pass on sound tables and on empty ones, and fail on tables broken in one way."""
+
+import polars as pl
+import pytest
+
+from assets.contracts import ACTIVATION_PATCHING, NEURON_CONTEXTS
+from assets.quality.expectations import Outcome
+from assets.quality.suites import context_quality, patching_quality
+
+NAN, INFINITY = float("nan"), float("inf")
+FINITE = "every difference and improvement is a finite number"
+NAMED = "a head is named where a single head was patched, and nowhere else"
+COMPLETE = "every component and head was patched at every layer and position"
+
+
+def patched() -> pl.DataFrame:
+    """Two layers of two heads, three positions."""
+    outputs = [("residual", None), ("attention", None), ("mlp", None), ("head", 0), ("head", 1)]
+    rows = [("apple", *output, layer, place, " x", 0.5, 0.1) for output in outputs for layer in range(2) for place in range(3)]
+    names = ["prompt", "component", "head", "layer", "position", "token", "difference", "improvement"]
+    return pl.DataFrame(rows, schema={name: ACTIVATION_PATCHING.schema[name] for name in names}, orient="row")
+
+
+def failures(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.expectation: outcome.observed for outcome in outcomes if not outcome.passed}
+
+
+def test_sound_and_empty_tables_pass() -> None:
+    assert failures(patching_quality(patched(), 2)) == {}
+    assert failures(patching_quality(patched().clear(), 2)) == {}
+    assert failures(context_quality(contexts())) == {}
+    assert failures(context_quality(contexts().clear())) == {}
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY, None])
+def test_an_improvement_that_is_no_number_fails(value: float | None) -> None:
+    broken = patched().with_columns(
+        improvement=pl.when(pl.col("position") == 2).then(pl.lit(value, pl.Float32)).otherwise(pl.col("improvement"))
+    )
+    assert failures(patching_quality(broken, 2)) == {FINITE: "10 of 30 cells not finite; most in prompt 'apple' (10)"}
+
+
+def test_a_head_without_its_number_and_another_component_with_one_fail() -> None:
+    numbered = patched().with_columns(head=pl.when(pl.col("component") == "mlp").then(pl.lit(0, pl.Int32)).otherwise(pl.col("head")))
+    assert failures(patching_quality(numbered, 2)) == {NAMED: "6 of 30 cells; most in prompt 'apple' (6)"}
+    nameless = patched().with_columns(head=pl.when(pl.col("head") == 0).then(None).otherwise(pl.col("head")))
+    assert NAMED in failures(patching_quality(nameless, 2))
+
+
+def test_a_missing_cell_a_missing_head_and_a_missing_layer_fail() -> None:
+    assert failures(patching_quality(patched()[1:], 2)) == {COMPLETE: "1 cells missing; most in prompt 'apple' (1)"}
+    one_head_in_layer_1 = patched().filter((pl.col("layer") == 0) | pl.col("head").ne_missing(1))
+    assert failures(patching_quality(one_head_in_layer_1, 2)) == {COMPLETE: "3 cells missing; most in prompt 'apple' (3)"}
+    assert failures(patching_quality(patched(), 3)) == {COMPLETE: "15 cells missing; most in prompt 'apple' (15)"}
+
+
+def contexts(**changes: object) -> pl.DataFrame:
+    """Two contexts of two tokens of one neuron, the second drawn at random; `changes` replace columns of all rows."""
+    rows = [
+        (1, 3, side, 1, 9, 0, 5, peak, position, 2, " x", activation, 2, " x")
+        for side, peak in (("top", 4.0), ("random", -0.1))
+        for position, activation in ((4, 0.5), (5, peak))
+    ]
+    return pl.DataFrame(rows, schema=NEURON_CONTEXTS.schema, orient="row").with_columns(**{k: pl.lit(v) for k, v in changes.items()})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"side": "best"}, {"peak_position": 6}, {"peak_activation": 2.0}, {"activation": NAN}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_contexts_of_an_unknown_side_without_their_place_or_at_odds_with_it_fail(changes: dict[str, object]) -> None:
+    (observed,) = failures(context_quality(contexts(**changes)[:2])).values()
+    assert observed == "1 of 1 contexts wrong; most in layer 1, neuron 3 (1)"

@@ -1,0 +1,90 @@
+"""How the cluster command judges runs and backfills: which failures are final, and which are a worker that died."""
+
+from typing import Any
+
+import pytest
+
+from orchestration.cluster import webserver as module
+from orchestration.cluster.webserver import ClusterError, Webserver
+
+
+def run(name: str, status: str, **tags: str) -> dict[str, Any]:
+    return {"runId": name, "status": status, "tags": [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]}
+
+
+class Scripted(Webserver):
+    """A webserver that answers what it is told to, a list of runs and a status a look; the last answer stays."""
+
+    def __init__(self, *looks: tuple[str, list[dict[str, Any]]]) -> None:
+        self.url = "http://scripted"
+        self.looks = iter(looks)
+        self.now = next(self.looks)
+        self.patience = 30
+
+    def _ask(self, query: str, variables: Any, field: str) -> Any:
+        self.patience -= 1
+        assert self.patience, "waits for ever"
+        if field == "partitionBackfillOrError":
+            self.now = next(self.looks, self.now)
+            return {"status": self.now[0]}
+        if "runIds" in variables["filter"]:
+            self.now = next(self.looks, self.now)
+            return {"results": [one for one in self.now[1] if one["runId"] in variables["filter"]["runIds"]]}
+        (tag,) = variables["filter"]["tags"]
+        return {"results": [one for one in self.now[1] if tag in one["tags"]]}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+
+
+LOST = run("a", "FAILURE", will_retry="true")
+REPLACED = {"parent_run_id": "a", "root_run_id": "a"}
+
+
+def test_a_run_whose_worker_died_is_waited_for_until_its_replacement_ends() -> None:
+    looks = [[run("a", "STARTED")], [LOST], [LOST, run("b", "QUEUED", **REPLACED)], [LOST, run("b", "SUCCESS", **REPLACED)]]
+    told: list[str] = []
+    assert Scripted(("", []), *(("", look) for look in looks)).wait_for_run("a", told.append)
+    assert told == ["run a started", "run a failure", "run b success"]
+
+
+def test_a_run_that_is_marked_for_a_new_start_only_after_it_failed_is_waited_for_as_well() -> None:
+    looks = [[run("a", "FAILURE")], [LOST], [LOST, run("b", "SUCCESS", **REPLACED)]]
+    assert Scripted(("", []), *(("", look) for look in looks)).wait_for_run("a", lambda _: None)
+
+
+@pytest.mark.parametrize("status", ["FAILURE", "CANCELED"])
+def test_a_run_that_is_not_started_again_has_failed(status: str) -> None:
+    assert not Scripted(("", []), ("", [run("a", status)])).wait_for_run("a", lambda _: None)
+
+
+def test_the_last_replacement_decides() -> None:
+    looks = [[LOST, run("b", "FAILURE", will_retry="false", **REPLACED)]]
+    assert not Scripted(("", []), *(("", look) for look in looks)).wait_for_run("a", lambda _: None)
+
+
+def shard(name: str, key: str, status: str, **tags: str) -> dict[str, Any]:
+    return run(name, status, backfill="f", asset_partition_range_start=key, asset_partition_range_end=key, **tags)
+
+
+def test_a_backfill_is_done_when_every_shard_has_a_run_that_succeeded_though_one_was_lost() -> None:
+    lost = shard("a", "0000", "FAILURE", will_retry="true")
+    done = [lost, shard("b", "0001", "SUCCESS"), shard("c", "0000", "SUCCESS", **REPLACED)]
+    server = Scripted(("", []), ("REQUESTED", [lost, shard("b", "0001", "SUCCESS")]), ("REQUESTED", done))
+    told: list[str] = []
+    assert server.wait_for_backfill("f", ["0000", "0001"], told.append)
+    assert told == ["shard 0000, run a failure", "shard 0001, run b success", "shard 0000, run c success"]
+
+
+@pytest.mark.parametrize("status", ["COMPLETED_FAILED", "FAILED", "CANCELED"])
+def test_a_backfill_that_dagster_gave_up_has_failed(status: str) -> None:
+    server = Scripted(("", []), (status, [shard("a", "0000", "SUCCESS"), shard("b", "0001", "FAILURE")]))
+    assert not server.wait_for_backfill("f", ["0000", "0001"], lambda _: None)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://host", "http://"])
+def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(ClusterError, match="give the address of the Dagster UI, such as http://127.0.0.1:3000"):
+        Webserver(url)

@@ -1,0 +1,203 @@
+"""What keeps long operation honest: retries for downloads only, one model at a time on a device, and alerts that say what failed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets import wiring
+from assets.deployment import Deployment
+from assets.errors import InputError
+from assets.stages import STAGES
+from assets.study import Study, read_studies
+from assets.wiring import DOWNLOADS, MODEL_POOL, study_asset
+from assets.work import Work
+from orchestration.alerts import Alerts, alert_sensors, message
+from orchestration.definitions import build_definitions
+from orchestration.settings import SHIPPED_STUDIES, Settings
+
+INSTANCE = Path(__file__).parents[2] / "orchestration" / "instance" / "dagster.yaml"
+
+
+@pytest.fixture(scope="module")
+def demo() -> Study:
+    return next(study for study in read_studies(SHIPPED_STUDIES) if study.name == "demo")
+
+
+def attempts(demo: Study, asset: str, error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often an asset whose work always raises `error` is tried."""
+    monkeypatch.setattr(wiring, "DOWNLOAD_RETRIES", dg.RetryPolicy(max_retries=wiring.DOWNLOAD_RETRIES.max_retries, delay=0))
+    tried = []
+
+    def fail(work: Work) -> None:
+        tried.append(work.study.name)
+        raise error
+
+    job = dg.Definitions(
+        [study_asset(demo, asset, fail)], resources={"deployment": Deployment(folder)}
+    ).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    return len(tried)
+
+
+def test_a_lost_connection_is_tried_four_times_and_a_fault_of_the_input_once(
+    demo: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert attempts(demo, "model_snapshot", ConnectionError("the hub hung up"), tmp_path / "lost", monkeypatch) == 4
+    assert attempts(demo, "model_snapshot", InputError("no such model"), tmp_path / "fault", monkeypatch) == 1
+
+
+def test_only_downloads_are_retried_and_each_wait_is_longer_than_the_last(demo: Study) -> None:
+    for name in STAGES:
+        policy = study_asset(demo, name, lambda work: None).op.retry_policy
+        assert (policy is not None) == (name in DOWNLOADS)
+        if policy is not None:
+            waits = [policy.calculate_delay(attempt) for attempt in (1, 2, 3)]
+            assert waits == [5, 15, 35]  # 5 x (2^attempt - 1) seconds
+    assert set(DOWNLOADS) == {"model_snapshot", "corpus_documents"}
+
+
+def test_every_asset_that_loads_the_model_waits_for_the_one_place_of_its_pool(demo: Study) -> None:
+    for name, stage in STAGES.items():
+        assert study_asset(demo, name, lambda work: None).op.pool == (MODEL_POOL if stage.uses_model else None)
+    assert STAGES["activation_histograms"].uses_model
+    pools = yaml.safe_load(INSTANCE.read_text())["concurrency"]["pools"]
+    assert pools == {"granularity": "op", "default_limit": 1}
+
+
+HOLD_THE_MODEL = f"""
+import time, dagster as dg
+
+@dg.op(pool={MODEL_POOL!r})
+def hold():
+    print("held", time.time(), flush=True)
+    time.sleep(0.7)
+    print("freed", time.time(), flush=True)
+
+@dg.job(executor_def=dg.in_process_executor)
+def counting():
+    hold()
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as instance:
+        counting.execute_in_process(instance=instance)
+"""
+
+
+def test_two_runs_at_once_never_hold_the_model_together(tmp_path: Path) -> None:
+    (tmp_path / "hold.py").write_text(HOLD_THE_MODEL)
+    shutil.copy(INSTANCE, tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)):
+        pass  # its database is laid out before two processes open it
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "hold.py")]
+    environment = os.environ | {"DAGSTER_HOME": str(tmp_path)}
+    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    try:
+        told = [
+            dict(line.split() for line in run.communicate(timeout=120)[0].splitlines() if line[:5] in ("held ", "freed")) for run in runs
+        ]
+    finally:
+        for run in runs:
+            run.kill()
+    first, second = sorted((float(one["held"]), float(one["freed"])) for one in told)
+    assert second[0] >= first[1]
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Iterator[tuple[dg.DagsterInstance, dg.ExecuteInProcessResult]]:
+    """A run in which one step failed with a sentence for the user, and one blocking check with what was observed."""
+
+    @dg.asset
+    def model_snapshot() -> None:
+        raise dg.Failure(description="study demo: model.id 'nowhere': no such folder", allow_retries=False)
+
+    @dg.asset
+    def merged_histograms() -> None: ...
+
+    @dg.asset_check(asset=merged_histograms, blocking=True)
+    def bin_counts() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, metadata={"observed": "1 of 768 neurons unbalanced", "expected": "178,823", "other": "x"})
+
+    job = dg.define_asset_job("demo_study", executor_def=dg.in_process_executor)
+    definitions = dg.Definitions([model_snapshot, merged_histograms], asset_checks=[bin_counts], jobs=[job])
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance, definitions.resolve_job_def("demo_study").execute_in_process(instance=instance, raise_on_error=False)
+
+
+def failure_context(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, sensor: str) -> dg.RunFailureSensorContext:
+    (event,) = [event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE]
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor, dagster_event=event, dagster_instance=instance, dagster_run=result.dagster_run
+    )
+    return context.for_run_failure()
+
+
+def test_an_alert_says_what_failed_in_the_words_of_the_command_line(failed: tuple) -> None:
+    instance, result = failed
+    told = message(failure_context(instance, result, "failed_run_by_webhook")).splitlines()
+    assert told == [
+        f"demo_study failed (run {result.run_id[:8]}):",
+        "study demo: model.id 'nowhere': no such folder",
+        "merged_histograms: check bin_counts failed. Expected: 178,823. Observed: 1 of 768 neurons unbalanced.",
+    ]
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[str, list[dict]]]:
+    """A webhook on loopback, and what was posted to it."""
+    posted: list[dict] = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", posted
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_failed_run_is_posted_to_the_webhook(failed: tuple) -> None:
+    instance, result = failed
+    with receiver() as (url, posted):
+        (sensor,) = alert_sensors(Alerts(webhook=url))
+        sensor(failure_context(instance, result, sensor.name))
+    assert len(posted) == 1
+    assert posted[0]["text"].startswith("demo_study failed")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_nobody_is_told_unless_the_environment_says_who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEBHOOK", "EMAIL"):
+        monkeypatch.delenv(f"NEURON_ATLAS_ALERT_{name}", raising=False)
+    assert alert_sensors(Settings.from_environment().alerts) == []
+    assert build_definitions([], Settings(tmp_path, tmp_path, "")).sensors == []
+
+    monkeypatch.setenv("NEURON_ATLAS_ALERT_EMAIL", "one@example.org, two@example.org")
+    with pytest.raises(ValueError, match="NEURON_ATLAS_ALERT_EMAIL is set, but not all of NEURON_ATLAS_SMTP_HOST"):
+        alert_sensors(Settings.from_environment().alerts)
+    for name in ("HOST", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"NEURON_ATLAS_SMTP_{name}", "secret")
+    alerts = Settings.from_environment().alerts
+    assert alerts.email_to == ("one@example.org", "two@example.org")
+    assert [sensor.name for sensor in alert_sensors(alerts)] == ["failed_run_by_email"]
+    assert "secret" not in repr(alerts).replace("smtp_host='secret', smtp_user='secret'", "")
