@@ -14,6 +14,7 @@ from assets.histograms.batch_counter import slot_dtype
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
 from assets.histograms.histograms import HistogramError
 from assets.histograms.parts import number_of_groups
+from assets.histograms.screened_predictions import LEAST
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
 
 MIB = 2**20
@@ -140,7 +141,10 @@ def _forward(model: PlannedModel, counted: PlannedPass) -> int:
     attention = 4 * counted.rows * model.heads * counted.length**2  # scores, mask added, softmax, and its result in the model's dtype
     block = positions * (5 * model.neurons + 10 * model.width)
     logits = positions * 2 * SLICE
-    return model.itemsize * (attention + block + logits)
+    unembedding = model.vocabulary * model.width
+    # In float32 it is kept once more in bfloat16, which tells most top predictions; processors without bfloat16 do not need it.
+    screen = 2 * unembedding if model.itemsize == 4 and unembedding >= LEAST else 0
+    return model.itemsize * (attention + block + logits) + screen
 
 
 def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots()
     plan = plan_memory(MODEL, PlannedPass(bins=4096, tokens=3, screened=0, examples=5, rows=2, length=50, shard_tokens=1000), PLENTY)
     assert plan.rows["a batch's slots and activations"] == 100 * 4000 * 2
     assert plan.rows["sums by predicted token"] == 0
+
+
+def test_a_large_unembedding_in_float32_is_kept_once_more_in_bfloat16() -> None:
+    def forward(vocabulary: int, itemsize: int) -> int:
+        return plan_memory(replace(MODEL, vocabulary=vocabulary, itemsize=itemsize), COUNTED, PLENTY).rows["forward of a batch"] - KEPT_FREE
+
+    small = forward(5000, 4)
+    assert forward(50_000, 4) == small + 2 * 50_000 * 100  # 5,000,000 numbers are above 2^22
+    assert forward(50_000, 2) == small // 2
 
 
 def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
