@@ -58,11 +58,10 @@ def _engine(setting: Setting, screened_ids: list[int]) -> Callable[[], Any]:
     counter = counter_of_part(
         setting.model, setting.bins, setting.token_ids, screened_ids, whole, count_bos=False, examples=EXAMPLES
     )  # fmt: skip
-    opened = counting(setting.model, counter)
-    count_batch = opened.__enter__()
 
-    def run(opened: Any = opened) -> Any:  # held, so that the hooks stay as long as the arm
-        count_batch(setting.batch)
+    def run() -> Any:
+        with counting(setting.model, counter) as count_batch:  # opened for each batch, so that no other arm runs with these hooks
+            count_batch(setting.batch)
         return counter
 
     return run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.histograms.asset import _activation_bins, _activation_histograms, _merged_histograms
+from assets.histograms.asset import _activation_bins, _activation_histograms, _merged_histograms, _screened_tokens
 from assets.stages import STAGES
 from assets.store import Record, Store
 from assets.study import Study
@@ -13,7 +13,12 @@ from assets.wiring import materialize
 from tests.pipeline.conftest import Bench
 from tests.planted import planted_corpus, planted_model
 
-COMPUTE = {"activation_bins": _activation_bins, "activation_histograms": _activation_histograms, "merged_histograms": _merged_histograms}
+COMPUTE = {
+    "activation_bins": _activation_bins,
+    "screened_tokens": _screened_tokens,
+    "activation_histograms": _activation_histograms,
+    "merged_histograms": _merged_histograms,
+}
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 
 from assets.store import RECORD, StoreError
 from assets.study import read_study
+from orchestration.run import faults_of
 from tests.faults.conftest import Workshop
 from tests.faults.evidence import damage as damaged_outputs
 from tests.faults.evidence import differences, evidence, leftovers
@@ -51,6 +52,7 @@ def shard_of_another_study(workshop: Workshop, home: Path) -> None:
     other = read_study(bench.file.parent / "other.yaml")
     shutil.copytree(bench.settings.data / "planted", bench.settings.data / "other", symlinks=True)
     workshop.make("activation_bins", None, other)
+    workshop.make("screened_tokens", None, other)
     workshop.make("activation_histograms", SHARD, other)
     replace(home, workshop.home("activation_histograms", SHARD, other))
     shutil.rmtree(bench.settings.data / "other")
@@ -98,19 +100,19 @@ DAMAGES = {
         add_an_empty_chunk,
         "file top_prediction_outside/c/0/0/{added} lies in {version} but was not published; materialize it again",
     ),
-    "the shard missing": (lambda workshop, home: shutil.rmtree(home), "not there yet; materialize it first"),
+    "the shard missing": (lambda workshop, home: shutil.rmtree(home), "not there yet; materialize it first, or everything with: make study STUDY=planted"),
     "its files missing": (
         lambda workshop, home: shutil.rmtree(version(home)),
         "file above_zero/c/0/0 is missing from {version}; materialize it again",
     ),
     "another shard in its place": (
         lambda workshop, home: replace(home, workshop.home("activation_histograms", "0002")),
-        "made from another version of the study, its inputs or the code; materialize it again",
+        "made from another version of the study, its inputs or the code; materialize it again, or everything that is stale with: make study STUDY=planted",
     ),
-    "a shard of another study in its place": (shard_of_another_study, "made by study other; materialize it again"),
+    "a shard of another study in its place": (shard_of_another_study, "made by study other; materialize it again, or everything that is stale with: make study STUDY=planted"),
     "a record of another version of the study": (
         stale_record,
-        "made from another version of the study, its inputs or the code; materialize it again",
+        "made from another version of the study, its inputs or the code; materialize it again, or everything that is stale with: make study STUDY=planted",
     ),
     "a record of a version that is gone": (
         record_of_a_swept_version,
@@ -160,7 +162,8 @@ def test_one_run_mends_damage_all_over_the_study_and_publishes_what_stood_before
     (version(planted / "report_site") / "index.html").unlink()
     (planted / "neuron_contexts" / "0123456789ab-01234567").mkdir()  # what a killed run leaves
     assert len(damaged_outputs(data)) == 5
-    assert bench.run().success
+    result = bench.run()
+    assert result.success, faults_of(result)
     assert damaged_outputs(data) == []
     assert differences(evidence(undisturbed.settings.data), evidence(data)) == []
     assert leftovers(data) == []

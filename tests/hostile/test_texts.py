@@ -63,9 +63,8 @@ def test_hostile_documents_are_kept_counted_and_predicted_on_like_any_other(host
     counts = read_table(hostile.record("token_counts").folder, TABLES["token_counts"]).filter(token=HOSTILE)
     assert counts["predictions"].item() > 0
     assert counts["occurrences"].item() == 1  # in the document "the token itself"
-    scores = read_table(hostile.record("token_neuron_scores").folder, TABLES["token_neuron_scores"])
-    best = scores.filter(token=HOSTILE).sort("auroc", descending=True).row(0, named=True)
-    assert (best["layer"], best["neuron"]) == (PLANTED_LAYER, PLANTED_NEURON)
+    curves = read_table(hostile.record("proportion_curves").folder, TABLES["proportion_curves"])
+    assert curves.filter(token=HOSTILE, layer=PLANTED_LAYER, neuron=PLANTED_NEURON)["proportion"].max() > 0
 
 
 def test_the_files_of_the_report_have_names_that_no_text_chooses(hostile: Bench) -> None:
@@ -90,9 +89,7 @@ def test_nothing_of_it_runs_in_the_report_and_it_is_shown_as_it_is_written(hosti
             for plot in page.locator("[data-figure]").all():
                 plot.scroll_into_view_if_needed()
                 plot.locator(".main-svg").first.wait_for()
-            injected = page.evaluate(
-                "document.querySelectorAll('img, [onerror], [onload], [onmouseover], svg:not(.main-svg):not(.main-svg *)').length"
-            )
+            injected = page.evaluate("document.querySelectorAll('img, iframe, [onerror], [onload], [onmouseover], p[style]').length")
             assert (file.name, injected) == (file.name, 0)
             assert page.evaluate("window.hacked ?? null") is None
             assert watched.faults == [], file.name

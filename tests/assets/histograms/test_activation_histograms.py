@@ -93,7 +93,8 @@ def test_a_planted_model_gives_every_integer_and_example_of_plain_code(planted: 
     windows = windows_frame([[0, *torch.randint(1, 30, (length,), generator=generator).tolist()] for length in (3, 9, 20, 20, 33, 8)])
     bins = fixed_bins(3, 16, FixedBins())
     fast = count(planted, windows, bins, [2, 3, 4])
-    slow = slow_histograms(planted_folder, model_batches(planted, windows), SlowCounts(bins, [2, 3, 4], planted.facts.vocabulary))
+    counts = SlowCounts(bins, [2, 3, 4], planted.facts.vocabulary, screened=screened(planted, [2, 3, 4]))
+    slow = slow_histograms(planted_folder, model_batches(planted, windows), counts)
     assert fast.positions == sum(windows["length"]) - len(windows)
     assert_same_counters(dict(fast.tensors), slow, relative=1e-9)
 
