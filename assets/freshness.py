@@ -51,6 +51,7 @@ class Freshness:
             record = self.current(asset, shard)
             self.store.verify(record)
         except StoreError:
+            self._current.pop(self.place(asset, shard), None)  # what is made in its place has a record of its own
             return None
         return record
 

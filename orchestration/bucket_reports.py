@@ -10,16 +10,25 @@ import threading
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from assets.across_models.comparison import NAME as ACROSS_MODELS
 from assets.deployment import REPORTS
 from assets.errors import InputError
 from assets.store import Place, Store
 from assets.store.bucket import Bucket
 from assets.study import STUDY_NAME
 from orchestration.serve import LOOPBACK, QuietFiles
+from reports.across_models.asset import SITE as ACROSS_MODELS_SITE
+
+
+def site_place(name: str) -> Place | None:
+    """Which output the report of this name is; None for what cannot be one."""
+    if name == ACROSS_MODELS:
+        return Place(ACROSS_MODELS, ACROSS_MODELS_SITE)
+    return Place(name, "report_site") if STUDY_NAME.fullmatch(name) else None
 
 
 class BucketReports(QuietFiles):
-    """Serves /<study>/<page> from the study's published report, and a list of the studies at /."""
+    """Serves /<study>/<page> from the study's published report, and a list of the reports at /."""
 
     store: Store
 
@@ -27,10 +36,11 @@ class BucketReports(QuietFiles):
         parts = unquote(urlsplit(self.path).path).lstrip("/").split("/")
         try:
             if parts == [""]:
-                return self._list_of_studies()
-            record = self.store.find(Place(parts[0], "report_site")) if STUDY_NAME.fullmatch(parts[0]) else None
+                return self._list_of_reports()
+            place = site_place(parts[0])
+            record = self.store.find(place) if place else None
             if record is None:
-                self.send_error(404, explain=f"no report of a study {parts[0]!r} is published at {self.store.root}")
+                self.send_error(404, explain=f"no report {parts[0]!r} is published at {self.store.root}")
                 return None
             self.directory = str(record.folder)
             return super().send_head()
@@ -42,9 +52,10 @@ class BucketReports(QuietFiles):
         """The file of a path below the report's folder: the study's name stands in front of it."""
         return super().translate_path("/" + path.lstrip("/").partition("/")[2])
 
-    def _list_of_studies(self) -> io.BytesIO:
+    def _list_of_reports(self) -> io.BytesIO:
         storage = self.store.storage
-        names = sorted({key.split("/", 1)[0] for key in storage.objects.below(REPORTS)}) if isinstance(storage, Bucket) else []
+        folders = {key.split("/", 1)[0] for key in storage.objects.below(REPORTS) if "/" in key} if isinstance(storage, Bucket) else set()
+        names = sorted(name for name in folders if site_place(name))
         links = "".join(f'<li><a href="{html.escape(name)}/">{html.escape(name)}</a></li>' for name in names)
         page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Reports</title><ul>{links or 'none yet'}</ul></html>".encode()
         self.send_response(200)

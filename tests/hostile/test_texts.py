@@ -64,7 +64,7 @@ def test_hostile_documents_are_kept_counted_and_predicted_on_like_any_other(host
     assert counts["predictions"].item() > 0
     assert counts["occurrences"].item() == 1  # in the document "the token itself"
     curves = read_table(hostile.record("proportion_curves").folder, TABLES["proportion_curves"])
-    assert curves.filter(token=HOSTILE, layer=PLANTED_LAYER, neuron=PLANTED_NEURON)["proportion"].max() > 0
+    assert (curves.filter(token=HOSTILE, layer=PLANTED_LAYER, neuron=PLANTED_NEURON)["proportion"] > 0).any()
 
 
 def test_the_files_of_the_report_have_names_that_no_text_chooses(hostile: Bench) -> None:

@@ -17,7 +17,7 @@ from assets.freshness import Freshness
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.merged_histograms import merge_histograms
 from assets.stages import STAGES
-from assets.store import StoreError
+from assets.store import Place, StoreError
 from assets.tables import read_table
 from orchestration.bucket_reports import serve_bucket_reports
 from orchestration.run import faults_of
@@ -176,7 +176,14 @@ def test_make_dev_serves_the_reports_of_a_bucket(remote: tuple[Bench, BucketForT
 
         for page, path in (("index.html", "/planted/"), ("quality.html", "/planted/quality.html")):
             assert answer(path) == bucket.read(f"data/planted/report_site/{record.version}/{page}")
-        assert b'<a href="planted/">' in answer("/")
+        assert re.findall('href="([^"]+)"', answer("/").decode()) == ["planted/"]
+        store = bench.settings.deployment.store
+        with store.publish(Place("across_models", "across_models_site"), "a" * 64, {}) as draft:
+            (draft.folder / "index.html").write_text("all models")
+        bench.settings.deployment.link_site("across_models", "across_models_site")
+        bench.settings.deployment.open_with("across_models")
+        assert answer("/across_models/") == b"all models"
+        assert re.findall('href="([^"]+)"', answer("/").decode()) == ["across_models/", "planted/"]
         for path in ("/unknown/", "/../planted/record.json", "/planted/../../record.json", "/planted/nothing.html"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 answer(path)
