@@ -191,7 +191,7 @@ def test_a_run_stays_below_its_budget_with_the_same_integers_and_the_peak_does_n
 
     twice = run(tmp_path / "twice", wide_model, 400)
     assert twice["summary"]["positions"] == pytest.approx(2 * whole["summary"]["positions"], rel=0.05)
-    assert twice["peak"] == pytest.approx(whole["peak"], rel=0.03)
+    assert twice["peak"] < 1.1 * whole["peak"]  # equal runs differ by up to 7 % by what the allocator keeps
 
 
 def test_a_study_that_cannot_fit_is_refused_before_the_model_is_loaded(wide_model: Path, tmp_path: Path) -> None:
