@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from assets.prompts.prompt_runs import PairRuns
     from assets.prompts.prompts import EncodedPrompt, PromptPair
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 # "<|endoftext|>I climbed up the pear tree and picked a pear. I climbed up the apple tree and picked", and " lemon" instead
 PUBLISHED = (50256, 40, 19952, 510, 262, 25286, 5509, 290, 6497, 257, 25286, 13, 314, 19952, 510, 262, 17180, 5509, 290, 6497)
 LEMON, AN, A = 18873, 281, 257
@@ -40,6 +38,7 @@ class Round(NamedTuple):
 
 def main() -> None:
     """Measure and print."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # here, not on import: tests import this module in a process that downloads
     import torch
 
     arguments = _arguments()

@@ -2,7 +2,7 @@
 
 Everything that was published is compared: each record's fingerprint, inputs, provenance and summary, and the SHA-256 of every
 file, which covers integers, tables and tensors byte by byte. Left out, because they may honestly differ: when an output was
-made and how long it took (in records, in the report's pages, and as positions a second). Holds no test.
+made, how long it took (in records, in the report's pages, and as positions a second) and how much memory was free. Holds no test.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 from assets.store import CURRENT, RECORD, Place, Store, StoreError
 
 DURATIONS = ("shard_seconds", "counting_seconds")  # in the provenance of data_quality
-RATES = ("positions_per_second",)  # in a shard's summary
+OF_THE_MACHINE = ("positions_per_second", "allowed_bytes", "measured_peak_bytes")  # in a shard's summary: its speed and memory just then
 PAGES_WITH_TIMES = ("index.html", "data.html")  # every other file of a report must be the same bytes
 TIMES = (
     re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"),
@@ -82,7 +82,7 @@ def _of_record(file: Path) -> dict[str, Any]:
         "fingerprint": raw["fingerprint"],
         "inputs": raw["inputs"],
         "provenance": {key: value for key, value in raw["provenance"].items() if key not in DURATIONS},
-        "summary": {key: value for key, value in raw["summary"].items() if key not in RATES},
+        "summary": {key: value for key, value in raw["summary"].items() if key not in OF_THE_MACHINE},
         "files": files,
     }
 

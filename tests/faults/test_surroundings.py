@@ -127,7 +127,7 @@ def test_freshness_does_not_follow_clocks(workshop: Workshop, monkeypatch: pytes
         os.utime(file, (future, future))
     assert workshop.make("merged_histograms").created_at == "2100-01-01T00:00:00+00:00"  # kept
 
-    import assets.store as store
+    import assets.store.store as store
 
     class Backwards(datetime):
         moments = iter(datetime(year, 1, 1, tzinfo=UTC) for year in range(2000, 1900, -1))

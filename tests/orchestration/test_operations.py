@@ -190,7 +190,8 @@ def test_nobody_is_told_unless_the_environment_says_who(tmp_path: Path, monkeypa
     for name in ("WEBHOOK", "EMAIL"):
         monkeypatch.delenv(f"NEURON_ATLAS_ALERT_{name}", raising=False)
     assert alert_sensors(Settings.from_environment().alerts) == []
-    assert build_definitions([], Settings(tmp_path, tmp_path, "")).sensors == []
+    sensors = build_definitions([], Settings(tmp_path, tmp_path, "")).sensors or []
+    assert [sensor.name for sensor in sensors] == ["across_models_refresh"]  # asks for runs, tells nobody
 
     monkeypatch.setenv("NEURON_ATLAS_ALERT_EMAIL", "one@example.org, two@example.org")
     with pytest.raises(ValueError, match="NEURON_ATLAS_ALERT_EMAIL is set, but not all of NEURON_ATLAS_SMTP_HOST"):
