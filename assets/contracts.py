@@ -166,7 +166,7 @@ MODEL_PARITY = Table(
             "float32_prediction_disagreements",
             pl.Int64(),
             "position",
-            "Positions at which the pass, in the study's dtype, predicts another token than the same files in float32.",
+            "Positions at which the pass, in the study's dtype and with its linear maps, predicts another token than plain code in float32.",
         ),
         Column("activations", pl.Int64(), "activation", "Activations compared with float32: positions x layers x neurons."),
         Column(

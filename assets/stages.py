@@ -69,24 +69,24 @@ _STAGES = (
     ),
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins", "model.linear_maps"), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
         code_version="2",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos"),
+        inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos", "model.linear_maps"),
         tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos"),
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos", "model.linear_maps"),
         tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True,
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
         "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
-        fields=("count_bos", "examples", "batch_positions"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
+        fields=("count_bos", "examples", "batch_positions", "model.linear_maps"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
         code_version="2",
     ),
     Stage(
@@ -189,7 +189,7 @@ _LAST_STAGES = (
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
-        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), kinds=frozenset({"plotly"}),
+        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos", "model.linear_maps"), kinds=frozenset({"plotly"}),
         code_version="3",
     ),
 )  # fmt: skip

@@ -37,6 +37,16 @@ class ModelChoice(_Frozen):
     revision: str | None = Field(None, description="Commit or branch on the hub; none for a local folder.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    linear_maps: Literal["plain", "prepacked"] = Field("plain", description="How the one pass multiplies: assets/model/prepacked_maps.py.")
+
+    @model_validator(mode="after")
+    def _products_exist(self) -> "ModelChoice":
+        if self.linear_maps == "prepacked" and (self.dtype != "float32" or self.device not in ("auto", "cpu")):
+            raise ValueError(
+                f"linear_maps 'prepacked' needs dtype float32 and device cpu (or auto, where there is no GPU), not {self.dtype} and "
+                f"{self.device}; leave it at 'plain'"
+            )
+        return self
 
 
 class CorpusChoice(_Frozen):

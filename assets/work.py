@@ -58,5 +58,10 @@ class Work:
 
 
 def load_model(study: Study, snapshot: Record) -> LanguageModel:
-    """The model of a snapshot record, in the study's dtype, on the study's device."""
-    return load(snapshot_folder(study, snapshot), study.model.dtype, study.model.device)
+    """The model of a snapshot record, in the study's dtype, on the study's device, with the study's linear maps."""
+    return load_choice(snapshot_folder(study, snapshot), study)
+
+
+def load_choice(folder: Path, study: Study) -> LanguageModel:
+    """The model in a folder as the study wants it; the same call everywhere, so that a process loads it once."""
+    return load(folder, study.model.dtype, study.model.device, study.model.linear_maps)

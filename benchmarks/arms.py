@@ -5,7 +5,7 @@ can compare it. The two published algorithms are written anew from their descrip
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,12 @@ def bridged(setting: Setting) -> Callable[[], Any]:
     return lambda: setting.model.bridge(setting.ids, use_cache=False, output_attentions=False)
 
 
-def engine(setting: Setting) -> Callable[[], Any]:
+def engine_without_screen(setting: Setting) -> Callable[[], Any]:
     """One batch of the one pass: bins, tracked tokens, moments, extremes and examples of every neuron."""
     return _engine(setting, [])
 
 
-def engine_and_screen(setting: Setting) -> Callable[[], Any]:
+def engine(setting: Setting) -> Callable[[], Any]:
     """The same, and the sums of every neuron by predicted token, for as many tokens as a study screens unless told otherwise."""
     from assets.histograms.screened_tokens import screened_number
     from assets.study import Screen
@@ -48,6 +48,14 @@ def engine_and_screen(setting: Setting) -> Callable[[], Any]:
     facts = setting.model.facts
     number = screened_number(Screen(), facts.layers, facts.neurons, facts.vocabulary)
     return _engine(setting, most_predicted(setting.model, setting.ids, number))
+
+
+def prepacked_engine(setting: Setting) -> Callable[[], Any]:
+    """The same with `model.linear_maps: prepacked`."""
+    from assets.model.plain_model import plain_twin
+
+    twin = plain_twin(setting.model.plain, "prepacked")
+    return engine(replace(setting, model=replace(setting.model, plain=twin)))
 
 
 def _engine(setting: Setting, screened_ids: list[int]) -> Callable[[], Any]:
@@ -121,7 +129,8 @@ ARMS = (
     Arm("a", "Hugging Face forward, argmax of its logits", bare),
     Arm("b", "TransformerLens bridge forward", bridged),
     Arm("c", "this engine, everything on", engine),
-    Arm("s", "this engine, and the screen of all frequent tokens", engine_and_screen),
+    Arm("w", "the same without the screen of all frequent tokens", engine_without_screen),
+    Arm("p", "(c) with prepacked linear maps", prepacked_engine),
     Arm("d", "published notebook: one pair a pass", notebook),
     Arm("e", "scatter-add sweep: histograms alone", sweep),
 )

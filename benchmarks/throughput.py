@@ -58,7 +58,7 @@ def main() -> None:
 
 def throughput(setting: Setting, rounds: int, keys: str, device: str) -> pl.DataFrame:
     """One row per arm: seconds and positions a second (medians), ratio of throughput to (a) with its quartiles over the rounds."""
-    arms = [arm for arm in ARMS if arm.key in keys or arm.key == "a"]
+    arms = [arm for arm in ARMS if (arm.key in keys or arm.key == "a") and (arm.key != "p" or device == "cpu")]
     seconds = interleaved({arm.key: arm.make(setting) for arm in arms}, rounds, device)
     rows: list[dict[str, Any]] = []
     for arm in arms:
@@ -95,14 +95,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tracked", type=int, default=64, help="tracked tokens, the most predicted ones")
     parser.add_argument("--arms", default="".join(arm.key for arm in ARMS), help="keys of the arms, such as ac; (a) always runs")
-    parser.add_argument("--screen", choices=("on", "off"), default="on", help="whether the arm with the screen of all frequent tokens runs")
     parser.add_argument("--no-memory", action="store_true", help="skip the peak memory, measured in a process for each arm")
     parser.add_argument("--quick", action="store_true", help="a tiny model, two rounds, nothing written: to try the program")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    if arguments.screen == "off":
-        arguments.arms = arguments.arms.replace("s", "")
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

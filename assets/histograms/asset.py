@@ -16,7 +16,7 @@ from assets.histograms.machine_memory import peak_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
 from assets.histograms.parts import Part, parts
-from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, tell_plan, weight_bytes
+from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, prepacked_bytes, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
@@ -95,12 +95,14 @@ def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
     snapshot, study = work.inputs["model_snapshot"].summary, work.study
     folder = work.model_folder()
-    sizes = planned_model(folder, study.model.dtype)
+    sizes = planned_model(folder, study.model)
     facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
     if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width
         width = snapshot["model_width"]
         weights = weight_bytes(folder, study.model.dtype)
-        model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=ITEMSIZE[study.model.dtype], **facts)
+        prepacked = prepacked_bytes(folder, study.model, snapshot["vocabulary"])
+        itemsize = ITEMSIZE[study.model.dtype]
+        model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=itemsize, prepacked=prepacked, **facts)
     else:
         model = replace(sizes, **facts)
     return tell_plan(study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell)

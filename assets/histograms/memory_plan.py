@@ -29,7 +29,8 @@ COUNTER = 8
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """Sizes of a model, known before it is loaded. `weights` are bytes as loaded, `itemsize` bytes of one activation."""
+    """Sizes of a model, known before it is loaded. `weights` and `prepacked` (its linear maps again) are bytes as loaded, `itemsize`
+    bytes of one activation."""
 
     layers: int
     neurons: int
@@ -38,6 +39,7 @@ class PlannedModel:
     vocabulary: int
     weights: int
     itemsize: int = 4
+    prepacked: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     kept = model.itemsize if groups else 0  # activations wait for the predictions only where a screen needs them
     rows = {
         "program and libraries": PROGRAM,
-        "model": model.weights,
+        "model": model.weights + model.prepacked,
         "unembedding in bfloat16": _unembedding(model),
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
         "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from assets.histograms.histograms import HistogramError
 from assets.histograms.machine_memory import available_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory
 from assets.histograms.screened_tokens import screened_number
-from assets.study import CalibratedBins, Study
+from assets.study import CalibratedBins, ModelChoice, Study
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 STORED = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -28,8 +28,8 @@ STORED = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2,
 JOINT = re.compile(r"(c_attn|query_key_value|qkv_proj|Wqkv)\.weight$")
 
 
-def planned_model(folder: Path, dtype: str) -> PlannedModel | None:
-    """Sizes of the model in a `save_pretrained` folder, loaded as `dtype`; None where its configuration names them in another way."""
+def planned_model(folder: Path, choice: ModelChoice) -> PlannedModel | None:
+    """Sizes of the model in a `save_pretrained` folder, loaded as chosen; None where its configuration names them in another way."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     config = config.get("text_config", config)
     width, heads = _named(config, "hidden_size", "n_embd", "d_model"), _named(config, "num_attention_heads", "n_head", "num_heads")
@@ -37,7 +37,8 @@ def planned_model(folder: Path, dtype: str) -> PlannedModel | None:
     if not (width and heads and layers and vocabulary):
         return None
     neurons = _named(config, "intermediate_size", "n_inner", "ffn_dim") or 4 * width  # GPT-2's n_inner is null for 4 x width
-    return PlannedModel(layers, neurons, width, heads, vocabulary, weight_bytes(folder, dtype), ITEMSIZE[dtype])
+    weights, prepacked = weight_bytes(folder, choice.dtype), prepacked_bytes(folder, choice, vocabulary)
+    return PlannedModel(layers, neurons, width, heads, vocabulary, weights, ITEMSIZE[choice.dtype], prepacked)
 
 
 def _named(config: dict[str, Any], *names: str) -> int:
@@ -47,17 +48,28 @@ def _named(config: dict[str, Any], *names: str) -> int:
 def weight_bytes(folder: Path, dtype: str) -> int:
     """Bytes of all weights once loaded: in `dtype`, joint attention weights twice, and as stored too where that is another dtype."""
     total = 0
+    for name, tensor in _stored_tensors(folder):
+        numbers, stored = prod(tensor["shape"]), STORED.get(tensor["dtype"], 4)
+        copies = 2 if JOINT.search(name) else 1
+        total += numbers * (copies * ITEMSIZE[dtype] + (stored if stored != ITEMSIZE[dtype] else 0))
+    return total
+
+
+def prepacked_bytes(folder: Path, choice: ModelChoice, vocabulary: int) -> int:
+    """Bytes of the linear maps that are held a second time, rearranged: every matrix but those of vocabulary entries."""
+    if choice.linear_maps != "prepacked":
+        return 0
+    shapes = [tensor["shape"] for _, tensor in _stored_tensors(folder)]
+    return sum(ITEMSIZE["float32"] * prod(shape) for shape in shapes if len(shape) == 2 and vocabulary not in shape)
+
+
+def _stored_tensors(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and header entry (dtype, shape) of every tensor in the folder's safetensors files."""
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             header: dict[str, Any] = json.loads(opened.read(length))
-        for name, tensor in header.items():
-            if name == "__metadata__":
-                continue
-            numbers, stored = prod(tensor["shape"]), STORED.get(tensor["dtype"], 4)
-            copies = 2 if JOINT.search(name) else 1
-            total += numbers * (copies * ITEMSIZE[dtype] + (stored if stored != ITEMSIZE[dtype] else 0))
-    return total
+        yield from ((name, tensor) for name, tensor in header.items() if name != "__metadata__")
 
 
 def planned_pass(study: Study, model: PlannedModel, context_length: int, windows: pl.DataFrame | None = None) -> PlannedPass:

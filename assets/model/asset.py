@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
-from assets.model.language_model import choose_device, load
+from assets.model.language_model import choose_device
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
@@ -16,7 +16,7 @@ from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.wiring import study_asset
-from assets.work import Work
+from assets.work import Work, load_choice
 
 
 def model_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -32,7 +32,7 @@ def _model_snapshot(work: Work) -> None:
     resolved = resolve_model(work.study)
     files = model_files(resolved.folder)
     refuse_what_does_not_fit(work, resolved.folder)
-    model = load(resolved.folder, work.study.model.dtype, work.study.model.device)
+    model = load_choice(resolved.folder, work.study)
     work.write("model_snapshot", files)
     work.draft.provenance["model"] = f"{work.study.model.id}@{resolved.commit or 'local'}"
     work.draft.summary.update(
@@ -46,7 +46,7 @@ def _model_snapshot(work: Work) -> None:
 
 def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
     """Plan the memory of the whole study before anything is loaded; the pass plans again with each shard's own windows."""
-    sizes = planned_model(folder, work.study.model.dtype)
+    sizes = planned_model(folder, work.study.model)
     if sizes is not None:
         context_length = work.study.corpus.context_length
         tell_plan(work.study, sizes, planned_pass(work.study, sizes, context_length), choose_device(work.study.model.device), work.tell)

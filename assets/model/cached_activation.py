@@ -21,6 +21,11 @@ def with_cached_activations(model: Any) -> Any:
     return model
 
 
+def is_new_gelu(module: Any) -> bool:
+    """Whether a module is what with_cached_activations puts into a model."""
+    return type(module).__name__ == "CachedNewGELU"
+
+
 def cached_new_gelu() -> Any:
     """NewGELUActivation as a module: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), operation by operation as it is there."""
     import torch

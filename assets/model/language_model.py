@@ -69,13 +69,13 @@ def choose_device(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load(folder: Path, dtype: str = "float32", device: str = "auto") -> LanguageModel:
+def load(folder: Path, dtype: str = "float32", device: str = "auto", linear_maps: str = "plain") -> LanguageModel:
     """Load the model of a `save_pretrained` folder. One model is kept per process: all shards of a run share it.
 
-    Plain code and bridge share the weights.
+    Plain code and bridge share the weights; with `linear_maps` "prepacked", plain code holds its linear maps rearranged as well.
 
     Raises ModelError for weights that are not safetensors, remote code, a missing tokenizer, and architectures whose
-    `mlp.hook_post` does not hold neurons that write straight into the residual stream.
+    `mlp.hook_post` does not hold neurons that write straight into the residual stream; InputError where maps cannot be prepacked.
     """
     refuse_by_files(folder)
     keep_freed_memory()
@@ -93,7 +93,7 @@ def load(folder: Path, dtype: str = "float32", device: str = "auto") -> Language
             str(folder.resolve()), dtype=getattr(torch, dtype), attn_implementation="eager", trust_remote_code=False, use_safetensors=True
         )
         loaded.to(choose_device(device)).requires_grad_(False)
-        plain = plain_twin(loaded)
+        plain = plain_twin(loaded, linear_maps)
         bridge = TransformerBridge.boot_transformers(
             str(folder.resolve()), hf_model=loaded, device=choose_device(device), dtype=getattr(torch, dtype), tokenizer=tokenizer
         )

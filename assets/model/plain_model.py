@@ -1,8 +1,8 @@
 """The model in plain Hugging Face code, on the weights that the bridge holds: what a pass over the corpus runs.
 
 The bridge computes LayerNorm and attention in steps of its own, so that each can be patched; a pass patches nothing. What is
-counted in plain code is the model's own numbers, bit for bit, and costs less. Prompts, patching and ablation run the bridge;
-`model_parity` measures by how much the two differ.
+counted in plain code is the model's own numbers, bit for bit, and costs less; a study may trade the last bits for speed
+(prepacked_maps). Prompts, patching and ablation run the bridge; `model_parity` measures by how much the two differ.
 """
 
 import copy
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from assets.model.cached_activation import with_cached_activations
+from assets.model.prepacked_maps import with_prepacked_maps
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 WRAPPER = "_original_component"  # what the bridge puts into a module's name where it wraps it
 
 
-def plain_twin(loaded: Any) -> Any:
-    """The same modules again on the same weights (no memory of its own), before a bridge changes the ones of `loaded` in place."""
+def plain_twin(loaded: Any, linear_maps: str = "plain") -> Any:
+    """The same modules again on the same weights (no memory of its own), before a bridge changes the ones of `loaded` in place.
+
+    `linear_maps` "prepacked": its linear maps hold a rearranged copy of their weights beside it.
+    """
     shared = {id(weights): weights for weights in loaded.parameters()}
-    twin = copy.deepcopy(loaded, shared)
-    return with_cached_activations(twin.eval())
+    twin = with_cached_activations(copy.deepcopy(loaded, shared).eval())
+    return with_prepacked_maps(twin) if linear_maps == "prepacked" else twin
 
 
 def neuron_maps(bridge: Any) -> list[str]:

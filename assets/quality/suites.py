@@ -318,14 +318,14 @@ def parity_quality(model_parity: pl.DataFrame, tolerance: float = PARITY_TOLERAN
                 observed=_largest_difference,
             ),
             _none(
-                "the pass predicts what the model predicts in float32",
+                "the pass predicts what plain code predicts in float32",
                 "float32_prediction_disagreements",
                 "positions differ",
                 of="positions",
                 severity="warning",
             ),
             _none(
-                "the pass puts activations into the bins that they have in float32",
+                "the pass puts activations into the bins that they have in plain float32 code",
                 "float32_bin_disagreements",
                 "activations differ",
                 of="activations",

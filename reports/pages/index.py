@@ -120,7 +120,14 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
                 _amount(known("shards"), "shard"), f"beginning-of-sequence positions {'included' if data.study.count_bos else 'left out'}"
             ),
         ),
-        ("Computed in", known("dtype"), f"on {known('device')}" if known("device") else ""),
+        (
+            "Computed in",
+            known("dtype"),
+            _joined(
+                f"on {known('device')}" if known("device") else None,
+                "the one pass with prepacked linear maps" if data.study.model.linear_maps == "prepacked" else None,
+            ),
+        ),
         ("Finished", moment(finished) if finished else None, ""),
         (
             "Took",

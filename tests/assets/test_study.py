@@ -70,6 +70,8 @@ MALFORMED: list[tuple[object, str]] = [
     ({k: v for k, v in LEAST.items() if k != "model"}, "field model: missing; it must be given"),
     ({**LEAST, "modell": 1}, "field modell: unknown (given 1); see docs/study.md for the fields"),
     ({**LEAST, "model": {"id": "m", "dtype": "float8"}}, "field model.dtype: given 'float8'; input should be 'float32', 'bfloat16' or 'float16'"),
+    ({**LEAST, "model": {"id": "m", "linear_maps": "prepacked", "dtype": "bfloat16"}}, "field model: linear_maps 'prepacked' needs dtype float32 and device cpu (or auto, where there is no GPU), not bfloat16 and auto; leave it at 'plain'"),
+    ({**LEAST, "model": {"id": "m", "linear_maps": "fast"}}, "field model.linear_maps: given 'fast'; input should be 'plain' or 'prepacked'"),
     ({**LEAST, "model": {"id": "m", "device": "gpu"}}, "field model.device: given 'gpu'; string should match pattern '^(auto|cpu|cuda(:\\d+)?)$'"),
     ({**LEAST, "corpus": {}}, "field corpus: give either `id` (a hub data set) or `files` (local files), not both and not neither"),
     ({**LEAST, "corpus": {"id": "a/b", "files": ["x.txt"]}}, "field corpus: give either `id` (a hub data set) or `files` (local files), not both and not neither"),

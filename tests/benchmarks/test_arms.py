@@ -42,7 +42,7 @@ def test_the_engine_and_the_published_algorithm_count_the_same_positions_of_a_pa
 
 
 def test_the_screen_adds_sums_and_changes_no_other_count(setting: Setting) -> None:
-    alone, screened = arms.engine(setting)().histograms(), arms.engine_and_screen(setting)().histograms()
+    alone, screened = arms.engine_without_screen(setting)().histograms(), arms.engine(setting)().histograms()
     assert screened["screen_count"].sum() == 2 * 39
     for name in ("count", "top_prediction_count", "predictions", "top_document"):
         np.testing.assert_array_equal(alone[name], screened[name])

@@ -15,6 +15,7 @@ from assets.histograms.histogram_store import read_histograms
 from assets.histograms.histograms import HistogramError
 from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.planned_sizes import planned_model, weight_bytes
+from assets.study import ModelChoice
 from tests.planted import WORDS, planted_corpus, planted_model, planted_tokenizer
 
 MODEL = PlannedModel(layers=4, neurons=1000, width=100, heads=2, vocabulary=5000, weights=3 * MIB)
@@ -89,6 +90,10 @@ def by_layer_of(counted: PlannedPass) -> int:
     return neurons * (histogram * (1 + counted.tokens) + 48 + 40 * counted.examples + 16 * (counted.screened + 1) + 5 * 100)
 
 
+def choice(dtype: str, **fields: str) -> ModelChoice:
+    return ModelChoice.model_validate({"id": "model", "dtype": dtype, **fields})
+
+
 def test_sizes_are_read_off_the_files_without_loading_a_weight(tmp_path: Path) -> None:
     from transformers import GPT2LMHeadModel
 
@@ -97,15 +102,19 @@ def test_sizes_are_read_off_the_files_without_loading_a_weight(tmp_path: Path) -
     joint = 3 * 64 * 192  # c_attn of three layers, kept once more in its three parts
     assert weight_bytes(folder, "float32") == 4 * (weights + joint)
     assert weight_bytes(folder, "bfloat16") == 2 * (weights + joint) + 4 * weights  # as stored, until it is converted
-    assert planned_model(folder, "float32") == PlannedModel(3, 16, 64, 2, 34, 4 * (weights + joint), 4)
+    assert planned_model(folder, choice("float32")) == PlannedModel(3, 16, 64, 2, 34, 4 * (weights + joint), 4)
+    maps = 3 * (64 * 192 + 64 * 64 + 2 * 64 * 16) + 64 * 64  # of the blocks, and the position embedding, which looks like one
+    assert planned_model(folder, choice("float32", linear_maps="prepacked")) == PlannedModel(
+        3, 16, 64, 2, 34, 4 * (weights + joint), 4, 4 * maps
+    )
 
 
 def test_a_configuration_of_other_names_gives_no_plan_and_a_text_model_inside_one_is_found(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"sizes": {"layers": 3}}))
-    assert planned_model(tmp_path, "float32") is None
+    assert planned_model(tmp_path, choice("float32")) is None
     inner = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "vocab_size": 11, "intermediate_size": 24}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": inner}))
-    assert planned_model(tmp_path, "bfloat16") == PlannedModel(3, 24, 8, 2, 11, 0, 2)
+    assert planned_model(tmp_path, choice("bfloat16")) == PlannedModel(3, 24, 8, 2, 11, 0, 2)
 
 
 # --- Real runs, each in a process of its own --------------------------------------------------------------------------------

@@ -305,8 +305,8 @@ def test_the_model_predicts_what_plain_code_predicts(table: pl.DataFrame, broken
 def test_disagreements_with_float32_are_told_and_stop_nothing() -> None:
     outcomes = suites.parity_quality(parity_table(other_predictions=3, other_bins=30), suites.PARITY_TOLERANCE["bfloat16"])
     assert failures(outcomes) == {
-        "the pass predicts what the model predicts in float32": "3 of 30 positions differ",
-        "the pass puts activations into the bins that they have in float32": "30 of 3,000 activations differ",
+        "the pass predicts what plain code predicts in float32": "3 of 30 positions differ",
+        "the pass puts activations into the bins that they have in plain float32 code": "30 of 3,000 activations differ",
     }
     assert {outcome.severity for outcome in outcomes if not outcome.passed} == {"warning"}
 
