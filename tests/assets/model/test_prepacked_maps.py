@@ -1,6 +1,7 @@
 """Prepacked linear maps: the same numbers to rounding in every family, counted exactly as they are, and refused where they do not exist."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_the_counts_are_those_of_the_activations_that_it_reports_however_the_win
     _, model = planted
     windows = random_windows(model, 6, 24)
     bins = fixed_bins(model.facts.layers, model.facts.neurons, FixedBins())
-    how = {"count_bos": False, "examples": 2, "batch_positions": 96}
+    how: dict[str, Any] = {"count_bos": False, "examples": 2, "batch_positions": 96}
     whole = count_windows(model, windows, bins, [3], **how)
     halves = [count_windows(model, part, bins, [3], **how) for part in (windows.head(2), windows.tail(4))]
     for name in ("count", "top_prediction_count", "predictions"):
