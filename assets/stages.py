@@ -70,7 +70,7 @@ _STAGES = (
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
         inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins", "model.linear_maps"), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
-        code_version="2",
+        code_version="3",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",

@@ -53,7 +53,8 @@ def main() -> None:
     if not arguments.quick:
         for name, table in tables.items():
             table.write_parquet(arguments.results / f"{name}.parquet")
-        write_page(arguments.results)
+        if arguments.results == RESULTS:  # a trial elsewhere leaves the page alone
+            write_page()
 
 
 def throughput(setting: Setting, rounds: int, keys: str, device: str) -> pl.DataFrame:

@@ -48,13 +48,9 @@ def calibrated_bins(
     return bins_that_hold(largest, choice.calibrated)
 
 
-def bins_for(choice: FixedBins | CalibratedBins, largest: np.ndarray) -> ActivationBins:
-    """The study's bins for neurons whose largest absolute activation is known, float32 [layer, neuron]."""
-    return (
-        fixed_bins(largest.shape[0], largest.shape[1], choice)
-        if isinstance(choice, FixedBins)
-        else bins_that_hold(largest, choice.calibrated)
-    )
+def bins_for(choice: FixedBins | CalibratedBins, layers: int, neurons: int, largest: Callable[[], np.ndarray]) -> ActivationBins:
+    """The study's bins. `largest` finds each neuron's largest absolute activation, float32 [layer, neuron]; asked only where it decides."""
+    return fixed_bins(layers, neurons, choice) if isinstance(choice, FixedBins) else bins_that_hold(largest(), choice.calibrated)
 
 
 def slot_finder(bins: ActivationBins) -> "Callable[[int, torch.Tensor], torch.Tensor]":

@@ -5,6 +5,7 @@ on the row, the counts would depend on how the corpus is cut into shards. So eve
 model, on fixed token ids, before it is used; a shape that fails is given up for single rows, which are always the same row.
 """
 
+import contextlib
 import weakref
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from assets.histograms.batches import padded_lengths, rows_of_batch
-from assets.histograms.top_predictions import predictor
+from assets.histograms.top_predictions import judgement_kept, linear_unembedding, predictor, top_entries
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 _rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int], int]]" = weakref.WeakKeyDictionary()
+_predictions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], bool]]" = weakref.WeakKeyDictionary()
 
 
 def rows_of_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions: int) -> dict[int, int]:
@@ -41,27 +43,64 @@ def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int) ->
 
 
 def are_rows_independent(model: LanguageModel, rows: int, positions: int) -> bool:
-    """Run one batch twice, the second time with every window one row further: are all activations and predictions the same?"""
+    """Run one batch twice, the second time with every window one row further: are all activations and predictions the same?
+
+    Blocks that are alike multiply matrices of the same shapes, so two of them are tried for all.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(0)
     token_ids = torch.randint(0, model.facts.vocabulary, (rows, positions), generator=generator).to(model.device)
-    first, moved = (_fingerprints(model, ids) for ids in (token_ids, token_ids.roll(1, dims=0)))
-    return all(torch.equal(moved[name], mark.roll(1, dims=0)) for name, mark in first.items())
+    layers = 2 if are_blocks_alike(model) and linear_unembedding(model) is not None else model.facts.layers
+    first, moved = (_fingerprints(model, ids, layers) for ids in (token_ids, token_ids.roll(1, dims=0)))
+    return all(torch.equal(one.roll(1, dims=0), other) for one, other in zip(first, moved, strict=True)) and (
+        layers >= model.facts.layers or are_predictions_independent(model, rows, positions)
+    )
 
 
-def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor") -> "dict[str, torch.Tensor]":
-    """Int64 [row] per layer: the sum of the bit patterns of the row's activations; and the row's predictions."""
+def are_blocks_alike(model: LanguageModel) -> bool:
+    """Whether all blocks have weights of the same names and shapes, and one kind of attention."""
+    blocks = [getattr(block, "original_component", block) for block in model.bridge.blocks]
+    shapes = {tuple((name, tuple(weights.shape)) for name, weights in block.named_parameters()) for block in blocks}
+    kinds = set(getattr(model.plain.config, "layer_types", None) or getattr(model.plain.config, "attention_layers", None) or ["one"])
+    return len(shapes) == 1 and len(kinds) == 1
+
+
+def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
+    """The same for the top predictions of made-up hidden states, which depend on the number of positions alone: tried once for each."""
+    import torch
+
+    unembedding = linear_unembedding(model)
+    assert unembedding is not None
+    known = _predictions_of_model.setdefault(model.plain, {})
+    number = rows * positions
+    key = (number, torch.get_num_threads())
+    if key not in known:
+        hidden = torch.randn(number, unembedding.weight.shape[1], generator=torch.Generator().manual_seed(0)).to(unembedding.weight)
+        with torch.inference_mode(), judgement_kept(unembedding):
+            first, moved = (top_entries(states, unembedding) for states in (hidden, hidden.roll(positions, dims=0)))
+        known[key] = torch.equal(first.roll(positions), moved)
+    return known[key]
+
+
+class _EnoughSeenError(Exception):
+    """Ends a forward pass after the layers that are tried."""
+
+
+def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor", layers: int) -> "list[torch.Tensor]":
+    """Int64 [row] for each of the first layers: the sum of the bit patterns of the row's activations; of all layers, predictions too."""
     import torch
 
     top_predictions = predictor(model)
     patterns = {2: torch.int16, 4: torch.int32}
-    marks: dict[str, torch.Tensor] = {}
+    marks: list[torch.Tensor] = []
 
     def note(layer: int, activations: torch.Tensor) -> None:
         bits = activations.contiguous().view(patterns[activations.element_size()])
-        marks[str(layer)] = bits.sum((1, 2), dtype=torch.int64)
+        marks.append(bits.sum((1, 2), dtype=torch.int64))
+        if len(marks) == layers < model.facts.layers:
+            raise _EnoughSeenError
 
-    with torch.inference_mode(), neurons_reported(model, note):
-        marks["predictions"] = top_predictions(token_ids)
+    with torch.inference_mode(), neurons_reported(model, note), contextlib.suppress(_EnoughSeenError):
+        marks.append(top_predictions(token_ids))
     return marks

@@ -63,7 +63,9 @@ def _model_parity(work: Work) -> None:
     folder = work.model_folder()
     refuse_changed_files(work.read("model_snapshot"), folder)
     windows = work.read("token_windows", work.study.shard_names[0])
-    parity = model_parity(work.model(), folder, windows, lambda largest: slot_finder(bins_for(work.study.bins, largest)))
+    model, choice = work.model(), work.study.bins
+    layers, neurons = model.facts.layers, model.facts.neurons
+    parity = model_parity(model, folder, windows, lambda largest: slot_finder(bins_for(choice, layers, neurons, largest)))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     import torch
 
     Slots = Callable[[int, torch.Tensor], torch.Tensor]  # layer, activations [row, position, neuron]: the bin of each
+    Largest = Callable[[], np.ndarray]  # finds each neuron's largest activation in the sample, float32 [layer, neuron]
 
-SAMPLE_WINDOWS = 8  # spread over the first shard: the wrapper's errors, where there are any, are in every window
-SAMPLE_POSITIONS = 256  # of each window: 8 x 256 x 50,257 float32 logits are 0.4 GB in all, one window at a time
+SAMPLE_WINDOWS = 4  # spread over the first shard: the wrapper's errors, where there are any, are in every window
+SAMPLE_POSITIONS = 256  # of each window: 256 x 50,257 float32 logits are 51 MB, one window at a time
 
 
 def model_parity(
-    model: LanguageModel, folder: Path, windows: pl.DataFrame, slots_of: "Callable[[np.ndarray], Slots] | None" = None
+    model: LanguageModel, folder: Path, windows: pl.DataFrame, slots_of: "Callable[[Largest], Slots] | None" = None
 ) -> pl.DataFrame:
     """The table `model_parity`: one row per sample window.
 
-    `slots_of` makes the function that finds bins, given the largest activation of each neuron in the sample, float32
-    [layer, neuron]; without it bins are a fifth of a unit wide.
+    `slots_of` makes the function that finds bins; it may ask for the largest activation of each neuron in the sample, which costs
+    one more forward of it. Without `slots_of` bins are a fifth of a unit wide.
     """
     import torch
 
@@ -40,10 +41,11 @@ def model_parity(
     token_ids = [torch.tensor([ids[:SAMPLE_POSITIONS]], device=model.device) for ids in sample["token_ids"]]  # [1, position] each
     rows = []
     with torch.inference_mode():
-        slots = slots_of(_largest(model, exact, token_ids)) if slots_of else _fifths
+        slots = slots_of(lambda: _largest(model, exact, token_ids)) if slots_of else _fifths
         for window, ids in zip(sample.iter_rows(named=True), token_ids, strict=True):
             ours = model.bridge(ids, use_cache=False, output_attentions=False).float()  # [1, position, vocabulary]
-            theirs = plain(ids, use_cache=False).logits.float()
+            measured, expected = _against_float32(model, exact, ids, slots)
+            theirs = expected if plain is exact else plain(ids, use_cache=False).logits.float()
             rows.append(
                 {
                     "document": window["document"],
@@ -52,7 +54,7 @@ def model_parity(
                     "largest_logit_difference": (ours - theirs).abs().max().item(),
                     "largest_logit": theirs.abs().max().item(),
                     "prediction_disagreements": int((ours.argmax(-1) != theirs.argmax(-1)).sum()),
-                    **_against_float32(model, exact, ids, slots),
+                    **measured,
                 }
             )
     return pl.DataFrame(rows)
@@ -68,19 +70,20 @@ def _plain_code(model: LanguageModel, folder: Path, dtype: str) -> Any:
     return loaded.to(model.device).eval()
 
 
-def _against_float32(model: LanguageModel, exact: Any, ids: "torch.Tensor", slots: "Slots") -> dict[str, int]:
-    """Of one window: activations, those in another bin than in float32, and positions with another top prediction."""
+def _against_float32(model: LanguageModel, exact: Any, ids: "torch.Tensor", slots: "Slots") -> "tuple[dict[str, int], torch.Tensor]":
+    """Of one window: activations, those in another bin than in float32, positions with another top prediction; and float32's logits."""
     kept: list[torch.Tensor] = []
     with neurons_reported(model, lambda layer, values: kept.append(slots(layer, values.float()))):
         predictions = whole_logits(model, ids).argmax(-1)
     moved: list[int] = []
     with neurons_reported(model, lambda layer, values: moved.append(int((slots(layer, values) != kept[layer]).sum())), of=exact):
-        expected = exact(ids, use_cache=False).logits.argmax(-1)
-    return {
-        "float32_prediction_disagreements": int((predictions != expected).sum()),
+        expected = exact(ids, use_cache=False).logits
+    measured = {
+        "float32_prediction_disagreements": int((predictions != expected.argmax(-1)).sum()),
         "activations": sum(bins.numel() for bins in kept),
         "float32_bin_disagreements": sum(moved),
     }
+    return measured, expected
 
 
 def _largest(model: LanguageModel, exact: Any, token_ids: "list[torch.Tensor]") -> "np.ndarray":

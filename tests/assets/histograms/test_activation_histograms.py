@@ -13,7 +13,7 @@ from assets.histograms.activation_bins import bins_that_hold, calibrated_bins, f
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.batches import batches
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms, merge
-from assets.histograms.row_independence import are_rows_independent, rows_of_batches
+from assets.histograms.row_independence import are_predictions_independent, are_rows_independent, rows_of_batches
 from assets.model.language_model import LanguageModel
 from assets.model.vocabulary import token_id
 from assets.study import CalibratedBins, FixedBins
@@ -138,6 +138,37 @@ def test_a_shape_in_which_rows_differ_is_found_out(planted: LanguageModel) -> No
     finally:
         handle.remove()
     assert are_rows_independent(planted, 4, 16)
+
+
+def test_two_blocks_are_tried_for_all_only_where_all_are_alike(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    handles = [
+        block.register_forward_hook(lambda module, given, output, layer=layer: seen.append(layer))
+        for layer, block in enumerate(planted.plain.transformer.h)
+    ]
+    try:
+        assert are_rows_independent(planted, 4, 16)
+        assert seen == [0, 0]  # the pass ends inside the second block, twice
+        seen.clear()
+        monkeypatch.setattr(planted.plain.config, "layer_types", ["full_attention", "sliding_attention", "full_attention"], raising=False)
+        assert are_rows_independent(planted, 4, 16)
+        assert seen == [0, 1, 2, 0, 1, 2]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_predictions_that_depend_on_the_row_are_found_out(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from assets.histograms import row_independence
+
+    def first_row_alone(hidden: torch.Tensor, unembedding: object) -> torch.Tensor:
+        return torch.arange(hidden.shape[0])
+
+    assert are_predictions_independent(planted, 2, 24)
+    monkeypatch.setattr(row_independence, "top_entries", first_row_alone)
+    assert are_predictions_independent(planted, 2, 24)  # known
+    assert not are_predictions_independent(planted, 3, 24)
+    assert not are_rows_independent(planted, 3, 24)
 
 
 def test_progress_counts_the_tokens_of_all_windows(planted: LanguageModel) -> None:

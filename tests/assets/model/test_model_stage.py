@@ -167,7 +167,7 @@ def test_half_precision_is_measured_against_float32_by_predictions_and_by_the_st
     generator = torch.Generator().manual_seed(0)
     ids = [[0, *torch.randint(1, 30, (24,), generator=generator).tolist()] for _ in range(3)]
     windows = pl.DataFrame({"document": [0, 1, 2], "window_in_document": [0, 0, 0], "token_ids": ids})
-    table = conform(MODEL_PARITY, model_parity(half, folder, windows, lambda largest: slot_finder(bins_for(FixedBins(), largest))))
+    table = conform(MODEL_PARITY, model_parity(half, folder, windows, lambda largest: slot_finder(bins_for(FixedBins(), 3, 16, largest))))
     expected_bins, expected_predictions = [], []
     models = [AutoModelForCausalLM.from_pretrained(str(folder), attn_implementation="eager", dtype=dtype).eval()  # type: ignore[no-untyped-call]
               for dtype in (torch.bfloat16, torch.float32)]  # fmt: skip
