@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 
@@ -136,11 +137,8 @@ def in_batches() -> Iterator[list[float]]:
 
             yield timed
 
-    one_pass.counting = timed_counting
-    try:
+    with patch.object(one_pass, "counting", timed_counting):
         yield seconds
-    finally:
-        one_pass.counting = counting
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Chunks hold one layer (and one token) and a block of neurons, so that a reader o
 version of an output counts, and whether its files are undamaged, is the store's matter.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +123,32 @@ def read_histograms(source: Path | str | Record) -> Histograms:
     return Histograms(tensors, int(attributes["positions"]), token_ids)
 
 
-def neuron_blocks(histograms: Histograms) -> list[slice]:
-    """Ranges of neurons of a layer, such that the bins of all tracked tokens in one of them are at most READ_AT_ONCE."""
-    bytes_of_neuron = max(len(histograms.token_ids), 1) * max(histograms.bins, 1) * 8
-    width = max(1, READ_AT_ONCE // bytes_of_neuron)
-    return [slice(start, min(start + width, histograms.neurons)) for start in range(0, histograms.neurons, width)]
+@dataclass(frozen=True)
+class CounterBlock:
+    """Neurons of one layer and rows of tracked tokens whose bins are at most READ_AT_ONCE."""
+
+    layer: int
+    neurons: slice
+    tokens: slice
+
+    @property
+    def is_first_of_tokens(self) -> bool:
+        """Whether the neurons' plain counts have not come by yet."""
+        return self.tokens.start == 0
+
+
+def counter_blocks(histograms: Histograms) -> Iterator[CounterBlock]:
+    """All counters by tracked token: for each layer and range of neurons the tokens one after the other, at least one (empty) range.
+
+    Ranges of neurons are whole chunks, so that none is decompressed more than once.
+    """
+    bytes_of_neuron = max(histograms.bins, 1) * 8
+    width = min(histograms.neurons, max(1, CHUNK_BYTES // bytes_of_neuron))
+    rows = max(1, READ_AT_ONCE // (width * bytes_of_neuron))
+    for layer, start in itertools.product(range(histograms.layers), range(0, histograms.neurons, width)):
+        neurons = slice(start, min(start + width, histograms.neurons))
+        for first in range(0, max(len(histograms.token_ids), 1), rows):
+            yield CounterBlock(layer, neurons, slice(first, min(first + rows, len(histograms.token_ids))))
 
 
 def _chunks(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

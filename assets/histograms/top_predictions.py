@@ -8,8 +8,7 @@ or that do not pass a first trial, hand out their whole logits.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,18 +59,6 @@ def top_entries(hidden: "torch.Tensor", unembedding: Unembedding) -> "torch.Tens
         entries[rows] = largest_logits(hidden[padded], unembedding)[: rows.numel()]
     screen.is_worth_it = left.numel() * 2 <= hidden.shape[0]
     return entries
-
-
-@contextmanager
-def judgement_kept(unembedding: Unembedding) -> Iterator[None]:
-    """While open, made-up hidden states may be tried: whether the screen pays is judged by a corpus alone."""
-    screen = unembedding.screen
-    before = screen is None or screen.is_worth_it
-    try:
-        yield
-    finally:
-        if screen is not None:
-            screen.is_worth_it = before
 
 
 def largest_logits(hidden: "torch.Tensor", unembedding: Unembedding) -> "torch.Tensor":

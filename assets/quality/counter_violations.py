@@ -4,14 +4,13 @@ Holds counting only. Counters are read in blocks of neurons of one layer, so mem
 [token, neuron, bin], with the three outcomes outside the bins as [neuron, outcome] and [token, neuron, outcome].
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from assets.contracts import HISTOGRAM_TENSORS
-from assets.histograms.histogram_store import neuron_blocks
+from assets.histograms.histogram_store import counter_blocks
 from assets.histograms.histograms import OUTCOMES, Histograms
 
 PER_LAYER = ("count", "outside", "above_zero")
@@ -47,24 +46,27 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
     first_sums = np.zeros(len(token_ids), dtype=np.int64)  # [token], of layer 0, neuron 0
     layers: list[dict[str, int]] = []
     tokens: list[pl.DataFrame] = []
-    for layer, held in itertools.product(range(histograms.layers), neuron_blocks(histograms)):
-        counters = {name: np.asarray(histograms[name][layer, held]) for name in PER_LAYER}
-        counters |= {name: np.asarray(histograms[name][:, layer, held]) for name in PER_TOKEN_AND_LAYER}
-        for name, values in counters.items():
+    for block in counter_blocks(histograms):
+        layer, held = block.layer, block.tokens
+        if block.is_first_of_tokens:
+            plain = {name: np.asarray(histograms[name][layer, block.neurons]) for name in PER_LAYER}
+            layers.append(_layer_row(layer, plain["count"], plain["outside"], histograms.positions))
+        predicted = {name: np.asarray(histograms[name][held, layer, block.neurons]) for name in PER_TOKEN_AND_LAYER}
+        for name, values in (*(plain.items() if block.is_first_of_tokens else ()), *predicted.items()):
             negative[name] += _negative(values)
-        sums = counters["top_prediction_count"].sum(axis=-1) + counters["top_prediction_outside"].sum(axis=-1)  # [token, neuron]
-        first_sums = sums[:, 0] if not layers else first_sums
-        layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
+        sums = predicted["top_prediction_count"].sum(axis=-1) + predicted["top_prediction_outside"].sum(axis=-1)  # [token, neuron]
+        if layer == 0 and block.neurons.start == 0:
+            first_sums[held] = sums[:, 0]
         tokens.append(
             pl.DataFrame(
                 {
-                    "layer": np.full(len(token_ids), layer),
-                    "token_id": token_ids,
-                    "neurons": np.full(len(token_ids), sums.shape[1]),
-                    "differing": (sums != first_sums[:, None]).sum(axis=-1),
-                    "unlike_predictions": (sums != vocabulary["predictions"][token_ids][:, None]).sum(axis=-1),
-                    "above_count": (counters["top_prediction_count"] > counters["count"]).sum(axis=(-2, -1))
-                    + (counters["top_prediction_outside"] > counters["outside"]).sum(axis=(-2, -1)),
+                    "layer": np.full(len(sums), layer),
+                    "token_id": token_ids[held],
+                    "neurons": np.full(len(sums), sums.shape[1]),
+                    "differing": (sums != first_sums[held, None]).sum(axis=-1),
+                    "unlike_predictions": (sums != vocabulary["predictions"][token_ids[held]][:, None]).sum(axis=-1),
+                    "above_count": (predicted["top_prediction_count"] > plain["count"]).sum(axis=(-2, -1))
+                    + (predicted["top_prediction_outside"] > plain["outside"]).sum(axis=(-2, -1)),
                 }
             )
         )

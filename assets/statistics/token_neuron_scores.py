@@ -17,13 +17,11 @@ With p and n the positions of a level at which the token is and is not the top p
 Memory: the counters of a block of neurons of one layer, the table, and a few arrays of BLOCK_COUNTERS float64 numbers.
 """
 
-import itertools
-
 import numpy as np
 import polars as pl
 
 from assets.contracts import TOKEN_NEURON_SCORES, conform
-from assets.histograms.histogram_store import neuron_blocks
+from assets.histograms.histogram_store import counter_blocks
 from assets.histograms.histograms import ActivationBins, Histograms
 from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
 
@@ -48,19 +46,21 @@ def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_text
     """
     tokens, layers, neurons = len(histograms.token_ids), histograms.layers, histograms.neurons
     scores = {name: np.empty((tokens, layers, neurons)) for name in SCORES}
-    for layer, held in itertools.product(range(layers), neuron_blocks(histograms)):
+    for block in counter_blocks(histograms):
+        layer, held = block.layer, block.tokens
         # Counters of these neurons: [neuron, level] and [token, neuron, level].
-        count = ascending_levels(np.asarray(histograms["count"][layer, held]), np.asarray(histograms["outside"][layer, held]))
+        if block.is_first_of_tokens:
+            count = ascending_levels(*(np.asarray(histograms[name][layer, block.neurons]) for name in ("count", "outside")))
         predicted = ascending_levels(
-            np.asarray(histograms["top_prediction_count"][:, layer, held]), np.asarray(histograms["top_prediction_outside"][:, layer, held])
+            *(np.asarray(histograms[f"top_prediction_{name}"][held, layer, block.neurons]) for name in ("count", "outside"))
         )
-        block = max(1, BLOCK_COUNTERS // (max(tokens, 1) * count.shape[-1]))
-        for start in range(0, len(count), block):
-            part = slice(start, min(start + block, len(count)))
-            there = slice(held.start + part.start, held.start + part.stop)
+        width = max(1, BLOCK_COUNTERS // (max(len(predicted), 1) * count.shape[-1]))
+        for start in range(0, len(count), width):
+            part = slice(start, min(start + width, len(count)))
+            there = slice(block.neurons.start + part.start, block.neurons.start + part.stop)
             edges = lower_edges(bins, layer, there)
             for name, values in _scores(predicted[:, part], count[part], edges, min_count).items():
-                scores[name][:, layer, there] = values
+                scores[name][held, layer, there] = values
     token, layer_index, neuron = (index.reshape(-1) for index in np.indices((tokens, layers, neurons), dtype=np.int32))
     token_ids = np.asarray(histograms.token_ids, dtype=np.int32)
     texts = pl.Series([token_texts[entry] for entry in histograms.token_ids], dtype=pl.String)

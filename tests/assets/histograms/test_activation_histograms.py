@@ -159,13 +159,15 @@ def test_two_blocks_are_tried_for_all_only_where_all_are_alike(planted: Language
 
 
 def test_predictions_that_depend_on_the_row_are_found_out(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assets.histograms import row_independence
+    product = torch.mm
 
-    def first_row_alone(hidden: torch.Tensor, unembedding: object) -> torch.Tensor:
-        return torch.arange(hidden.shape[0])
+    def lopsided(hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        logits = product(hidden, rows)
+        logits[-1] *= 1 + 2**-20  # the last position is another number in the last bits
+        return logits
 
     assert are_predictions_independent(planted, 2, 24)
-    monkeypatch.setattr(row_independence, "top_entries", first_row_alone)
+    monkeypatch.setattr(torch, "mm", lopsided)
     assert are_predictions_independent(planted, 2, 24)  # known
     assert not are_predictions_independent(planted, 3, 24)
     assert not are_rows_independent(planted, 3, 24)
