@@ -88,7 +88,11 @@ CONVENTION = Column(
     "`logits`: final norm gain and unembedding W_U, the neuron's true direct effect on the model's logits.",
 )
 CONGRUENCE = Column(
-    "congruence", pl.Float32(), "logit per unit of activation", "Dot product of the neuron's output weights with the token's vector."
+    "congruence",
+    pl.Float32(),
+    "dot product",
+    "The neuron's weights times the token's vector: its output weights where no side is named. Convention `logits`, side `output`: what "
+    "one unit of activation adds to the token's logit.",
 )
 IMPROVEMENT = Column(
     "improvement", pl.Float32(), "share", "(patched - corrupt) / (clean - corrupt) of the logit difference answer - wrong answer."
@@ -376,7 +380,7 @@ NEURON_CONTEXTS = Table(
 _SIDE = Column(
     "side", pl.String(), "name", "`output`: what the neuron writes (W_out). `input`: what it reads (W_in; the gate of a gated MLP)."
 )
-_GAP = Column("gap", pl.Float32(), "logit per unit of activation", "Lead of this row over the next in rank; missing in the last row.", True)
+_GAP = Column("gap", pl.Float32(), "as congruence", "Lead of this row over the next in rank; missing in the last row.", True)
 
 CONGRUENCE_TOKENS = Table(
     "congruence_tokens",
@@ -432,8 +436,8 @@ CONGRUENCE_MUTUAL_PAIRS = Table(
         LAYER,
         NEURON,
         CONGRUENCE,
-        Column("token_gap", pl.Float32(), "logit per unit of activation", "Lead over the token's second neuron."),
-        Column("neuron_gap", pl.Float32(), "logit per unit of activation", "Lead over the neuron's second token."),
+        Column("token_gap", pl.Float32(), "as congruence", "Lead over the token's second neuron."),
+        Column("neuron_gap", pl.Float32(), "as congruence", "Lead over the neuron's second token."),
         Column("score", pl.Float32(), "squared", "token_gap x neuron_gap."),
     ),
 )

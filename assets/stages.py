@@ -190,7 +190,7 @@ _LAST_STAGES = (
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
         fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos", "model.linear_maps"), kinds=frozenset({"plotly"}),
-        code_version="3",
+        code_version="4",
     ),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.evidence import Evidence, Patching, evidence
-from reports.numbers import count, edge, fixed, ordinal, percent
+from reports.numbers import count, edge, fixed, number, ordinal, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
 
@@ -108,6 +108,7 @@ def _verdict(found: Evidence) -> tuple[Sentence, str]:
     parts = [capital, Part(" is the best predictor of "), token, Part(f": AUROC {_auroc(found)}")]
     reaches_half = best["half_activation"] is not None
     clauses: list[Sentence] = []
+    objections: list[Sentence] = []
     if reaches_half:
         clauses.append((Part(_half(found)),))
     elif best["highest_proportion"] is not None:
@@ -116,10 +117,11 @@ def _verdict(found: Evidence) -> tuple[Sentence, str]:
         )
     else:
         parts.append(Part(", though no level of its activation has enough positions to be reliable"))
-    supports, objections = _weights_and_patching(found)
-    clauses += supports
+    for supports, against in (_patched(found), _ablated(found), _written(found)):
+        clauses += supports
+        objections += against
     if clauses:
-        parts += [Part(", "), *([Part("and ")] if len(clauses) == 1 else []), *_joined(clauses)]
+        parts += [Part("; "), *_joined(clauses)]
     if objections:
         parts += [Part("; but "), *_joined(objections)]
     return (*parts, Part(".")), "mixed" if objections or not reaches_half else "clear"
@@ -135,28 +137,47 @@ def _half(found: Evidence) -> str:
     return f"from activation {level} up the model predicts it in {percent(found.precision_above_half, 0)} of cases{covered}"
 
 
-def _weights_and_patching(found: Evidence) -> tuple[list[Sentence], list[Sentence]]:
-    """Clauses that support the best predictor, and clauses that speak against it."""
+Clauses = tuple[list[Sentence], list[Sentence]]  # that support the best predictor, that speak against it
+
+
+def _patched(found: Evidence) -> Clauses:
+    """What patching it alone restores; on several prompts, the most."""
+    patched = _strongest(found)
+    if patched is None or patched.improvement is None:
+        return [], []
+    prompts = sum(entry.improvement is not None for entry in found.patching)
+    most, of = ("at most ", f" (of {plural(prompts, 'prompt')})") if prompts > 1 else ("", "")
+    restored = f"patching it alone restores {most}{percent(patched.improvement, 0)} of the logit difference on prompt "
     supports: list[Sentence] = []
     objections: list[Sentence] = []
-    patched = _strongest(found)
-    if patched is not None and patched.improvement is not None:
-        clause = (
-            Part(f"patching it alone restores {percent(patched.improvement, 0)} of the logit difference on prompt "),
-            _prompt(patched.prompt),
-        )
-        (supports if patched.improvement >= NO_EFFECT else objections).append(clause)
-        if patched.top != found.neuron and patched.top_improvement > max(NO_EFFECT, patched.improvement):
-            objections.append((_neuron(patched.top), Part(f" restores more there ({percent(patched.top_improvement, 0)})")))
-    writing = found.written("logits") or found.written("published")
-    if writing is not None and writing.rank is not None:
-        if writing.rank == 1:
-            supports.append((Part("no neuron writes the token more strongly"),))
-        else:
-            objections.append(
-                (Part("its output weights rank only "), Part(ordinal(writing.rank)), Part(" for the token, behind "), _neuron(writing.top))
-            )
+    (supports if patched.improvement >= NO_EFFECT else objections).append((Part(restored), _prompt(patched.prompt), Part(of)))
+    if patched.top != found.neuron and patched.top_improvement > max(NO_EFFECT, patched.improvement):
+        objections.append((_neuron(patched.top), Part(f" restores more there ({percent(patched.top_improvement, 0)})")))
     return supports, objections
+
+
+def _ablated(found: Evidence) -> Clauses:
+    """What the corpus says once its activation is replaced: the one evidence that does not rest on a prompt."""
+    ablated = found.ablated
+    if ablated is None:
+        return [], []
+    if not ablated.stands_out:
+        chance = f"p = {number(ablated.p_value, 2)}, q = {number(ablated.q_value, 2)}"
+        return [], [(Part(f"ablating it where the token is predicted does not stand out among ablated control neurons ({chance})"),)]
+    if ablated.change >= 0:
+        return [], [(Part(f"ablating it raises the token's log-probability, by {number(ablated.change)} nat"),)]
+    flips = f" and flips {percent(ablated.flipped, 0)} of the predictions" if ablated.flipped else ""
+    return [(Part(f"ablating it lowers the token's log-probability by {number(-ablated.change)} nat{flips}"),)], []
+
+
+def _written(found: Evidence) -> Clauses:
+    """Where its output weights stand for the token."""
+    writing = found.written("logits") or found.written("published")
+    if writing is None or writing.rank is None:
+        return [], []
+    if writing.rank == 1:
+        return [(Part("no neuron writes the token more strongly"),)], []
+    return [], [(Part("its output weights rank only "), Part(ordinal(writing.rank)), Part(" for the token, behind "), _neuron(writing.top))]
 
 
 def _strongest(found: Evidence) -> Patching | None:

@@ -1,4 +1,4 @@
-"""What the tables say about one token: its best predictor, what that neuron writes, and what patching it does.
+"""What the tables say about one token: its best predictor, what that neuron writes, and what patching and ablating it do.
 
 Holds the look-ups that the answer and the token pages share, as one frozen record per token. Words are in `answer`.
 """
@@ -11,6 +11,14 @@ import polars as pl
 from reports.report_data import ReportData
 
 CONVENTIONS = ("logits", "published")  # the model's own effect first
+SIDES = {"output": "writes (output)", "input": "reads (input)"}
+TOLD_ABLATION = "mean"  # the one that sentences tell: it leaves the neuron's average contribution in place
+NOTABLE = 0.05  # p and q up to which an effect is said to stand out
+
+
+def congruence_unit(side: str, convention: str) -> str:
+    """What a congruence is measured in: only the output weights, by the model's own unembedding, add to a logit."""
+    return "logit per unit of activation" if (side, convention) == ("output", "logits") else "dot product"
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,28 @@ class Patching:
 
 
 @dataclass(frozen=True)
+class Ablated:
+    """What replacing a neuron's activation by its mean changes, at positions of the corpus where the token is predicted."""
+
+    neuron: tuple[int, int]
+    change: float  # of the token's log-probability, in nat
+    low: float | None  # ends of the 95 % interval; None where the positions are of one document
+    high: float | None
+    flipped: float  # share of the top predictions that become another token
+    p_value: float
+    q_value: float
+    positions: int
+    controls: int
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether so large an effect is rare among the control neurons, and still rare for as many pairs as were looked at."""
+        return self.p_value <= NOTABLE and self.q_value <= NOTABLE
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """All three kinds of evidence for one token. `best` and `second` are rows of token_neuron_scores, by AUROC."""
+    """All kinds of evidence for one token. `best` and `second` are rows of token_neuron_scores, by AUROC."""
 
     token_id: int
     token: str
@@ -52,6 +80,7 @@ class Evidence:
     precision_above_half: float | None  # share of the token among all positions at or above half_activation
     writing: tuple[Writing, ...]
     patching: tuple[Patching, ...]
+    ablated: Ablated | None  # the best predictor; None where the study ablates nothing, or the token is predicted too rarely
 
     @property
     def neuron(self) -> tuple[int, int] | None:
@@ -84,6 +113,7 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
         precision_above_half=_precision_from(curve, half) if half is not None else None,
         writing=tuple(found for convention in CONVENTIONS if (found := _writing(data, token_id, neuron, convention))),
         patching=tuple(_patching(data, token_id, neuron)),
+        ablated=next((found for found in ablated_neurons(data, token_id) if found.neuron == neuron), None),
     )
 
 
@@ -158,6 +188,30 @@ def _patching(data: ReportData, token_id: int, neuron: tuple[int, int] | None) -
 def neuron_patching_of(data: ReportData, prompt: str, positions: str) -> pl.DataFrame:
     """The patched neurons of one prompt, largest improvement first, with their `rank` among all that were patched (`of`)."""
     return data.ranked_patching.filter((pl.col("prompt") == prompt) & (pl.col("positions") == positions))
+
+
+def ablated_neurons(data: ReportData, token_id: int) -> list[Ablated]:
+    """The studied neurons that were ablated where the token is predicted, the largest change first."""
+    rows = data.table("neuron_ablation").filter(
+        (pl.col("token_id") == token_id) & (pl.col("positions") == "predicted") & (pl.col("ablation") == TOLD_ABLATION)
+    )
+    by_measure = {name: rows.filter(pl.col("measure") == name) for name in ("log_probability", "flipped")}
+    flipped = {(row["layer"], row["neuron"]): row["effect"] for row in by_measure["flipped"].iter_rows(named=True)}
+    found = [
+        Ablated(
+            neuron=(row["layer"], row["neuron"]),
+            change=row["effect"],
+            low=row["ci_low"],
+            high=row["ci_high"],
+            flipped=flipped[row["layer"], row["neuron"]],
+            p_value=row["p_value"],
+            q_value=row["q_value"],
+            positions=row["position_count"],
+            controls=row["controls"],
+        )
+        for row in by_measure["log_probability"].iter_rows(named=True)
+    ]
+    return sorted(found, key=lambda one: (-abs(one.change), one.neuron))
 
 
 def _row_of(frame: pl.DataFrame, neuron: tuple[int, int] | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ Holds formatting alone. Figures hand plotly raw numbers; these functions are for
 """
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,11 @@ GROUP = "\u202f"  # narrow no-break space between thousands and before a unit
 def count(value: int | float | None) -> str:
     """A whole number with its thousands set apart."""
     return MISSING if value is None or not math.isfinite(value) else f"{int(value):,}".replace(",", GROUP).replace("-", "−")
+
+
+def grouped(text: str) -> str:
+    """The text of a check, which sets thousands apart by commas, with the space that all other numbers of a page have."""
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", GROUP, text)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -33,8 +39,15 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def fixed(value: float | None, decimals: int = 3) -> str:
-    """A number with a fixed number of decimals, so that a column lines up."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:.{decimals}f}".replace("-", "−")
+    """A number with a fixed number of decimals, so that a column lines up; one that rounds to 0 has no sign."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{round(value, decimals) or 0.0:.{decimals}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A change: `number` with its sign, also where it is positive."""
+    return f"+{number(value, digits)}" if value is not None and 0 < value < math.inf else number(value, digits)
 
 
 def error(value: float | None) -> str:
@@ -52,10 +65,12 @@ def edge(value: float | None) -> str:
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
-    """A share as a percentage. A share that is not whole is never rounded to 0 % or 100 %."""
+    """A share, or a change of one, as a percentage. One that is not whole is never rounded to 0 % or 100 %."""
     if value is None or not math.isfinite(value):
         return MISSING
     step = 10.0**-decimals
+    if -step / 2 <= value * 100 < 0:
+        return f"> −{step:.{decimals}f}{GROUP}%"
     if 0 < value * 100 < step / 2:
         return f"< {step:.{decimals}f}{GROUP}%"
     if 100 - step / 2 <= value * 100 < 100:

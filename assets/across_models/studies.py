@@ -35,7 +35,7 @@ def entries(studies: Sequence[Study], store: Store) -> list[Entry]:
     """
     known = [_entry(study, store) for study in sorted(studies, key=lambda study: study.name)]
     names = {study.name for study in studies}
-    reason = "outputs of it are there, but its study file is not among those of this deployment; name the file to compare it"
+    reason = "outputs of it are there, but its study file is not among those of this deployment; to compare it: make across STUDIES=path/to/the/file.yaml"
     strangers = [Entry(name, None, NO_STUDY_FILE, reason, {}) for name in _published_studies(store) if name not in names]
     return known + strangers
 

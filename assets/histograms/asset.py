@@ -133,7 +133,8 @@ class Progress:
     """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every five seconds in the log."""
 
     def __init__(self, work: Work, started: float) -> None:
-        self.work, self.started, self.told = work, started, started
+        self.work, self.told = work, started
+        self.began: tuple[float, int] | None = None  # when the first batch was done, and its positions: it also pays for warming up
         # disable=None: no bar where the output is not a terminal
         self.bar = tqdm(desc=f"shard {work.shard}", unit=" positions", unit_scale=True, leave=False, disable=None)
 
@@ -143,10 +144,13 @@ class Progress:
         if done >= total:
             self.bar.close()
         now = time.monotonic()
+        if self.began is None and done < total:
+            self.began, self.told = (now, done), now
         if now - self.told < SECONDS_BETWEEN_PROGRESS and done < total:
             return
+        since, before = self.began or (self.told, 0)
         self.told = now
-        rate = done / max(now - self.started, 1e-9)
+        rate = (done - before) / max(now - since, 1e-9)
         shards = self.work.study.shard_names
         which = f"shard {self.work.shard}, {shards.index(str(self.work.shard)) + 1} of {len(shards)}"
         self.work.tell(f"{which}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "

@@ -20,7 +20,7 @@ from assets.wiring import faults_as_failures
 from reports.across_models.site import build_across_models_site
 
 SITE = f"{NAME}_site"
-CODE_VERSION = "1"  # raise it when the page's template, style or script changes
+CODE_VERSION = "2"  # raise it when the page's template, style or script changes
 
 
 def across_models_site_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:

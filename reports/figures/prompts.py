@@ -162,7 +162,15 @@ def _heat(limit: float) -> Json:
         "colorscale": [[0, "$low"], [0.5, "$mid"], [1, "$high"]],
         "xgap": 1,
         "ygap": 1,
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 12, "color": "$muted"}, "len": 1, "x": 1.02, "nticks": 5},
+        "colorbar": {
+            "title": {"text": "improvement", "side": "right", "font": {"size": 12, "color": "$muted"}},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "tickfont": {"size": 12, "color": "$muted"},
+            "len": 1,
+            "x": 1.02,
+            "nticks": 5,
+        },
     }
 
 

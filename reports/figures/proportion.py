@@ -15,6 +15,16 @@ from reports.numbers import count, edge, fixed, rounded
 from reports.text import plot_text, quoted
 
 HEIGHT = 470
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "x",
+    "triangle-down",
+    "star",
+    "cross",
+)  # for those who do not tell the colours apart
 
 
 def proportion_figure(name: str, curves: list[tuple[str, pl.DataFrame, float | None]], min_count: int) -> Figure:
@@ -209,7 +219,7 @@ def overlay_figure(name: str, token: str, curves: list[tuple[str, pl.DataFrame]]
         hollow = {**_points(rows, text, [not flag for flag in reliable], "$unreliable", hollow=True), **common, "showlegend": False}
         for trace in (hollow, lines):
             trace.pop("error_y")
-            trace["marker"] = {**trace["marker"], "size": 5}
+            trace["marker"] = {**trace["marker"], "size": 6, "symbol": SYMBOLS[place % len(SYMBOLS)]}
             data.append(trace)
     shape = layout(
         axis("activation"),

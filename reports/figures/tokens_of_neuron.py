@@ -11,8 +11,8 @@ from reports.text import plot_text
 EXTREMES, MOST = 80, 2600  # names are the weight of this plot: 2,600 of them are about 60 kB a view
 
 
-def tokens_view(label: str, frame: pl.DataFrame, tracked: set[int]) -> View:
-    """A view of `frame` (token_id, token, congruence). Tracked tokens and extremes stand out; the hover names each token."""
+def tokens_view(label: str, frame: pl.DataFrame, tracked: set[int], unit: str) -> View:
+    """A view of `frame` (token_id, token, congruence in `unit`). Tracked tokens and extremes stand out; the hover names each token."""
     if frame.is_empty():
         return View(label, (), layout(axis("vocabulary entry"), axis("congruence")), "Nothing was computed here.")
     extremes = max(5, min(EXTREMES, frame.height // 100))
@@ -26,7 +26,7 @@ def tokens_view(label: str, frame: pl.DataFrame, tracked: set[int]) -> View:
         _trace(drawn.filter(~followed & pl.col("is_extreme")), "$dot_strong", 5, 0.9),
         _trace(drawn.filter(followed), SERIES[0], 9, 1.0),
     ]
-    return View(label, tuple(trace for trace in data if trace["x"]), _layout(frame), kept.note)
+    return View(label, tuple(trace for trace in data if trace["x"]), _layout(frame, unit), kept.note)
 
 
 def _trace(frame: pl.DataFrame, color: str, size: int, opacity: float) -> Json:
@@ -41,7 +41,7 @@ def _trace(frame: pl.DataFrame, color: str, size: int, opacity: float) -> Json:
     }
 
 
-def _layout(frame: pl.DataFrame) -> Json:
+def _layout(frame: pl.DataFrame, unit: str) -> Json:
     ends = pl.concat([frame.sort("congruence", "token_id", descending=[True, False]).head(8), frame.sort("congruence", "token_id").head(3)])
     margin = 0.02 * reach(frame["token_id"])
     far = 0.5 * largest_size(frame["congruence"])  # a label inside the cloud would single out noise
@@ -55,7 +55,7 @@ def _layout(frame: pl.DataFrame) -> Json:
         axis(
             "vocabulary entry (token id)", showgrid=False, range=[lowest(frame["token_id"]) - margin, highest(frame["token_id"]) + margin]
         ),
-        axis("congruence (logit per unit of activation)"),
+        axis(f"congruence ({unit})"),
         shapes=[horizontal(0, "solid")],
         margin={"l": 56, "r": 20, "t": 30, "b": 48},
         annotations=labels(named),

@@ -5,24 +5,23 @@ from typing import Any
 
 import polars as pl
 
+from reports.evidence import NOTABLE, TOLD_ABLATION
 from reports.figures.ablation import ABLATIONS, control_figure, parts_figure
+from reports.figures.extent import highest
 from reports.figures.figure import Figure
 from reports.numbers import count, fixed, number, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
-
-SHOWN = "mean"  # the ablation that sentences tell: it leaves the neuron's average contribution in place
-NOTABLE = 0.05
 
 
 def ablation_section(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """What the template ablation.html shows: sentences, rows of the corpus table and rows of the prompt table; empty where nothing was run."""
     every = data.table("neuron_ablation")
     pairs = every.select("token_id", "layer", "neuron").n_unique()
-    effects = _of(every, neuron)
+    effects = _effects(data, neuron)
     prompts = _of(data.table("prompt_ablation"), neuron)
     return {
-        "sentences": _sentences(effects, pairs),
+        "sentences": _sentences(effects, _of(data.table("ablation_controls"), neuron), pairs),
         "pairs": pairs,
         "rows": _rows(effects),
         "prompts": prompts.filter(pl.col("variant") == "clean").to_dicts(),
@@ -31,7 +30,7 @@ def ablation_section(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any
 
 def ablation_figures(data: ReportData, neuron: tuple[int, int]) -> list[Figure]:
     """Its figures; none where nothing was ablated."""
-    effects = _of(data.table("neuron_ablation"), neuron)
+    effects = _effects(data, neuron)
     if effects.is_empty():
         return []
     return [control_figure(effects, _of(data.table("ablation_controls"), neuron)), parts_figure(effects)]
@@ -39,6 +38,13 @@ def ablation_figures(data: ReportData, neuron: tuple[int, int]) -> list[Figure]:
 
 def _of(frame: pl.DataFrame, neuron: tuple[int, int]) -> pl.DataFrame:
     return frame.filter((pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]))
+
+
+def _effects(data: ReportData, neuron: tuple[int, int]) -> pl.DataFrame:
+    """The neuron's rows of neuron_ablation, those of the token first that it predicts best."""
+    order = _of(data.table("token_neuron_scores"), neuron).select("token_id", "auroc")
+    effects = _of(data.table("neuron_ablation"), neuron).join(order, on="token_id", how="left", maintain_order="left")
+    return effects.sort("auroc", descending=True, nulls_last=True, maintain_order=True).drop("auroc")
 
 
 def _rows(effects: pl.DataFrame) -> list[dict[str, Any]]:
@@ -51,31 +57,55 @@ def _rows(effects: pl.DataFrame) -> list[dict[str, Any]]:
     return [row for row in rows.values() if row["ablation"] in ABLATIONS]
 
 
-def _sentences(effects: pl.DataFrame, pairs: int) -> list[str]:
+def _sentences(effects: pl.DataFrame, controls: pl.DataFrame, pairs: int) -> list[str]:
     """In plain words what the mean ablation does to each token where it is predicted; `pairs` were looked at in all."""
     return [
-        _sentence(row, pairs)
+        _sentence(row, controls.filter(pl.col("token_id") == row["token_id"], positions="predicted"), pairs)
         for row in _rows(effects)
-        if row["positions"] == "predicted" and row["ablation"] == SHOWN and "log_probability" in row
+        if row["positions"] == "predicted" and row["ablation"] == TOLD_ABLATION and "log_probability" in row
     ]
 
 
-def _sentence(row: Mapping[str, Any], pairs: int) -> str:
+def _sentence(row: Mapping[str, Any], controls: pl.DataFrame, pairs: int) -> str:
     change, token = row["log_probability"], quoted(row["token"])
-    text = f"Where the model predicts {token}, replacing the activation by its mean changes the token's log-probability by "
-    text += f"{fixed(change['effect'])}{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
-    controls = plural(row["controls"], "control neuron")
+    verb = "raises" if change["effect"] > 0 else "lowers"
+    text = f"Where the model predicts {token}, replacing the activation by its mean {verb} the token's log-probability by "
+    text += f"{fixed(abs(change['effect']))} nat{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
+    amount = plural(row["controls"], "control neuron")
     as_far = round(change["p_value"] * (1 + row["controls"])) - 1  # controls whose effect is at least as far from 0
-    extreme = f"{as_far or 'none'} of {controls} {'changes' if as_far < 2 else 'change'} it as much"
-    chance = f"p = {number(change['p_value'], 2)}, q = {number(change['q_value'], 2)}"
+    extreme = f"{as_far or 'none'} of {amount} {'changes' if as_far < 2 else 'change'} it as much"
+    chance = (
+        f"p = {number(change['p_value'], 2)}, {'' if as_far else 'the lowest that so many can give, '}q = {number(change['q_value'], 2)}"
+    )
     if change["p_value"] > NOTABLE:
         return f"{text}. That is not out of the ordinary: {extreme} ({chance})."
     if change["q_value"] > NOTABLE:
-        return f"{text}. Of its own kind it would stand out alone, but not among the {count(pairs)} pairs looked at: {extreme} ({chance})."
-    direct, whole = abs(row["direct"]["effect"]), abs(row["direct"]["effect"]) + abs(row["mediated"]["effect"])
-    way = "mostly straight to the logit" if direct >= whole / 2 else "mostly through later layers"
-    return f"{text}. Of its own kind it stands out: {extreme} ({chance}). It works {way}."
+        return f"{text}. By itself that would stand out, but not among the {count(pairs)} pairs looked at: {extreme} ({chance})."
+    return f"{text}. That stands out: {extreme} ({chance}){_unlike(controls)}. {_way(row)}"
+
+
+def _unlike(controls: pl.DataFrame) -> str:
+    """What weakens the comparison: that the neuron writes more, or fires more, than every control."""
+    if controls.is_empty():
+        return ""
+    beyond = [
+        words
+        for words, column in (("writes more strongly", "output_norm"), ("is above zero more often", "share_above_zero"))
+        if controls[f"neuron_{column}"][0] > highest(controls[column])
+    ]
+    return f", though it {' and '.join(beyond)} than any of them" if beyond else ""
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    direct, mediated = abs(row["direct"]["effect"]), abs(row["mediated"]["effect"])
+    if mediated <= 1e-6 * direct:  # float noise: nothing between the neuron and the unembedding changes what it writes
+        return "All of it goes straight to the logit."
+    return f"It works mostly {'straight to the logit' if direct >= mediated else 'through later layers'}."
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    return "" if row["ci_low"] is None else f" ({fixed(row['ci_low'])} to {fixed(row['ci_high'])})"
+    """The interval of the size of the change, whichever way the change goes."""
+    if row["ci_low"] is None:
+        return ""
+    ends = (row["ci_low"], row["ci_high"]) if row["effect"] > 0 else (-row["ci_high"], -row["ci_low"])
+    return f" (95 % interval {fixed(ends[0])} to {fixed(ends[1])})"

@@ -10,6 +10,7 @@ from reports.evidence import CONVENTIONS, curve_of, evidence
 from reports.figures.small_curve import small_curve
 from reports.numbers import count, duration, moment, plural
 from reports.pages.page import Page
+from reports.pages.scorecard import VERDICTS
 from reports.report_data import ReportData
 from reports.verdict import verdict
 
@@ -30,6 +31,7 @@ def index_page(data: ReportData) -> Page:
             "prompts": [_prompt_card(data, name) for name in data.prompts],
             "facts": _facts(data),
             "verdict": verdict(data),
+            "claims": _claims(data),
         },
     )
 
@@ -82,6 +84,15 @@ def _prompt_card(data: ReportData, name: str) -> dict[str, Any]:
     predictions = data.table("prompt_predictions").filter(pl.col("prompt") == name)
     tops = {row["variant"]: row for row in predictions.filter(pl.col("rank") == 1).iter_rows(named=True)}
     return {"name": name, "text": data.prompt(name).text, "clean": tops.get("clean"), "corrupt": tops.get("corrupt")}
+
+
+def _claims(data: ReportData) -> str:
+    """How the claims written beside the study came out."""
+    verdicts = data.table("replication_scorecard")["verdict"].to_list()
+    if not verdicts:
+        return "No claims were written beside this study, so none was put to the test."
+    amounts = [f"{count(verdicts.count(name))} {name}" for name in VERDICTS if name in verdicts]
+    return f"Of {plural(len(verdicts), 'claim')}: {', '.join(amounts)}; with the values and the reasons."
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from reports.evidence import CONVENTIONS, best_neurons, curve_of, neuron_patching_of
+from reports.evidence import CONVENTIONS, SIDES, best_neurons, congruence_unit, curve_of, neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.proportion import proportion_figure
 from reports.figures.small_curve import small_curve
@@ -16,7 +16,6 @@ from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
 from reports.report_data import ReportData
 
-SIDES = {"output": "writes (output)", "input": "reads (input)"}
 ENDS = ("top", "bottom")
 
 
@@ -94,7 +93,7 @@ def _congruence(data: ReportData, neuron: tuple[int, int]) -> Figure | None:
     rows = _of(data.table("congruence_neurons_of_interest"), neuron)
     tracked = {token_id for token_id, _ in data.tracked}
     views = [
-        tokens_view(f"{word}, {convention}", frame, tracked)
+        tokens_view(f"{word}, {convention}", frame, tracked, congruence_unit(side, convention))
         for side, word in SIDES.items()
         for convention in CONVENTIONS
         if (frame := rows.filter((pl.col("side") == side) & (pl.col("convention") == convention))).height
@@ -104,7 +103,8 @@ def _congruence(data: ReportData, neuron: tuple[int, int]) -> Figure | None:
     return Figure(
         name="congruence",
         title="Congruence with every token of the vocabulary",
-        note="What one unit of this neuron's activation adds to each token's logit (output), or which tokens excite it (input). "
+        note="Writes: its output weights times each token's vector; by the model's own logits, what one unit of its activation adds to the "
+        "token's logit. Reads: its input weights times the same vectors, which says whether the direction of the token excites it. "
         "Coloured: the tracked tokens.",
         summary="Congruence of the neuron with every vocabulary entry.",
         height=430,

@@ -1,5 +1,7 @@
 """A page for each prompt: how the model reads it, what it predicts, and which parts of the model decide it."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -9,6 +11,7 @@ from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.prompts import best_heads, logit_lens_figure, patching_figures
+from reports.numbers import count, fixed
 from reports.pages.page import Page, neuron_page, prompt_page
 from reports.report_data import ReportData
 
@@ -16,6 +19,7 @@ POSITIONS = {"all": "all positions (as published)", "last": "last position only"
 ESTIMATED = Measure("attribution", "estimate", 0.0)
 EXACT = Measure("improvement", "improvement", 0.0)
 SHOWN = 10
+SCREENED = 50  # how many a reader would take from the estimate to patch exactly
 
 
 def prompt_pages(data: ReportData) -> list[Page]:
@@ -94,7 +98,8 @@ def _screen(data: ReportData, name: str) -> Figure | None:
         estimated = screen.filter(pl.col("positions") == positions).select("layer", "neuron", "attribution")
         both = neuron_patching_of(data, name, positions).join(estimated, on=["layer", "neuron"], how="inner", maintain_order="left")
         if both.height:
-            views.append(pairs_view(label, both, ESTIMATED, EXACT, pages, set(data.studied), diagonal=True))
+            view = pairs_view(label, both, ESTIMATED, EXACT, pages, set(data.studied), diagonal=True)
+            views.append(replace(view, note=" ".join(filter(None, (agreement(both), view.note)))))
     if not views:
         return None
     return Figure(
@@ -107,3 +112,20 @@ def _screen(data: ReportData, name: str) -> Figure | None:
         views=tuple(views),
         legend_label="Patched at",
     )
+
+
+def agreement(both: pl.DataFrame) -> str:
+    """How far the estimate may be trusted on this prompt: rank correlation, and the exact top neurons that it finds."""
+    most = min(SCREENED, both.height // 2)
+    if most == 0:
+        return ""
+    exact, estimated = (
+        set(both.sort(column, "layer", "neuron", descending=[True, False, False]).head(most).select("layer", "neuron").iter_rows())
+        for column in ("improvement", "attribution")
+    )
+    found = f"of the {count(most)} neurons that restore most, the {count(most)} highest estimates hold {count(len(exact & estimated))}"
+    correlation = both.select(pl.corr("improvement", "attribution", method="spearman")).item()
+    if correlation is None or not math.isfinite(correlation):  # all of one kind are equal
+        return f"{found[0].upper()}{found[1:]}."
+    shown = f"> {fixed(0.999)}" if 0.9995 <= correlation < 1 else fixed(correlation)
+    return f"Rank correlation over {count(both.height)} neurons: {shown}; {found}."

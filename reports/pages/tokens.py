@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from reports.evidence import CONVENTIONS, best_neurons, curve_of, evidence, token_row
+from reports.evidence import CONVENTIONS, SIDES, ablated_neurons, best_neurons, congruence_unit, curve_of, evidence, token_row
 from reports.figures.figure import Figure, View
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
@@ -14,7 +14,6 @@ from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
 from reports.text import quoted
 
-SIDES = {"output": "writes (output)", "input": "reads (input)"}
 WRITTEN = Measure("congruence", "congruence", 0.0)
 PREDICTED = Measure("auroc", "AUROC", 0.5)
 SHOWN = 20  # best neurons in the table
@@ -38,6 +37,7 @@ def _page(data: ReportData, place: int) -> Page:
             "rows": rows,
             "all_neurons": best_neurons(data, token_id).height,
             "conventions": CONVENTIONS,
+            "ablated": ablated_neurons(data, token_id),
             "previous": data.tracked[place - 1] if place else None,
             "next": data.tracked[place + 1] if place + 1 < len(data.tracked) else None,
         },
@@ -79,14 +79,17 @@ def _congruence(data: ReportData, token_id: int, token: str, rows: list[dict[str
         for convention in CONVENTIONS:
             frame = token_row(data, token_id, convention, side)
             if frame.height:
-                views.append(neurons_view(f"{side_word}, {convention}", frame, "congruence", "logit per unit of activation", pages, marked))
+                views.append(
+                    neurons_view(f"{side_word}, {convention}", frame, "congruence", congruence_unit(side, convention), pages, marked)
+                )
     if not views:
         return None
     return Figure(
         name="congruence",
         title=f"Congruence of {quoted(token)} with every neuron",
-        note="How strongly each neuron writes the token: its output weights times the token's vector. Inside a layer, neurons stand "
-        "from left to right by their number. Coloured: the studied neurons of this token; a click opens their page.",
+        note="Writes: each neuron's output weights times the token's vector. Reads: its input weights times the same vector, which says "
+        "whether the direction of the token excites it. Inside a layer, neurons stand from left to right by their number. Coloured: the "
+        "studied neurons of this token; a click opens their page.",
         summary=f"Congruence of {quoted(token)} with all neurons, by layer.",
         height=430,
         views=tuple(views),

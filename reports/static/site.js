@@ -102,7 +102,7 @@
     const cell = row.cells[column];
     const shown = cell.dataset.value ?? cell.textContent.trim();
     if (isText) return shown;
-    const value = Number.parseFloat(shown.replace(/\u202f/g, "").replace("−", "-").replace("> ", ""));
+    const value = Number.parseFloat(shown.replace(/\u202f/g, "").replace("−", "-").replace(/^[<>] /, ""));
     return Number.isNaN(value) ? null : value;
   }
   function sortBy(header) {
@@ -127,6 +127,23 @@
     header.append(button);
     button.addEventListener("click", () => sortBy(header));
   }
+
+  // A table that is wider than its place is reached and scrolled by keyboard
+  const scrollers = [...document.querySelectorAll(".scroll")];
+  const measured = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const goesOn = target.scrollWidth > target.clientWidth + 1;
+      if (goesOn) {
+        target.tabIndex = 0;
+        target.setAttribute("role", "region");
+        const heading = target.closest("details, section, article")?.querySelector("summary, h1, h2, h3");
+        target.setAttribute("aria-label", `Table: ${heading?.textContent.trim() || document.title}`);
+      } else {
+        for (const name of ["tabindex", "role", "aria-label"]) target.removeAttribute(name);
+      }
+    }
+  });
+  scrollers.forEach((scroller) => measured.observe(scroller));
 
   // Contexts: the token under the pointer, or stepped to by arrow keys, is read out
   const contexts = document.querySelector("#contexts");
@@ -205,7 +222,7 @@
     return token;
   }
   function fixed(value) {
-    return value === null ? "–" : value.toFixed(3).replace("-", "−");
+    return value === null ? "–" : value.toFixed(3).replace(/^-(?=0\.000$)/, "").replace("-", "−");
   }
   function count(value) {
     return value.toLocaleString("en").replace(/,/g, "\u202f");
@@ -225,7 +242,7 @@
   }
   // Rows of the screen go on with [.., predictions, mean where predicted, mean elsewhere, [layer, neuron, has a page] of the next ones]
   function screenRow([id, , seen, layer, neuron, difference, share, hasPage, predictions, here, elsewhere, next]) {
-    const others = next.flatMap(([...other], place) => (place ? [" ", neuronName(...other)] : [neuronName(...other)]));
+    const others = next.flatMap(([...other], place) => (place ? [", ", neuronName(...other)] : [neuronName(...other)]));
     return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [neuronName(layer, neuron, hasPage), false],
       [fixed(difference), true], [fixed(share), true], [fixed(here), true], [fixed(elsewhere), true], [others, false]]);
   }

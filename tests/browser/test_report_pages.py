@@ -259,6 +259,20 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, site: Path) -> None:
     assert phone.faults == []
 
 
+def test_a_table_that_is_wider_than_a_phone_is_reached_and_scrolled_by_keyboard(browser: Browser, site: Path) -> None:
+    phone = Watched(browser, site)
+    phone.page.set_viewport_size({"width": 375, "height": 800})
+    page = phone.open("token-11.html")
+    wide = page.get_by_role("region", name="Table: Best neurons")
+    wide.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.classList.contains('scroll') && document.activeElement.scrollLeft > 0")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_function("!document.querySelector('.scroll[tabindex]')")
+    phone.context.close()
+    assert phone.faults == []
+
+
 def test_a_page_prints_with_all_figures_in_light_colours(watched: Watched) -> None:
     page = watched.open("neuron-1-17.html")
     page.emulate_media(color_scheme="dark")

@@ -7,7 +7,7 @@ import pytest
 
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.report_data import ReportData
-from tests.reports.sample_data import PLANTED, A, report_data
+from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, A, report_data
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,9 @@ def data() -> ReportData:
 def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: ReportData) -> None:
     standing_out, ordinary = ablation_section(data, PLANTED)["sentences"]
     assert standing_out == (
-        "Where the model predicts “␣an”, replacing the activation by its mean changes the token's log-probability by "
-        "−2.250 (−2.350 to −2.150) and flips 50.0\u202f% of the top predictions. Of its own kind it stands out: none of 40 control neurons "
-        "changes it as much (p = 0.024, q = 0.049). It works mostly straight to the logit."
+        "Where the model predicts “␣an”, replacing the activation by its mean lowers the token's log-probability by "
+        "2.250 nat (95 % interval 2.150 to 2.350) and flips 50.0\u202f% of the top predictions. That stands out: none of 40 control neurons "
+        "changes it as much (p = 0.024, the lowest that so many can give, q = 0.049). It works mostly straight to the logit."
     )
     assert "That is not out of the ordinary: 28 of 40 control neurons change it as much (p = 0.70, q = 0.70)." in ordinary
 
@@ -30,9 +30,33 @@ def test_an_effect_that_stands_out_alone_but_not_among_all_pairs_is_told_as_such
     section = ablation_section(dataclasses.replace(data, tables={**data.tables, "neuron_ablation": corrected}), PLANTED)
     assert section["pairs"] == 2
     assert section["sentences"][0].endswith(
-        "Of its own kind it would stand out alone, but not among the 2 pairs looked at: none of 40 control neurons changes it as much "
-        "(p = 0.024, q = 0.20)."
+        "By itself that would stand out, but not among the 2 pairs looked at: none of 40 control neurons changes it as much "
+        "(p = 0.024, the lowest that so many can give, q = 0.20)."
     )
+
+
+def test_an_effect_that_stands_out_among_controls_unlike_the_neuron_says_so(data: ReportData) -> None:
+    apart = data.tables["ablation_controls"].with_columns(neuron_output_norm=pl.lit(2.0))
+    changed = dataclasses.replace(data, tables={**data.tables, "ablation_controls": apart})
+    assert "q = 0.049), though it writes more strongly than any of them. It works" in ablation_section(changed, PLANTED)["sentences"][0]
+
+
+def test_an_effect_without_a_mediated_part_is_not_said_to_be_mostly_direct(data: ReportData) -> None:
+    last = data.tables["neuron_ablation"].with_columns(
+        effect=pl.when(pl.col("measure") == "mediated").then(0.0).otherwise(pl.col("effect"))
+    )
+    changed = dataclasses.replace(data, tables={**data.tables, "neuron_ablation": last})
+    assert ablation_section(changed, PLANTED)["sentences"][0].endswith(" All of it goes straight to the logit.")
+
+
+def test_the_token_that_the_neuron_predicts_best_comes_first(data: ReportData) -> None:
+    scores = data.tables["token_neuron_scores"].with_columns(
+        auroc=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(0.999).otherwise(pl.col("auroc") / 2)
+    )
+    changed = dataclasses.replace(data, tables={**data.tables, "token_neuron_scores": scores})
+    assert ablation_section(data, PLANTED)["rows"][0]["token_id"] == AN
+    assert ablation_section(changed, PLANTED)["rows"][0]["token_id"] == SCRIPT_TOKEN
+    assert ablation_figures(changed, PLANTED)[0].views[0].label.startswith("“</script>")
 
 
 def test_the_figure_says_how_alike_the_controls_are(data: ReportData) -> None:

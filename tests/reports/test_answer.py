@@ -29,6 +29,8 @@ def evidence_for(
     patching: dict[tuple[int, int], float] | None = None,
     curve: list[tuple[float, float]] | None = None,
     question: str = 'Which neuron predicts " an"?',
+    ablation: dict[str, float] | None = None,
+    prompts: tuple[str, ...] = ("apple",),
 ) -> ReportData:
     """A study of two neurons, layer 2 neuron 117 and layer 0 neuron 5, with the given evidence."""
     rows = scores if scores is not None else [{"layer": 2, "neuron": 117, "auroc": 0.9951}, {"layer": 0, "neuron": 5, "auroc": 0.61}]
@@ -56,10 +58,10 @@ def evidence_for(
             }
             for (layer, neuron), value in congruences.items()
         ],
-        "prompt_tokens": [{"prompt": "apple", "variant": "clean", "position": 0, "token_id": 1, "token": "I"}],
+        "prompt_tokens": [{"prompt": name, "variant": "clean", "position": 0, "token_id": 1, "token": "I"} for name in prompts],
         "prompt_predictions": [
             {
-                "prompt": "apple",
+                "prompt": name,
                 "variant": "clean",
                 "rank": 1,
                 "token_id": AN,
@@ -69,10 +71,11 @@ def evidence_for(
                 "probability": 0.65,
                 "role": "answer",
             }
+            for name in prompts
         ],
         "neuron_patching": [
             {
-                "prompt": "apple",
+                "prompt": name,
                 "positions": "all",
                 "layer": layer,
                 "neuron": neuron,
@@ -81,8 +84,31 @@ def evidence_for(
                 "difference": 0.0,
                 "improvement": value,
             }
+            for name in prompts
             for (layer, neuron), value in patched.items()
         ],
+        "neuron_ablation": [
+            {
+                "token_id": AN,
+                "token": " an",
+                "layer": 2,
+                "neuron": 117,
+                "positions": "predicted",
+                "ablation": "mean",
+                "measure": measure,
+                "effect": value,
+                "ci_low": value - 0.1,
+                "ci_high": value + 0.1,
+                "p_value": ablation["p"],
+                "q_value": ablation["q"],
+                "controls": 100,
+                "position_count": 32,
+                "document_count": 30,
+            }
+            for measure, value in (("log_probability", ablation["change"]), ("flipped", ablation["flipped"]))
+        ]
+        if ablation
+        else [],
         "proportion_curves": [
             {
                 "layer": 2,
@@ -113,7 +139,7 @@ def sentence(data: ReportData) -> tuple[str, str]:
 def test_clear_evidence_names_neuron_auroc_level_recall_patching_and_weights() -> None:
     assert sentence(evidence_for()) == (
         "clear",
-        "Layer 2 neuron 117 is the best predictor of “␣an”: AUROC 0.995, the model predicts it in at least half of cases once the activation "
+        "Layer 2 neuron 117 is the best predictor of “␣an”: AUROC 0.995; the model predicts it in at least half of cases once the activation "
         "reaches 3.4 (recall 0.91), patching it alone restores 62 % of the logit difference on prompt apple, and no neuron writes the token "
         "more strongly.",
     )
@@ -178,7 +204,7 @@ def test_a_token_that_could_not_be_scored_has_no_answer() -> None:
 
 def test_without_prompts_and_congruence_only_the_prediction_is_claimed() -> None:
     assert sentence(evidence_for(congruence={}, patching={}))[1] == (
-        "Layer 2 neuron 117 is the best predictor of “␣an”: AUROC 0.995, and the model predicts it in at least half of cases once the "
+        "Layer 2 neuron 117 is the best predictor of “␣an”: AUROC 0.995; the model predicts it in at least half of cases once the "
         "activation reaches 3.4 (recall 0.91)."
     )
 
@@ -195,3 +221,28 @@ def test_the_question_chooses_its_token_by_quoting_it() -> None:
 
 def test_a_study_without_a_question_asks_for_its_first_token() -> None:
     assert plain(answer(evidence_for(question="")).question) == "Which neuron predicts “␣an”?"
+
+
+def test_an_ablation_that_stands_out_supports_the_answer() -> None:
+    strength, text = sentence(evidence_for(ablation={"change": -2.25, "flipped": 0.5, "p": 0.0099, "q": 0.02}))
+    assert strength == "clear"
+    assert "ablating it lowers the token's log-probability by 2.25 nat and flips 50 % of the predictions, and no neuron writes" in text
+
+
+def test_an_ablation_that_stands_out_alone_but_not_among_all_pairs_speaks_against_the_answer() -> None:
+    strength, text = sentence(evidence_for(ablation={"change": -0.02, "flipped": 0.03, "p": 0.04, "q": 0.25}))
+    assert strength == "mixed"
+    assert text.endswith(
+        "; but ablating it where the token is predicted does not stand out among ablated control neurons (p = 0.040, q = 0.25)."
+    )
+
+
+def test_an_ablation_that_makes_the_token_more_likely_speaks_against_the_answer() -> None:
+    strength, text = sentence(evidence_for(ablation={"change": 0.3, "flipped": 0.0, "p": 0.0099, "q": 0.02}))
+    assert strength == "mixed"
+    assert text.endswith("; but ablating it raises the token's log-probability, by 0.300 nat.")
+
+
+def test_of_several_prompts_the_most_is_told_as_the_most() -> None:
+    text = sentence(evidence_for(prompts=("apple", "plain")))[1]
+    assert "patching it alone restores at most 62 % of the logit difference on prompt apple (of 2 prompts)" in text

@@ -148,7 +148,7 @@ def test_tracked_tokens_are_drawn_even_where_others_are_thinned_out() -> None:
             "congruence": [0.0] * 4000 + [entry / 9000 for entry in range(5000)],
         }
     )
-    view = tokens_view("logits", frame, {4001})
+    view = tokens_view("logits", frame, {4001}, "dot product")
     assert 4001 in [entry for trace in view.data for entry in trace["x"]]
 
 

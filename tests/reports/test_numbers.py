@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from reports.numbers import count, duration, edge, error, fixed, moment, number, ordinal, percent, plural, rounded, size
+from reports.numbers import count, duration, edge, error, fixed, grouped, moment, number, ordinal, percent, plural, rounded, signed, size
 
 THIN = "\u202f"
 
@@ -18,6 +18,12 @@ def test_thousands_are_set_apart_by_a_narrow_space() -> None:
         f"−4{THIN}200",
         "–",
     ]
+
+
+def test_the_commas_of_a_check_become_the_space_of_all_other_numbers() -> None:
+    assert grouped("0 of 12,345,678 rows, 2,300 documents, layers 1, 23") == (
+        f"0 of 12{THIN}345{THIN}678 rows, 2{THIN}300 documents, layers 1, 23"
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,12 @@ def test_significant_digits(value: float | None, shown: str) -> None:
 
 def test_fixed_decimals_line_up_and_carry_a_true_minus() -> None:
     assert (fixed(0.5), fixed(-0.12345, 2), fixed(None)) == ("0.500", "−0.12", "–")
+
+
+def test_nothing_has_no_sign_and_a_change_always_has_one() -> None:
+    assert [fixed(-0.0004), fixed(-0.0006), fixed(-0.0)] == ["0.000", "−0.001", "0.000"]
+    assert [signed(0.172), signed(-6.96356), signed(0.0), signed(None)] == ["+0.172", "−6.96", "0", "–"]
+    assert [percent(-0.0001), percent(-0.00051)] == [f"> −0.1{THIN}%", f"−0.1{THIN}%"]
 
 
 def test_a_standard_error_is_never_printed_as_zero_unless_it_is() -> None:

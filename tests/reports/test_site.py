@@ -321,3 +321,42 @@ def test_provenance_names_fingerprint_code_version_and_what_an_output_was_made_f
     text = " ".join(pages(tmp_path)["data.html"].text.split())
     made = "merged_histograms 0123456789ab 7 2026-03-01 04:05 UTC 2.0 s 5.0 kB activation_histograms (2 shards), activation_bins"
     assert made in text
+
+
+def test_the_front_page_tells_the_ablation_and_where_its_numbers_are(site: Path) -> None:
+    page = pages(site)["index.html"]
+    text = " ".join(page.text.replace("\u202f", " ").split())
+    assert "ablating it lowers the token's log-probability by 2.25 nat and flips 50 % of the predictions" in text
+    assert "−2.25 nat (95 % interval −2.35 to −2.15) of log-probability, 50 % of 30 predictions flip; p = 0.024" in text
+    assert ("a", {"href": "neuron-1-17.html#ablation"}) in page.tags
+    assert "Of 3 claims: 1 not replicated, 1 replicated, 1 not run;" in text
+
+
+def test_a_study_without_claims_or_ablation_does_not_speak_of_them_as_if_there_were(data: ReportData, tmp_path: Path) -> None:
+    without = {name: data.tables[name].clear() for name in ("replication_scorecard", "neuron_ablation", "ablation_controls")}
+    build_site(ReportData(data.study, {**data.tables, **without}, data.provenance, data.facts), tmp_path)
+    text = pages(tmp_path)["index.html"].text
+    assert "No claims were written beside this study" in text
+    assert "Not ablated over the corpus." in text
+    assert "ablating it" not in text
+
+
+def test_a_token_page_compares_the_ablation_of_its_neurons(site: Path) -> None:
+    html = (site / "token-11.html").read_text(encoding="utf-8")
+    (part,) = re.findall(r'<section class="inner" id="ablation">(.*?)</section>', html, re.DOTALL)
+    shown = " ".join(Parsed(part).text.replace("\u202f", " ").split())
+    assert "L1 N17 −2.250 −2.350 to −2.150 50.0 % 0.024 0.049 40" in shown
+    assert 'id="ablation"' not in (site / "token-13.html").read_text(encoding="utf-8")
+
+
+def test_only_what_adds_to_a_logit_is_measured_in_logits(site: Path) -> None:
+    for name in ("token-11.html", "neuron-1-17.html"):
+        html = (site / name).read_text(encoding="utf-8")
+        (payload,) = re.findall(r'data-payload="congruence">(.*?)</script>', html, re.DOTALL)
+        titles = [view["layout"]["yaxis"]["title"]["text"] for view in json.loads(payload)]
+        assert titles == ["congruence (logit per unit of activation)", *["congruence (dot product)"] * 3], name
+
+
+def test_every_page_leads_to_the_scorecard(site: Path) -> None:
+    for name, page in pages(site).items():
+        assert any(attributes.get("href") == "scorecard.html" for tag, attributes in page.tags if tag == "a"), name
