@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from assets.prompts.attribution_screen import screen_agreement
 from reports.evidence import neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
@@ -42,6 +43,7 @@ def _page(data: ReportData, place: int) -> Page:
             "heads": best_heads(patching, SHOWN),
             "best": {positions: neuron_patching_of(data, name, positions).head(SHOWN).to_dicts() for positions in POSITIONS},
             "positions": POSITIONS,
+            "agreement": _agreement(data, name),
             "previous": data.prompts[place - 1] if place else None,
             "next": data.prompts[place + 1] if place + 1 < len(data.prompts) else None,
         },
@@ -83,6 +85,13 @@ def _neuron_scatter(data: ReportData, name: str) -> Figure | None:
         views=tuple(views),
         legend_label="Patched at",
     )
+
+
+def _agreement(data: ReportData, name: str) -> list[dict[str, Any]]:
+    """How well the gradient's estimate orders the neurons that were patched: a row for each choice of positions."""
+    exact, screen = (data.table(table).filter(pl.col("prompt") == name) for table in ("neuron_patching", "attribution_screen"))
+    rows = screen_agreement(exact, screen).with_columns(pl.col("rank_correlation").fill_nan(None))
+    return [{**row, "label": POSITIONS[row["positions"]]} for row in rows.iter_rows(named=True)]
 
 
 def _screen(data: ReportData, name: str) -> Figure | None:
