@@ -151,7 +151,7 @@ _STAGES = (
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
         inputs=_inputs("model_snapshot", "token_windows:all", "neuron_statistics", "proportion_curves"), fields=("ablation_positions", "batch_positions"),
-        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
+        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="3",
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
@@ -174,7 +174,7 @@ _STAGES = (
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
             "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
-        fields=("count_bos", "min_count"), code_version="2", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos", "min_count"), code_version="3", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 

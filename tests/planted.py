@@ -73,6 +73,8 @@ SILENT = Role(2, 7, {}, 12.0, {" an": 0.75})
 """Congruent with " an", but its activation is 0 everywhere."""
 EMPTY = Role(0, 11, {" tree": 1.0}, 2.83, {})
 """Fires at every " tree" and writes nothing."""
+ECHO = Role(1, 12, PLANTED.reads, PLANTED.threshold, {})
+"""Fires exactly where PLANTED does and writes nothing: as good a sign of " an", and no cause. Only in models that are asked for it."""
 ROLES = {"planted": PLANTED, "default": DEFAULT, "indirect": INDIRECT, "relay": RELAY, "silent": SILENT, "empty": EMPTY}
 
 PLANTED_LAYER, PLANTED_NEURON, PLANTED_TOKEN = PLANTED.layer, PLANTED.neuron, " an"
@@ -107,11 +109,11 @@ def direction(name: str) -> np.ndarray:
     return _hadamard()[1 + (*VOCABULARY, *FEATURES).index(name)] / 8
 
 
-def planted_model(folder: Path, padding_entries: int = 0) -> Path:
+def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
-    they would win every comparison for " an" if they were not left out.
+    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -125,7 +127,7 @@ def planted_model(folder: Path, padding_entries: int = 0) -> Path:
         for parameter in model.parameters():
             parameter.zero_()
         state = model.state_dict()
-        for name, value in _weights(padding_entries).items():
+        for name, value in _weights(padding_entries, (*ROLES.values(), ECHO) if has_echo else tuple(ROLES.values())).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,12 +164,12 @@ def _hadamard() -> np.ndarray:
     return rows
 
 
-def _weights(padding_entries: int) -> dict[str, np.ndarray]:
+def _weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):
         ones = np.ones(WIDTH, dtype=np.float32)
-        weights |= {f"transformer.h.{layer}.ln_1.weight": ones, f"transformer.h.{layer}.ln_2.weight": ones, **_neurons(layer)}
+        weights |= {f"transformer.h.{layer}.ln_1.weight": ones, f"transformer.h.{layer}.ln_2.weight": ones, **_neurons(layer, roles)}
     weights["transformer.ln_f.weight"] = np.full(WIDTH, FINAL_GAIN, dtype=np.float32)
     weights[f"transformer.h.{LAYERS - 1}.mlp.c_proj.bias"] = DEFAULT_STRENGTH * direction(DEFAULT_WORD)
     return weights
@@ -188,12 +190,12 @@ def _fruit_attention() -> dict[str, np.ndarray]:
     return {f"{name}.c_attn.weight": project_in, f"{name}.c_attn.bias": bias, f"{name}.c_proj.weight": project_out}
 
 
-def _neurons(layer: int) -> dict[str, np.ndarray]:
+def _neurons(layer: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
     noise = np.random.default_rng(NOISE_SEED + layer)
     read = noise.normal(0, 0.05, (WIDTH, NEURONS)).astype(np.float32)
     bias = noise.normal(0, 0.5, NEURONS).astype(np.float32)
     write = noise.normal(0, 0.003, (NEURONS, WIDTH)).astype(np.float32)
-    for role in ROLES.values():
+    for role in roles:
         if role.layer == layer:
             read[:, role.neuron] = _sum(role.reads)
             bias[role.neuron] = -role.threshold

@@ -144,11 +144,13 @@ def token_effects(model: LanguageModel, windows: pl.DataFrame, places: pl.DataFr
         return values
     generator = np.random.default_rng([SEED, 2, int(places["token_id"][0])])
     drawn = subjects.donors.drawn_for(places["document"].to_numpy(), generator)
+    positions = places["position"].to_numpy()
+    tried = {0, int(positions.argmax())}  # the first, and the one with the longest text before it: attention may see only some of it
     for place, (run, ids, target) in enumerate(_runs(model, windows, places, list(subjects.neurons))):
         changes = _changes(model, run, target, subjects, int(drawn[place]))
         values[place] = position_effects(model, run, target, subjects.device_neurons, changes)
-        if place == 0:
-            _require_agreement(model, ids, target, subjects, changes, values[0])
+        if place in tried:
+            _require_agreement(model, ids, target, subjects, changes, values[place])
     return values
 
 

@@ -32,7 +32,7 @@ class Donors:
     def drawn_for(self, documents: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Int64 [position]: one random donor for each position, from another document wherever there is one."""
         draws = generator.random((len(documents), len(self.documents)))
-        return np.argmax(draws * (self.documents != documents[:, None]), axis=1)
+        return np.argmax(draws + (self.documents != documents[:, None]), axis=1)  # a draw is below 1: any other document comes first
 
 
 def donors(model: LanguageModel, windows: pl.DataFrame, neurons: Neurons, batch_positions: int, seed: int = SEED) -> Donors:

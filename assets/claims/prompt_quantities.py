@@ -61,6 +61,16 @@ def component_improvement(evidence: Evidence, subject: Subject) -> float:
     )
 
 
+def head_improvement(evidence: Evidence, subject: Subject) -> float:
+    """Improvement of the logit difference by patching what one attention head writes at one layer and position."""
+    evidence.require_prompt(subject)
+    assert subject.layer is not None
+    evidence.require_layer(subject.layer)
+    where = {"prompt": subject.prompt, "component": "head", "layer": subject.layer, "head": subject.head, "position": subject.position}
+    absent = f"head {subject.head} of layer {subject.layer} was not patched on prompt {subject.prompt} at position {subject.position}"
+    return evidence.one("activation_patching", "improvement", absent, **where)
+
+
 def neuron_improvement(evidence: Evidence, subject: Subject, positions: str) -> float:
     """Improvement of the logit difference by patching one neuron at `all` positions or the `last`."""
     return float(_layer_of_patched(evidence, subject, positions).filter("is_it")["improvement"][0])

@@ -19,6 +19,7 @@ class Subject(BaseModel):
     layer: int | None = Field(None, ge=0)
     position: int | None = Field(None, ge=0, description="In the prompt; the beginning-of-sequence token is 0.")
     component: Literal["residual", "attention", "mlp"] | None = None
+    head: int | None = Field(None, ge=0, description="Attention head of the layer (query head), counted from 0.")
     point: Literal["before", "attention", "mlp"] | None = None
     level: float | None = Field(None, description="An activation.")
 

@@ -3,6 +3,8 @@
 Components are the `residual` stream before the block, the outputs of its `attention` and its `mlp`, and what a single `head` of its
 attention adds to the stream: its slice of the output projection's input, times its rows of that projection. Each patch changes
 the residual stream of one block at one position; all positions of a layer go through the rest of the model as one batch.
+
+Before the table is handed out, the strongest patch of each component and layer is done once more in a plain forward pass.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import polars as pl
 from assets.contracts import ACTIVATION_PATCHING, conform
 from assets.model.language_model import LanguageModel, ModelError
 from assets.prompts.continuation import Continuation
+from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
 from assets.prompts.prompt_runs import (
     PairRuns,
     attention_output,
@@ -39,7 +42,7 @@ def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt]) 
 
     Before the first token that differs both runs hold the same values: improvement 0 by construction, not computed. Raises
     PromptError, before anything is patched, for a prompt whose improvement is undefined, and ModelError for a model whose heads
-    do not add up to what its attention writes.
+    do not add up to what its attention writes, or for which a plain forward pass gives something else.
     """
     pairs = prompt_pairs(prompts)
     require_defined_improvement(model, pairs)
@@ -51,7 +54,28 @@ def _patch_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
     hooks = (residual_before, residual_after, attention_output, mlp_output, head_outputs)
     runs = run_pair(model, pair, [hook(layer) for layer in range(model.facts.layers) for hook in hooks])
     rest = Continuation(model, runs, pair.first_difference)
-    return pl.concat([_patch_layer(model, rest, runs, layer) for layer in range(model.facts.layers)])
+    frame = pl.concat([_patch_layer(model, rest, runs, layer) for layer in range(model.facts.layers)])
+    require_plain_forward_agrees(model, runs, _strongest(model, runs, frame))
+    return frame
+
+
+def _strongest(model: LanguageModel, runs: PairRuns, frame: pl.DataFrame) -> list[Patch]:
+    """Of each component and layer, the head and position whose patch changes the logit difference most."""
+    sizes = frame.with_columns(size=(pl.col("difference") - runs.corrupt_difference).abs()).sort(
+        "size", descending=True, maintain_order=True
+    )
+    rows = sizes.group_by("component", "layer", maintain_order=True).first()
+    hooks = {"residual": residual_before, "attention": attention_output, "mlp": mlp_output, HEAD: head_outputs}
+    patches = []
+    for row in rows.iter_rows(named=True):
+        layer, entries, name = row["layer"], slice(None), row["component"]
+        if name == HEAD:
+            width = model.bridge.blocks[layer].attn.W_O.shape[1]
+            entries, name = slice(row["head"] * width, (row["head"] + 1) * width), f"head {row['head']}"
+        place = slice(row["position"], row["position"] + 1)
+        name = f"{name} of layer {layer} at position {row['position']}"
+        patches.append(Patch(name, hooks[row["component"]](layer), place, entries, row["difference"]))
+    return patches
 
 
 def _patch_layer(model: LanguageModel, rest: Continuation, runs: PairRuns, layer: int) -> pl.DataFrame:

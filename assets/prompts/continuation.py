@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from assets.model.language_model import LanguageModel
+from assets.model.language_model import LanguageModel, ModelError
 from assets.prompts.prompt_runs import PairRuns, answer_logits, attention_output
 
 if TYPE_CHECKING:
@@ -211,7 +211,10 @@ class _CallsKnown(Exception):
 
 
 def _block_calls(model: LanguageModel, positions: "torch.Tensor", mask: "torch.Tensor", cache: _EarlierKeys) -> list[Call]:
-    """What the model gives each of its blocks for tokens at these positions, found by calling it with blocks that only listen."""
+    """What the model gives each of its blocks for tokens at these positions, found by calling it with blocks that only listen.
+
+    Raises ModelError for a model whose own code cannot be called so (BLOOM's makes its ALiBi from a mask of another form).
+    """
     import torch
 
     calls: list[Call] = []
@@ -225,8 +228,14 @@ def _block_calls(model: LanguageModel, positions: "torch.Tensor", mask: "torch.T
 
     stream = torch.zeros(1, len(positions), model.facts.model_width, dtype=model.bridge.cfg.dtype, device=model.device)
     settings = {"attention_mask": mask, "position_ids": positions[None], "past_key_values": cache, "use_cache": True}
-    with suppress(_CallsKnown), replaced_forward(dict.fromkeys(model.bridge.blocks, listen)):
-        model.bridge(stream, output_attentions=False, **settings)
+    try:
+        with suppress(_CallsKnown), replaced_forward(dict.fromkeys(model.bridge.blocks, listen)):
+            model.bridge(stream, output_attentions=False, **settings)
+    except Exception as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ModelError(f"model {model.facts.architecture}: its code does not take a mask of [query, key] with keys and values of earlier "
+                         f"positions ({told}), which patching and ablation rest on: leave `corrupt` out of the prompts and set "
+                         "ablation_positions to 0 in the study") from error  # fmt: skip
     return calls
 
 

@@ -11,13 +11,13 @@ projected on the difference of two columns of the unembedding, and folding had m
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from assets.contracts import LOGIT_LENS, conform
 from assets.model.language_model import LanguageModel
-from assets.prompts.prompt_runs import require_readable, residual_after, residual_before, run_prompt, unembed_answers
+from assets.prompts.prompt_runs import norm_scale, require_readable, residual_after, residual_before, run_prompt, unembed_answers
 from assets.prompts.prompts import EncodedPrompt
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _with_final_scale(model: LanguageModel, residual: "torch.Tensor", own: "torc
     A norm is gain * centred / scale + bias, so the ratio of the scales turns one into the other.
     """
     shift = _final_bias(model)
-    scale = _norm_scale(model, residual.float())  # [point, 1]
+    scale = norm_scale(model, model.bridge.ln_final.original_component, residual.float())  # [point, 1]
     return (own - shift) * (scale / scale[-1]) + shift
 
 
@@ -97,11 +97,3 @@ def _final_bias(model: LanguageModel) -> "torch.Tensor | float":
     """Float32 [model width], or 0 for a norm without one."""
     bias = getattr(model.bridge.ln_final.original_component, "bias", None)
     return 0.0 if bias is None else bias.float()
-
-
-def _norm_scale(model: LanguageModel, residual: "torch.Tensor") -> "torch.Tensor":
-    """[point, 1]: what the final norm divides by: a standard deviation (LayerNorm) or a root mean square, with its epsilon."""
-    norm: Any = model.bridge.ln_final.original_component
-    epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon  # torch and Hugging Face name it differently
-    centred = residual - residual.mean(-1, keepdim=True) if model.facts.normalization == "LN" else residual
-    return (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()

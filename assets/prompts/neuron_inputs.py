@@ -19,7 +19,7 @@ import polars as pl
 from assets.congruence.conventions import reading_weights
 from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, conform
 from assets.model.language_model import LanguageModel, ModelError
-from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, residual_before, run_prompt, tolerance
+from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, norm_scale, residual_before, run_prompt, tolerance
 from assets.prompts.prompts import EncodedPrompt
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Reader:
         import torch
 
         entering = run.values[residual_before(self.layer) if self.is_parallel else _between(self.layer)][-1:]  # [1, model width]
-        folded = self.weights[list(neurons)] / self._scale(model, entering.float())  # [neuron, model width]
+        folded = self.weights[list(neurons)] / norm_scale(model, self.norm, entering.float())  # [neuron, model width]
         names, outputs = self._outputs(model, run)
         contributions = torch.cat([outputs @ folded.T, self.bias[list(neurons)][None]])  # [part, neuron]
         names.append(("bias", None, None))
@@ -141,12 +141,6 @@ class Reader:
             _long(self.layer, neurons, ("component", "source_layer", "head"), names, contributions, "contribution"),
             _long(self.layer, neurons, ("source_layer", "point"), points, reads, "read"),
         )
-
-    def _scale(self, model: LanguageModel, entering: "torch.Tensor") -> "torch.Tensor":
-        """[1, 1]: what the norm divides by at this position."""
-        epsilon = self.norm.eps if hasattr(self.norm, "eps") else self.norm.variance_epsilon
-        centred = entering - entering.mean(-1, keepdim=True) if model.facts.normalization == "LN" else entering
-        return (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
 
     def _own_bias(self, model: LanguageModel, neurons: Sequence[int]) -> "torch.Tensor | float":
         mlp = model.bridge.blocks[self.layer].mlp

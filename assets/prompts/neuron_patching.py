@@ -11,7 +11,6 @@ Before the table is handed out, the strongest neuron of each layer is also patch
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,8 @@ import polars as pl
 from assets.contracts import NEURON_PATCHING, conform
 from assets.model.language_model import LanguageModel, ModelError
 from assets.prompts.continuation import TOKENS_IN_BATCH, Continuation
-from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, run_pair, tolerance
+from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
+from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, run_pair
 from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def _patch_pair(
             differences = patch_neurons(model, runs, rest, layer)
             effect = (differences - runs.corrupt_difference).abs()
             neuron = int(effect.argmax())
-            strongest.append(Strongest(layer, neuron, float(differences[neuron])))
+            name, one = f"layer {layer} neuron {neuron}", slice(neuron, neuron + 1)
+            strongest.append(Patch(name, model.neuron_hook(layer), slice(first, None), one, float(differences[neuron])))
             frames.append(_frame(model, runs, positions, layer, differences))
             tell(f"prompt {pair.prompt.name}, {positions} positions: layer {layer} patched, {len(differences)} neurons")
-        _require_plain_forward_agrees(model, runs, first, strongest)
+        require_plain_forward_agrees(model, runs, strongest)
     return pl.concat(frames)
 
 
@@ -117,42 +118,3 @@ def _frame(model: LanguageModel, runs: PairRuns, positions: str, layer: int, dif
             "improvement": runs.improvement(differences).numpy(),
         }
     ).with_columns(prompt=pl.lit(runs.pair.prompt.name), positions=pl.lit(positions))
-
-
-@dataclass(frozen=True)
-class Strongest:
-    """The neuron of a layer that changes the logit difference most, and the difference when it is patched."""
-
-    layer: int
-    neuron: int
-    difference: float
-
-
-def _require_plain_forward_agrees(model: LanguageModel, runs: PairRuns, first: int, strongest: Sequence[Strongest]) -> None:
-    """Patch the strongest neuron of each layer in a plain forward pass, one layer a row; raise ModelError if the fast way differs."""
-    import torch
-
-    def patch(row: int, entry: Strongest):  # type: ignore[no-untyped-def]
-        clean = runs.clean.values[model.neuron_hook(entry.layer)]
-
-        def hook(tensor: torch.Tensor, hook: object) -> torch.Tensor:
-            patched = tensor.clone()  # [layer as row, position, neuron]
-            patched[row, first:, entry.neuron] = clean[first:, entry.neuron]
-            return patched
-
-        return model.neuron_hook(entry.layer), hook
-
-    tokens = torch.tensor([list(runs.pair.corrupt)], device=model.device).expand(len(strongest), -1)
-    answers = [runs.pair.prompt.answer_id, runs.pair.prompt.wrong_answer_id]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[patch(row, entry) for row, entry in enumerate(strongest)]):
-        logits = model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float()  # [row, vocabulary]
-    plain = (logits[:, answers[0]] - logits[:, answers[1]]).tolist()
-    allowed = tolerance(model) * max(1.0, float(logits.abs().max()))
-    for entry, value in zip(strongest, plain, strict=True):
-        if not abs(entry.difference - value) <= allowed:
-            raise ModelError(
-                f"model {model.facts.architecture}: patching layer {entry.layer} neuron {entry.neuron} gives a logit difference of "
-                f"{entry.difference:.6g} by its output weights and {value:.6g} in a plain forward pass (allowed {allowed:.2g} apart). Its "
-                "MLPs do not write straight into the residual stream, or its attention sees less than the whole prompt; "
-                "neuron patching does not support it: leave `corrupt` out of the prompts"
-            )

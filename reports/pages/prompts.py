@@ -1,17 +1,15 @@
 """A page for each prompt: how the model reads it, what it predicts, and which parts of the model decide it."""
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
+from assets.prompts.attribution_screen import screen_agreement
 from reports.evidence import neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.prompts import best_heads, logit_lens_figure, patching_figures
-from reports.numbers import count, fixed
 from reports.pages.page import Page, neuron_page, prompt_page
 from reports.report_data import ReportData
 
@@ -46,6 +44,7 @@ def _page(data: ReportData, place: int) -> Page:
             "heads": best_heads(patching, SHOWN),
             "best": {positions: neuron_patching_of(data, name, positions).head(SHOWN).to_dicts() for positions in POSITIONS},
             "positions": POSITIONS,
+            "agreement": _agreement(data, name),
             "previous": data.prompts[place - 1] if place else None,
             "next": data.prompts[place + 1] if place + 1 < len(data.prompts) else None,
         },
@@ -89,6 +88,13 @@ def _neuron_scatter(data: ReportData, name: str) -> Figure | None:
     )
 
 
+def _agreement(data: ReportData, name: str) -> list[dict[str, Any]]:
+    """How well the gradient's estimate orders the neurons that were patched: a row for each choice of positions."""
+    exact, screen = (data.table(table).filter(pl.col("prompt") == name) for table in ("neuron_patching", "attribution_screen"))
+    rows = screen_agreement(exact, screen).with_columns(pl.col("rank_correlation").fill_nan(None))
+    return [{**row, "label": POSITIONS[row["positions"]]} for row in rows.iter_rows(named=True)]
+
+
 def _screen(data: ReportData, name: str) -> Figure | None:
     """The gradient's estimate of each neuron's effect against the exact one, where both were computed."""
     pages = {neuron: neuron_page(neuron) for neuron in data.studied}
@@ -98,8 +104,7 @@ def _screen(data: ReportData, name: str) -> Figure | None:
         estimated = screen.filter(pl.col("positions") == positions).select("layer", "neuron", "attribution")
         both = neuron_patching_of(data, name, positions).join(estimated, on=["layer", "neuron"], how="inner", maintain_order="left")
         if both.height:
-            view = pairs_view(label, both, ESTIMATED, EXACT, pages, set(data.studied), diagonal=True)
-            views.append(replace(view, note=" ".join(filter(None, (agreement(both), view.note)))))
+            views.append(pairs_view(label, both, ESTIMATED, EXACT, pages, set(data.studied), diagonal=True))
     if not views:
         return None
     return Figure(
@@ -112,20 +117,3 @@ def _screen(data: ReportData, name: str) -> Figure | None:
         views=tuple(views),
         legend_label="Patched at",
     )
-
-
-def agreement(both: pl.DataFrame) -> str:
-    """How far the estimate may be trusted on this prompt: rank correlation, and the exact top neurons that it finds."""
-    most = min(SCREENED, both.height // 2)
-    if most == 0:
-        return ""
-    exact, estimated = (
-        set(both.sort(column, "layer", "neuron", descending=[True, False, False]).head(most).select("layer", "neuron").iter_rows())
-        for column in ("improvement", "attribution")
-    )
-    found = f"of the {count(most)} neurons that restore most, the {count(most)} highest estimates hold {count(len(exact & estimated))}"
-    correlation = both.select(pl.corr("improvement", "attribution", method="spearman")).item()
-    if correlation is None or not math.isfinite(correlation):  # all of one kind are equal
-        return f"{found[0].upper()}{found[1:]}."
-    shown = f"> {fixed(0.999)}" if 0.9995 <= correlation < 1 else fixed(correlation)
-    return f"Rank correlation over {count(both.height)} neurons: {shown}; {found}."

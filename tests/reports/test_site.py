@@ -6,6 +6,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -218,6 +219,22 @@ def test_what_feeds_a_neuron_adds_up_to_its_pre_activation_on_its_page(site: Pat
     assert "pre-activation 42.750" in shown
     assert "Mean over its 3 top contexts" in shown
     assert shown.index("top contexts") < shown.index("apple, at the last position")
+
+
+def test_the_prompts_page_says_how_far_the_gradients_estimate_can_be_trusted(data: ReportData, site: Path, tmp_path: Path) -> None:
+    # The sample's estimates are 0.9 x improvement + 0.002: in the same order, but by their size alone in another.
+    exact = data.tables["neuron_patching"].filter(prompt="apple", positions="last")["improvement"].to_numpy()
+    strongest = [set(np.argsort(-np.abs(values))[:50].tolist()) for values in (exact, 0.9 * exact + 0.002)]
+    found = f"{len(strongest[0] & strongest[1])} of 50"
+    text = " ".join(pages(site)["prompt-apple.html"].text.split())
+    assert f"last position only {len(exact)} 1.000 {found}" in text
+    last = pl.col("positions") == "last"
+    turned = data.tables["attribution_screen"].with_columns(
+        pl.when(last).then(-pl.col("attribution")).otherwise("attribution").alias("attribution")
+    )
+    build_site(ReportData(data.study, {**data.tables, "attribution_screen": turned}, data.provenance, data.facts), tmp_path)
+    text = " ".join(pages(tmp_path)["prompt-apple.html"].text.split())
+    assert f"last position only {len(exact)} \u22121.000 {found}" in text
 
 
 def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(data: ReportData, site: Path) -> None:

@@ -71,6 +71,11 @@ def test_where_only_one_document_is_left_it_gives_the_donor() -> None:
     assert drawn.drawn_for(np.array([7, 7]), np.random.default_rng(0)).tolist() == [2, 2]
 
 
+def test_in_a_corpus_of_one_document_every_donor_is_as_likely_as_another() -> None:
+    drawn = Donors({}, np.full(4, 7)).drawn_for(np.full(4000, 7), np.random.default_rng(0))
+    assert np.bincount(drawn, minlength=4) == pytest.approx([1000] * 4, abs=100)
+
+
 def test_replacements_come_in_the_order_of_their_names() -> None:
     made = replacements(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 0.25]), torch.tensor([3.0, 4.0]))
     assert dict(zip(ABLATIONS, made.tolist(), strict=True)) == {

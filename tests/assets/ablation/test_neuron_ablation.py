@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from assets.ablation import neuron_ablation as module
 from assets.ablation.ablated_positions import ablated_positions, chosen_windows
@@ -170,3 +171,32 @@ def test_on_random_weights_p_values_are_uniform(tmp_path: Path) -> None:
         distance = max((steps - p_values).max(), (p_values - steps + 1 / len(p_values)).max())
         assert len(p_values) == 320
         assert distance < 1.36 / 320**0.5 + 1 / 101, ablation  # 5 % of uniform samples are farther off; steps of 1/101 added
+
+
+def test_among_controls_of_their_like_large_neurons_are_nothing_out_of_the_ordinary_and_among_any_they_would_be(tmp_path: Path) -> None:
+    """Random weights, output norms over three orders of magnitude: 60 neurons of the upper fifth, with matched controls and with any."""
+    folder = save_tiny_model(tmp_path / "spread", "gpt2", neurons=600)
+    changed = plain_model(folder)
+    generator = np.random.default_rng(3)
+    with torch.no_grad():
+        changed.transformer.h[1].mlp.c_proj.weight *= torch.from_numpy(np.exp(generator.normal(0, 2, (600, 1)))).float()
+    changed.save_pretrained(str(folder))
+    load.cache_clear()
+    model, windows = load(folder, device="cpu"), random_windows(12, seed=5)
+    statistics, norms = Studied(model, changed, windows).statistics, {1: output_norms(model, 1)}
+    large = np.argsort(norms[1])[480:540].tolist()
+    pairs = pairs_of([(7, 1, neuron) for neuron in large])
+    # One pair at a time: neurons studied with the same token would be no controls of each other, and all of these are large.
+    matched = pl.concat([control_neurons(pairs[place : place + 1], statistics, norms) for place in range(len(large))])
+    any_neurons = np.concatenate([np.sort(generator.choice(np.setdiff1d(range(600), neuron), 100, replace=False)) for neuron in large])
+    unmatched = matched.with_columns(control=pl.Series(any_neurons, dtype=pl.Int32))
+    places = windows.select(
+        pl.lit(7, pl.Int32).alias("token_id"), pl.lit("other").alias("positions"), "document", "window_in_document",
+        position=pl.Series([length // 2 for length in windows["length"]], dtype=pl.Int32), next_token_id=pl.lit(9),
+    )  # fmt: skip
+    p_values = {}
+    for name, controls in (("matched", matched), ("any", unmatched)):
+        made = ablate_token(model, windows, places, pairs, controls, statistics, 2048).effects
+        p_values[name] = made.filter(measure="logit", ablation="zero")["p_value"].to_numpy()
+    assert 0.4 < p_values["matched"].mean() < 0.6
+    assert p_values["any"].mean() < 0.3

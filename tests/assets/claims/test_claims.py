@@ -32,6 +32,14 @@ def test_a_claim_takes_the_files_source_unless_it_names_its_own(tmp_path: Path) 
         ({"quantity": "beauty"}, "field claims.0.quantity: given 'beauty'; allowed are prompt_probability, prompt_logit, "),
         ({"of": {"token": " an"}}, "field claims.0: quantity congruence needs of: token, neuron; given token"),
         ({"of": {"token": " an", "neuron": [1, 2], "layer": 3}}, "needs of: token, neuron; given layer, neuron, token"),
+        (
+            {"quantity": "head_improvement", "of": {"prompt": "apple", "layer": 1, "position": 4}},
+            "needs of: prompt, layer, head, position; given",
+        ),
+        (
+            {"quantity": "head_improvement", "of": {"prompt": "a", "layer": 1, "head": -1, "position": 4}},
+            "field claims.0.of.head: given -1; input",
+        ),
         ({"of": {"token": " an", "neuron": "worst"}}, "given 'worst'; input should be 'best'"),
         ({"of": {"token": " an", "nueron": [1, 2]}}, "field claims.0.of.nueron: unknown (given [1, 2]); see docs/claims.md for the fields"),
         (

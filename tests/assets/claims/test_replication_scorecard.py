@@ -59,7 +59,8 @@ def tables() -> dict[str, pl.LazyFrame]:
         ),
         "logit_lens": rows("logit_lens", "prompt variant scale layer point difference",
                            ("apple", "clean", "own", 1, "mlp", 0.9), ("apple", "clean", "final", 1, "mlp", 0.8), ("apple", "clean", "published", 1, "mlp", 1.1)),
-        "activation_patching": rows("activation_patching", "prompt component layer position improvement", ("apple", "mlp", 1, 4, 0.49)),
+        "activation_patching": rows("activation_patching", "prompt component head layer position improvement",
+                                    ("apple", "mlp", None, 1, 4, 0.49), ("apple", "head", 0, 1, 4, 0.1), ("apple", "head", 1, 1, 4, 0.31)),
         "neuron_patching": rows("neuron_patching", "prompt positions layer neuron improvement",
                                 ("apple", "all", 1, 0, 0.5), ("apple", "all", 1, 1, 0.6), ("apple", "last", 1, 0, 0.4), ("apple", "last", 1, 1, 0.1)),
     }  # fmt: skip
@@ -87,10 +88,12 @@ PAIR: dict[str, Any] = {"token": " an", "neuron": BEST}
         ("logit_difference", APPLE, 1, 1),
         ("lens_difference", {**APPLE, "layer": 1, "point": "mlp"}, 1.1, 0.9),
         ("component_improvement", {"prompt": "apple", "component": "mlp", "layer": 1, "position": 4}, 0.49, 0.49),
+        ("head_improvement", {"prompt": "apple", "layer": 1, "head": 1, "position": 4}, 0.31, 0.31),
         ("neuron_improvement", {"prompt": "apple", "neuron": BEST}, 0.5, 0.4),
         ("neuron_improvement_rank", {"prompt": "apple", "neuron": BEST}, 2, 1),
         ("congruence", PAIR, 3, 6),
         ("congruence_rank", {"token": " an", "neuron": (0, 0)}, 2, 2),
+        ("input_congruence", PAIR, 0.55, 0.55),  # what a neuron reads is no logit: there is one way
         ("documents", {}, 3, 3),
         ("positions", {}, 18, 18),
         # the post's negation writes the opposite; what stands beside it takes the neuron out
@@ -120,7 +123,6 @@ def test_each_quantity_is_the_tables_number_by_either_convention(quantity: str, 
 @pytest.mark.parametrize(
     ("quantity", "of", "published"),
     [
-        ("input_congruence", PAIR, 0.55),
         ("congruence_lead", PAIR, 2.5),
         ("congruence_lead", {"token": " an", "neuron": (0, 0)}, -2.5),
         ("mutual_pair_score", PAIR, 5.0),
@@ -153,6 +155,12 @@ def test_quantities_of_weights_by_the_published_convention(quantity: str, of: di
         ("lens_difference", {**APPLE, "layer": 1, "point": "attention"}, "the logit lens has no point attention in layer 1"),
         ("lens_difference", {**APPLE, "layer": 9, "point": "mlp"}, "the model has no layer 9"),
         ("component_improvement", {"prompt": "apple", "component": "mlp", "layer": 1, "position": 16}, "was not patched at position 16"),
+        (
+            "head_improvement",
+            {"prompt": "apple", "layer": 1, "head": 2, "position": 4},
+            "head 2 of layer 1 was not patched on prompt apple at position 4",
+        ),
+        ("head_improvement", {"prompt": "apple", "layer": 2, "head": 0, "position": 4}, "the model has no layer 2"),
         ("neuron_improvement", {"prompt": "apple", "neuron": (0, 0)}, "the neurons of layer 0 were not patched on prompt apple"),
         ("auroc", {"token": " a", "neuron": "best"}, "no neuron could be scored for token ' a'"),
         ("first_level_at_half", {"token": " a", "neuron": BEST}, "the pair has no curve: track token ' a'"),
