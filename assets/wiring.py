@@ -17,7 +17,7 @@ from assets.freshness import Freshness
 from assets.preview import PICTURED, picture, preview, view_of
 from assets.product import PRODUCT_VERSION
 from assets.stages import STAGES, Input, Stage, ancestors
-from assets.store import Record
+from assets.store import Place, Record
 from assets.study import Study
 from assets.work import Work
 
@@ -61,7 +61,8 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         shards = context.partition_keys if stage.is_sharded else [None]
         with faults_as_failures():
             for shard in shards:
-                records.append(materialize(study, stage, shard, deployment, compute, context.log.info))
+                with stop_told(Place(study.name, name, shard), context.log.info):
+                    records.append(materialize(study, stage, shard, deployment, compute, context.log.info))
         for shard, record in zip(shards, records, strict=True):
             if shard is not None:
                 context.add_asset_metadata(_shown(stage, record), partition_key=shard)
@@ -117,6 +118,16 @@ def faults_as_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error)) from None
     except InputError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+@contextmanager
+def stop_told(place: Place, tell: Callable[[str], None]) -> Iterator[None]:
+    """Say what a person's stop (Terminate, Ctrl-C) leaves behind: Dagster itself shows the traceback of the interruption alone."""
+    try:
+        yield
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+        tell(f"{place}: stopped; nothing half-written stays, and what was published before is kept. Run the study again to go on")
+        raise
 
 
 def _provenance(study: Study, stage: Stage, inputs: list[Record]) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def _shown(stage: Stage, record: Record) -> dict[str, Any]:
         if name == rows:
             metadata["dagster/row_count"] = value
             continue
-        metadata[name.replace("_", " ")] = value if isinstance(value, bool | int | float | str) else dg.MetadataValue.json(value)
+        metadata[name.replace("_", " ")] = _value(name, value)
     if stage.tables:
         metadata["preview"] = _table(TABLES[stage.tables[0]], record)
     return metadata | {
@@ -199,6 +210,16 @@ def _shown(stage: Stage, record: Record) -> dict[str, Any]:
         "fingerprint": record.fingerprint[:12],
         "folder": dg.MetadataValue.path(record.address),
     }
+
+
+def _value(name: str, value: Any) -> Any:
+    """A number or a text as it is; the parts of a sum as a table, largest first; anything else as JSON."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if name == "memory_plan":
+        parts = sorted(value.items(), key=lambda part: -part[1])
+        return dg.MetadataValue.table([dg.TableRecord({"part": part, "MiB": round(amount / 2**20, 1)}) for part, amount in parts])
+    return dg.MetadataValue.json(value)
 
 
 def _table(table: Table, record: Record) -> dg.MetadataValue | str:

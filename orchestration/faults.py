@@ -25,6 +25,6 @@ def faults_in(events: Iterable[dg.DagsterEvent]) -> list[str]:
 
 
 def _values(check: dg.AssetCheckEvaluation) -> str:
-    """What was expected and what was observed, or the check's own words."""
-    told = {name: check.metadata[name].value for name in ("expected", "observed") if name in check.metadata}
+    """What was expected and observed and how it is mended, or the check's own words."""
+    told = {name: check.metadata[name].value for name in ("expected", "observed", "to mend it") if name in check.metadata}
     return " ".join(f"{name.capitalize()}: {value}." for name, value in told.items()) or str(check.description)

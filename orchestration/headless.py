@@ -31,6 +31,7 @@ def only_run(study: str, instance: dg.DagsterInstance, tell: Callable[[str], Non
             tell(f"Another run of {study} is at work; this one waits for it to end, then keeps what it made.")
             fcntl.flock(lock, fcntl.LOCK_EX)
         close_dead_runs(study, instance)
+        free_places_of_ended_runs(instance, tell)
         yield
 
 
@@ -48,6 +49,21 @@ def close_dead_runs(mine: str, instance: dg.DagsterInstance) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             dead.append(run.run_id)
     return dead
+
+
+def free_places_of_ended_runs(instance: dg.DagsterInstance, tell: Callable[[str], None]) -> None:
+    """Give back what ended runs still hold of the pools, and say which runs under way hold or await a place.
+
+    A run of the UI whose process was killed, or which was terminated by force, is marked as ended and keeps its place; the daemon
+    frees it after a while, but only where one is at work.
+    """
+    for run_id in sorted(instance.event_log_storage.get_concurrency_run_ids()):
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        else:
+            tell(f"Run {run_id[:8]} of {run.job_name} uses the model or waits for it; this one waits for its turn. "
+                 "If the process of that run is gone, terminate it in the UI, by force, and start this one again.")  # fmt: skip
 
 
 def _lock_file(study: str, instance: dg.DagsterInstance) -> Path:

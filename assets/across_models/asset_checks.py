@@ -12,13 +12,14 @@ from assets.across_models.comparison import NAME, published
 from assets.deployment import Deployment
 from assets.quality.across_models import CHECKS, across_models_quality
 from assets.quality.asset_checks import check_result
+from assets.quality.suites import promise_of
 from assets.study import Study
 from assets.wiring import faults_as_failures
 
 
 def across_models_checks(studies: Sequence[Study]) -> list[dg.AssetChecksDefinition]:
     """All checks of across_models."""
-    specs = [dg.AssetCheckSpec(name, asset=KEY, blocking=True, description="Stops everything downstream.") for name in CHECKS]
+    specs = [dg.AssetCheckSpec(name, asset=KEY, blocking=True, description=promise_of(name, True)) for name in CHECKS]
 
     @dg.multi_asset_check(specs=specs, name=f"{NAME}_checks")
     def checks(context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Iterator[dg.AssetCheckResult]:

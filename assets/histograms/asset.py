@@ -92,7 +92,7 @@ def _activation_histograms(work: Work) -> None:
 
 
 def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
-    """The plan of one shard's pass, told as a table. Raises HistogramError where the study's memory cannot hold it."""
+    """The plan of one shard's pass, told in one line. Raises HistogramError where the study's memory cannot hold it."""
     snapshot, study = work.inputs["model_snapshot"].summary, work.study
     folder = work.model_folder()
     sizes = planned_model(folder, study.model)
@@ -105,7 +105,9 @@ def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
         model = PlannedModel(width=width, heads=-(-width // 64), weights=weights, itemsize=itemsize, prepacked=prepacked, **facts)
     else:
         model = replace(sizes, **facts)
-    return tell_plan(study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell)
+    return tell_plan(
+        study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell, work.shard
+    )
 
 
 def _merged_histograms(work: Work) -> None:

@@ -18,7 +18,7 @@ import polars as pl
 from assets.histograms.batches import padded_lengths, rows_of_batch
 from assets.histograms.histograms import HistogramError
 from assets.histograms.machine_memory import available_bytes
-from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory
+from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.screened_tokens import screened_number
 from assets.study import CalibratedBins, ModelChoice, Study
 
@@ -92,8 +92,10 @@ def planned_pass(study: Study, model: PlannedModel, context_length: int, windows
     )
 
 
-def tell_plan(study: Study, model: PlannedModel, counted: PlannedPass, device: str, tell: Callable[[str], None]) -> MemoryPlan:
-    """The plan within the study's memory, or within what the machine has available, told as a table.
+def tell_plan(
+    study: Study, model: PlannedModel, counted: PlannedPass, device: str, tell: Callable[[str], None], shard: str | None = None
+) -> MemoryPlan:
+    """The plan within the study's memory, or within what the machine has available, told as a table; of a shard in one line.
 
     Raises HistogramError that names the study where it does not fit.
     """
@@ -103,7 +105,10 @@ def tell_plan(study: Study, model: PlannedModel, counted: PlannedPass, device: s
     except HistogramError as error:
         raise HistogramError(f"study {study.name}: {error}") from None
     source = "the machine's available memory" if study.memory is None else "the study's memory"
-    tell("\n".join([f"memory planned ({source}):", *plan.lines()]))
+    if shard is None:
+        tell("\n".join([f"memory planned ({source}):", *plan.lines()]))
+    else:
+        tell(f"shard {shard}: memory planned: at most {size(plan.peak)} of {size(plan.budget)} ({source})")
     if plan.passes > 1:
         tell(f"the counters do not fit at once: {plan.passes} passes over the shard, {plan.layer_parts} shares of the layers x "
              f"{plan.token_parts} shares of the tokens")  # fmt: skip

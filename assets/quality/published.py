@@ -69,6 +69,11 @@ def warning_name(check: str) -> str:
     return f"{check}_warnings"
 
 
+def unwarned(name: str) -> str:
+    """The check of a name that may be that of its warnings."""
+    return name.removesuffix(warning_name(""))
+
+
 def outcomes_of(study: Study, asset: str, records: Records, shards: Sequence[str]) -> list[Outcome]:
     """Every outcome of one asset. `records` holds its output(s) and those of `BESIDE`; `shards` are looked at if it is partitioned."""
     found: list[Outcome] = []

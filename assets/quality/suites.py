@@ -31,6 +31,22 @@ CONTEXT_VALUES = "context_values"
 SCREEN = "screen"
 SCREEN_VALUES = "screen_values"
 
+# What each promises, as the page of the check says it.
+PROMISES = {
+    BIN_COUNTS: "For every neuron and every tracked token, the counts add up to the positions that were counted.",
+    MERGE: "Every shard is in the sum, once.",
+    PARITY: "The model as it is run here predicts what plain Hugging Face code predicts.",
+    DOCUMENTS: "There is text to read, and it does not repeat itself.",
+    CURVE_VALUES: "Every plotted share is the quotient of its counts, and most bins hold enough positions.",
+    NEURON_ACTIVITY: "Neurons are active somewhere, and their statistics are numbers.",
+    SCORE_VALUES: "Scores lie where they can, and every tracked token is predicted somewhere.",
+    ABLATION_VALUES: "Effects add up and lie where they can, and controls are what they say.",
+    PATCHING_VALUES: "Every component was patched at every layer and position, and every effect is a number.",
+    CONTEXT_VALUES: "Every context holds its place, with the activation that it was chosen or drawn with.",
+    SCREEN: "Sums by predicted token add up to the positions that were counted.",
+    SCREEN_VALUES: "The neurons that stand out are ranked by numbers that can be, and few positions are left out.",
+}
+
 LARGEST_OVERFLOW_SHARE = 0.001
 LARGEST_UNRELIABLE_SHARE = 0.5
 LARGEST_LEFT_OUT_SHARE = 0.1
@@ -42,6 +58,12 @@ PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 def contract_check(table: Table) -> str:
     """Name of the check that compares a table with its contract."""
     return f"{table.name}_contract"
+
+
+def promise_of(check: str, blocking: bool) -> str:
+    """What a check promises, and what its failure does: two sentences."""
+    promise = PROMISES.get(check, "Columns, types, keys and missing values are those of the contract.")
+    return f"{promise} {'If it fails, nothing downstream is made.' if blocking else 'If it fails, it warns and nothing stops.'}"
 
 
 def histogram_quality(histograms: Histograms, name: str = "merged_histograms") -> list[Outcome]:

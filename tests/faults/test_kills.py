@@ -1,6 +1,7 @@
 """A short part of `python -m tests.faults.kills`: a few kills, and the run that ends by itself after them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.headless import close_dead_runs, headless_tags, only_run
+from assets.wiring import MODEL_POOL
+from orchestration.headless import close_dead_runs, free_places_of_ended_runs, headless_tags, only_run
 
 ROOT = Path(__file__).parents[2]
 SEED = 2026
@@ -54,3 +56,19 @@ def test_the_runs_of_dead_processes_are_closed_and_those_of_living_ones_and_of_o
     with only_run("mine", instance, print):  # the lock of "alive" is free now
         pass
     assert instance.get_run_by_id(alive).status.value == "FAILURE"  # type: ignore[union-attr]
+
+
+def test_a_place_in_the_pool_is_taken_from_an_ended_run_and_left_to_one_under_way(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "orchestration" / "instance" / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        pools = instance.event_log_storage
+        pools.set_concurrency_slots(MODEL_POOL, 2)
+        ended, under_way = started(instance), started(instance)
+        for run in (ended, under_way):
+            assert pools.claim_concurrency_slot(MODEL_POOL, run, "count").is_claimed
+        instance.report_run_canceled(instance.get_run_by_id(ended))  # type: ignore[arg-type]
+        told: list[str] = []
+        free_places_of_ended_runs(instance, told.append)
+        assert {place.run_id for place in pools.get_concurrency_info(MODEL_POOL).claimed_slots} == {under_way}
+        assert len(told) == 1
+        assert told[0].startswith(f"Run {under_way[:8]} of waits uses the model or waits for it")

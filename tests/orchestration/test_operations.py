@@ -127,7 +127,10 @@ def failed(tmp_path: Path) -> Iterator[tuple[dg.DagsterInstance, dg.ExecuteInPro
 
     @dg.asset_check(asset=merged_histograms, blocking=True)
     def bin_counts() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, metadata={"observed": "1 of 768 neurons unbalanced", "expected": "178,823", "other": "x"})
+        return dg.AssetCheckResult(
+            passed=False,
+            metadata={"observed": "1 of 768 neurons unbalanced", "expected": "178,823", "to mend it": "remove /data", "other": "x"},
+        )
 
     job = dg.define_asset_job("demo_study", executor_def=dg.in_process_executor)
     definitions = dg.Definitions([model_snapshot, merged_histograms], asset_checks=[bin_counts], jobs=[job])
@@ -149,7 +152,7 @@ def test_an_alert_says_what_failed_in_the_words_of_the_command_line(failed: tupl
     assert told == [
         f"demo_study failed (run {result.run_id[:8]}):",
         "study demo: model.id 'nowhere': no such folder",
-        "merged_histograms: check bin_counts failed. Expected: 178,823. Observed: 1 of 768 neurons unbalanced.",
+        "merged_histograms: check bin_counts failed. Expected: 178,823. Observed: 1 of 768 neurons unbalanced. To mend it: remove /data.",
     ]
 
 

@@ -1,0 +1,74 @@
+"""One live Dagster server for all tests of this folder, with two small studies that have never been run, and a browser's page."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from orchestration.serve import LOOPBACK, free_port
+from tests.browser.live_server import SECONDS_TO_SHOW, Server
+from tests.browser.long_study import long_fields
+from tests.pipeline.conftest import planted_fields
+from tests.planted import planted_corpus, planted_model
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The servers of `make dev` on free ports of the loopback address, with an instance, studies and a data folder of their own."""
+    folder = tmp_path_factory.mktemp("ui")
+    planted_model(folder / "files" / "model")
+    planted_corpus(folder / "files")
+    fields = planted_fields(folder / "files") | {"ablation_positions": 0, "shards": 2}
+    (folder / "studies").mkdir()
+    (folder / "studies" / "planted.yaml").write_text(yaml.safe_dump(fields))
+    (folder / "studies" / "planted-long.yaml").write_text(yaml.safe_dump(long_fields(fields, folder / "files" / "long")))
+    (folder / "home").mkdir()
+    shutil.copy(ROOT / "orchestration" / "instance" / "dagster.yaml", folder / "home")
+    ui, site = free_port(3600), free_port(3700)
+    environment = os.environ | {
+        "NEURON_ATLAS_DATA": str(folder / "data"),
+        "NEURON_ATLAS_STUDIES": str(folder / "studies"),
+        "NEURON_ATLAS_UI_PORT": str(ui),
+        "NEURON_ATLAS_SITE_PORT": str(site),
+        "DAGSTER_HOME": str(folder / "home"),
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "orchestration.serve"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    served = Server(f"http://{LOOPBACK}:{ui}", f"http://{LOOPBACK}:{site}", folder / "studies", folder / "data")
+    try:
+        served.wait_until_loaded(process)
+        yield served
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture
+def page() -> "Iterator[Page]":
+    """A window of Chromium."""
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        opened = chromium.new_page(viewport={"width": 1500, "height": 950})
+        opened.set_default_timeout(SECONDS_TO_SHOW * 1000)
+        expect.set_options(timeout=SECONDS_TO_SHOW * 1000)
+        yield opened
+        chromium.close()
