@@ -253,3 +253,25 @@ def test_the_compiler_for_gpus_takes_the_kernels_keeps_every_rounding_and_spills
         assert ".ftz" not in compiled["ptx"], f"{name}: a number below the normal range would be taken for 0"
         assert "STACK:0 " in compiled["usage"], f"{name}: {compiled['usage']}"
     assert "cvt.rmi.f32.f32" in json.loads(run.stdout)["count_tiles"]["ptx"]  # the floor of a slot
+
+
+@needs_triton
+def test_sums_by_predicted_token_leave_out_the_groups_of_another_pass() -> None:
+    activations = stored_activations(1, 40, 300, torch.bfloat16)
+    random = torch.Generator().manual_seed(0)
+    places = torch.randperm(120, generator=random)[:97]
+    groups = torch.randint(-1, 3, (97,), generator=random)
+    found, expected = (torch.zeros(2, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
+    for kept, sums in ((found, KernelSums()), (expected, DeviceSums())):
+        sums(list(activations), places, groups, kept[0, 1:3], kept[1, 1:3])
+    assert expected[:, 1:3].any(-1).all()
+    assert torch.equal(found, expected)
+
+
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is False")
+def test_compiled_kernels_on_a_gpu_count_what_tensor_operations_count() -> None:
+    script = "import torch; from assets.histograms.kernel_counter import differing_tensors as d; print(d(torch.device('cuda')))"
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert (run.returncode, run.stdout.strip()) == (0, "[]"), run.stderr
