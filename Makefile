@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-operations local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
+.PHONY: help setup setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,6 +26,12 @@ $(VENV)/operations: $(VENV)/installed requirements-operations.lock
 	@touch $@
 
 setup-operations: $(VENV)/operations ## what clusters and PostgreSQL need beside it (docs/deployment.md)
+
+$(VENV)/kernels: $(VENV)/installed requirements-kernels.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements-kernels.lock
+	@touch $@
+
+setup-kernels: $(VENV)/kernels ## Triton, so that the tests of the GPU kernels run in its interpreter
 
 demo: setup ## run the embedded study and print the path of its report
 	@$(RUN) -m orchestration.run demo
@@ -75,7 +81,7 @@ retention: setup ## what old runs, left outputs and copies could be freed; make 
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
 	$(RUN) -m orchestration.studies.demo.build
 
-lock: ## write the two lock files anew from pyproject.toml
+lock: ## write the three lock files anew from pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
 	.venv-lock/bin/python -m pip install --quiet '.[dev]'
@@ -84,6 +90,9 @@ lock: ## write the two lock files anew from pyproject.toml
 	.venv-lock/bin/python -m pip install --quiet '.[dev,operations]'
 	{ echo "# What a deployment on several machines needs beyond requirements.lock, exactly. Made by: make lock"; \
 	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -viE '^(neuron-atlas|pip|setuptools|wheel)==' | sed 's/+cpu$$//' | grep -vxFf requirements.lock; } > requirements-operations.lock
+	.venv-lock/bin/python -m pip install --quiet '.[dev,operations,kernels]'
+	{ echo "# What the tests of the GPU kernels need beyond requirements.lock, exactly. Made by: make lock"; \
+	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -E '^triton=='; } > requirements-kernels.lock
 	rm -rf .venv-lock build
 
 clean: ## remove outputs and run history, not the environment

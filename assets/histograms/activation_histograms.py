@@ -16,7 +16,7 @@ from assets.histograms.batches import Batch, batches
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms
 from assets.histograms.parts import LayerCounter, Part, parts
 from assets.histograms.row_independence import rows_of_batches
-from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.histograms.screen_counter import CompiledSums, ScreenCounter, group_of_token, group_tokens
 from assets.histograms.sending import sent
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
@@ -96,6 +96,8 @@ def counter_of_part(
     """The counter of a part of all layers, tracked tokens and screened groups."""
     import torch
 
+    from assets.histograms.kernel_counter import new_device_sums
+
     layers = slice(part.layers.start, part.layers.stop)
     own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
     own_tokens = token_ids[part.tokens.start : part.tokens.stop]
@@ -107,7 +109,7 @@ def counter_of_part(
             model.facts.neurons,
             group_of_token(model.facts.vocabulary, screened_ids, part.groups),
             group_tokens(screened_ids, part.groups),
-            CompiledSums(torch.get_num_threads()) if model.device.type == "cpu" else DeviceSums(),
+            CompiledSums(torch.get_num_threads()) if model.device.type == "cpu" else new_device_sums(model.device),
             count_bos=count_bos,
             device=model.device,
         )
@@ -115,15 +117,15 @@ def counter_of_part(
 
 
 def new_counter(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int], *, count_bos: bool, examples: int) -> Counter:
-    """The counter that suits the model's device: compiled loops on the CPU, tensor operations elsewhere."""
+    """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
 
-    from assets.histograms.device_counter import DeviceCounter
+    from assets.histograms.kernel_counter import new_device_counter
 
     vocabulary = model.facts.vocabulary
     if model.device.type == "cpu":
         return BatchCounter(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, threads=torch.get_num_threads())
-    return DeviceCounter(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=model.device)
+    return new_device_counter(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=model.device)
 
 
 def _check(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int]) -> None:

@@ -1,5 +1,7 @@
 """The running counters of a pass on another device (a GPU): the same counts as batch_counter by whole-tensor operations.
 
+kernel_counter counts the same with kernels, where the device has Triton.
+
 Everything stays on the device until `histograms`: no operation of a batch waits for it, for all shapes follow from the batch
 alone. Each activation is counted once, when the predictions are known, under the tracked token that is predicted there or under
 a last row for all other tokens; the plain counts are the sum over these rows. Integers, extremes and examples equal the CPU's on
@@ -83,17 +85,12 @@ class DeviceCounter:
         self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
         self._correct_predictions.scatter_add_(0, predicted, (predicted == self._following).long())
         self._positions += predicted.numel()
-        _, layers, neurons, slots = self._counts.shape
-        first = self._row_of_token.index_select(0, predicted)[:, None] * (layers * neurons * slots)
-        first = first + torch.arange(neurons, device=self._device) * slots  # [counted, neuron]
-        for layer in range(layers):
-            index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
-            self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
+        self._count_slots(predictions)
 
     def histograms(self) -> Histograms:
         """All that was counted so far, copied to the host."""
         bins = self._bins.bins
-        top_count, count = self._counts[:-1].cpu().numpy(), self._counts.sum(0).cpu().numpy()
+        top_count, count = self._counts[:-1].cpu().numpy(), self._count_of_all().cpu().numpy()
         counts = {
             "count": count[..., :bins],
             "outside": count[..., bins:],
@@ -107,6 +104,23 @@ class DeviceCounter:
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
         return Histograms(kept | counts | tokens, self._positions, self._token_ids)
+
+    def _count_slots(self, predictions: "torch.Tensor") -> None:
+        """All slots of the batch under the predictions, int64 [row, position]."""
+        import torch
+
+        predicted = predictions.reshape(-1).index_select(0, self._counted)
+        _, layers, neurons, slots = self._counts.shape
+        first = self._row_of_token.index_select(0, predicted)[:, None] * (layers * neurons * slots)
+        first = first + torch.arange(neurons, device=self._device) * slots  # [counted, neuron]
+        one = torch.ones((), dtype=torch.int64, device=self._device)
+        for layer in range(layers):
+            index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
+            self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def _count_of_all(self) -> "torch.Tensor":
+        """Int64 [layer, neuron, slot] over all counted positions."""
+        return self._counts.sum(0)
 
     def _slot_numbers(self, layer: int, values: "torch.Tensor") -> "torch.Tensor":
         """Int64 [counted, neuron]: the bin, or after the bins underflow, overflow, NaN."""

@@ -1,10 +1,12 @@
 """Batches and activations made by hand or by a seed, and a way to count them with any counter. Holds no test."""
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
 
 from assets.contracts import TOKEN_WINDOWS
@@ -12,10 +14,15 @@ from assets.histograms.batch_counter import BatchCounter
 from assets.histograms.batches import Batch
 from assets.histograms.device_counter import DeviceCounter
 from assets.histograms.histograms import MOMENTS, ActivationBins, Histograms
+from assets.histograms.kernel_counter import KernelCounter, KernelSums
 from assets.histograms.parts import number_of_groups
 from assets.histograms.screen_counter import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
 
+KERNEL = pytest.param(
+    "kernel",
+    marks=pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: it exists for Linux only"),
+)
 PUBLISHED = {"per_unit": 5.0, "first_bin": -5, "bins": 80}  # [-1, 15) in steps of 0.2
 VOCABULARY = 7
 SCREENED = (4, 1)
@@ -39,20 +46,21 @@ def counter_of(
     examples: int = 3,
     screened: Sequence[int] = (),
 ) -> Any:
-    """`compiled` (two threads), `device` (tensor operations, here on the CPU) or `slow`."""
+    """`compiled` (two threads), `device` (tensor operations), `kernel` (in Triton's interpreter), both on CPU tensors, or `slow`."""
     if kind == "slow":
         return SlowCounts(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, screened=screened)
     counter: Any
     if kind == "compiled":
         counter = BatchCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, threads=2)
     else:
-        counter = DeviceCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, device=torch.device("cpu"))
+        of_device = KernelCounter if kind == "kernel" else DeviceCounter
+        counter = of_device(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, device=torch.device("cpu"))
     if not screened:
         return counter
     groups = range(number_of_groups(len(screened)))
     rows, tokens = group_of_token(VOCABULARY, screened, groups), group_tokens(screened, groups)
     layers, neurons = bins.per_unit.shape
-    kept = CompiledSums(2) if kind == "compiled" else DeviceSums()
+    kept = CompiledSums(2) if kind == "compiled" else KernelSums() if kind == "kernel" else DeviceSums()
     return ScreenCounter(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
 
 

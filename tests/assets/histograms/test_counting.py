@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 from assets.histograms.histograms import MOMENTS
-from tests.assets.histograms.made_batches import add, assert_same_counters, counter_of, made_batch, made_bins, random_batches, tensors_of
+from tests.assets.histograms.made_batches import (
+    KERNEL,
+    add,
+    assert_same_counters,
+    counter_of,
+    made_batch,
+    made_bins,
+    random_batches,
+    tensors_of,
+)
 
-KINDS = ("compiled", "device", "slow")
+KINDS = ("compiled", "device", KERNEL, "slow")
 NO_PREDICTION = 0
 
 
@@ -127,7 +136,7 @@ def test_fewer_documents_than_ranks_leave_the_last_ranks_empty(kind: str) -> Non
     assert found["bottom_value"][0, 0].tolist() == [1, np.inf, np.inf]
 
 
-@pytest.mark.parametrize("kind", ["compiled", "device"])
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
 @pytest.mark.parametrize("count_bos", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_fast_counters_equal_the_loop_over_positions_on_random_batches(kind: str, count_bos: bool, seed: int) -> None:
@@ -147,7 +156,7 @@ def test_compiled_and_device_counters_agree_on_more_neurons_than_one_block_holds
     assert_same_counters(tensors_of(compiled), tensors_of(device))
 
 
-@pytest.mark.parametrize("kind", ["compiled", "device"])
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
 def test_half_precision_activations_are_binned_as_the_float32_they_convert_to(kind: str) -> None:
     import torch
 

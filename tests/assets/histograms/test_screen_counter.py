@@ -14,6 +14,7 @@ from assets.histograms.parts import Part, parts
 from assets.model.language_model import LanguageModel
 from assets.study import FixedBins
 from tests.assets.histograms.made_batches import (
+    KERNEL,
     add,
     assert_same_counters,
     counter_of,
@@ -24,7 +25,7 @@ from tests.assets.histograms.made_batches import (
     windows_frame,
 )
 
-KINDS = ("compiled", "device", "slow")
+KINDS = ("compiled", "device", KERNEL, "slow")
 SCREEN = ("screen_token", "screen_count", "screen_sum", "screen_squares")
 UNIT = 2**24
 
@@ -58,7 +59,7 @@ def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infin
     assert found["screen_count"].tolist() == [1, 1, 1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("kind", ["compiled", "device"])
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
 @pytest.mark.parametrize("count_bos", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_fast_sums_equal_the_loop_over_positions_to_the_last_bit(kind: str, count_bos: bool, seed: int) -> None:
@@ -69,7 +70,7 @@ def test_fast_sums_equal_the_loop_over_positions_to_the_last_bit(kind: str, coun
     assert_same_counters(tensors_of(fast), tensors_of(slow))
 
 
-@pytest.mark.parametrize("kind", ["compiled", "device"])
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
 def test_batches_in_another_order_give_the_same_bits(kind: str) -> None:
     made = random_batches(5, layers=1, neurons=300, number=6)  # more neurons than one block holds
     there, back = (counter_of(kind, made_bins(1, 300), screened=(3, 6)) for _ in range(2))
