@@ -21,7 +21,7 @@ from tests.slow_reimplementation import SlowCounts
 
 KERNEL = pytest.param(
     "kernel",
-    marks=pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: it exists for Linux only"),
+    marks=pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: make setup-kernels, on Linux"),
 )
 PUBLISHED = {"per_unit": 5.0, "first_bin": -5, "bins": 80}  # [-1, 15) in steps of 0.2
 VOCABULARY = 7

@@ -28,7 +28,9 @@ from assets.histograms.kernel_counter import (
 from assets.histograms.screen_counter import DeviceSums, ScreenCounter, group_of_token, group_tokens
 from tests.assets.histograms.made_batches import VOCABULARY, add, counter_of, made_batch, made_bins, random_batches, tensors_of
 
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: it exists for Linux only")
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed: make setup-kernels, on Linux"
+)
 CPU, NOWHERE = torch.device("cpu"), torch.device("meta")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
