@@ -18,7 +18,10 @@ from assets.claims.subject import Subject
 
 Convention = Literal["published", "correct"]
 CONVENTIONS: tuple[Convention, ...] = ("published", "correct")
-TOP_PREDICTIONS: dict[Convention, str] = {"published": "top predictions by the embedding W_E", "correct": "by the model's own logits"}
+TOP_PREDICTIONS: dict[Convention, str] = {
+    "published": "top predictions by the embedding W_E",
+    "correct": "top predictions by the model's own logits",
+}
 Look = Callable[[Evidence, Subject], float]
 
 

@@ -228,7 +228,7 @@ def test_what_speaks_of_no_prediction_is_run_without_them() -> None:
 def test_either_convention_names_the_top_predictions_that_it_takes() -> None:
     row = judge("first_level_at_half", 0.2, **PAIR)
     assert row["published_way"].endswith("; top predictions by the embedding W_E")
-    assert row["correct_way"].endswith("; by the model's own logits")
+    assert row["correct_way"].endswith("; top predictions by the model's own logits")
     assert "predictions" not in judge("last_level", 2.0, **PAIR)["published_way"]
 
 
