@@ -329,6 +329,36 @@ PROPORTION_CURVES = Table(
     ),
 )
 
+EMBEDDING_PREDICTIONS = Table(
+    "embedding_predictions",
+    "embedding_predictions",
+    "How often each vocabulary entry is the top prediction by the embedding, as published: the largest product of W_E with the last "
+    "residual stream, normalized without the final norm's gain and bias. Empty where the study does not count them.",
+    ("token_id",),
+    (
+        TOKEN_ID,
+        TOKEN,
+        Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the top prediction by the embedding."),
+    ),
+)
+
+EMBEDDING_CURVES = Table(
+    "embedding_curves",
+    "embedding_predictions",
+    "proportion_curves again, for the top predictions by the embedding. Empty where the study does not count them.",
+    ("layer", "neuron", "token_id", "bin_left"),
+    (
+        LAYER,
+        NEURON,
+        TOKEN_ID,
+        TOKEN,
+        Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow."),
+        Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow."),
+        Column("count", pl.Int64(), "position", "Positions with an activation in the bin."),
+        Column("embedding_prediction_count", pl.Int64(), "position", "Of these, positions at which the token is the top prediction by the embedding."),
+    ),
+)  # fmt: skip
+
 TOKEN_NEURON_SCORES = Table(
     "token_neuron_scores",
     "token_neuron_scores",
@@ -756,8 +786,8 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, NEURON_CONTEXTS, CONGRUENCE_TOKENS, CONGRUENCE_NEURONS,
-        CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
+        CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_SCREEN, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
     )
@@ -887,3 +917,15 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),
 )  # fmt: skip
+
+# Only where the study asks for `embedding_predictions`.
+EMBEDDING_TENSORS: tuple[Tensor, ...] = (
+    Tensor("embedding_prediction_count", "int64", ("token", *_ALL_NEURONS, "bin"), "position", "As count, where the token is the top prediction by the embedding."),
+    Tensor("embedding_prediction_outside", "int64", ("token", *_ALL_NEURONS, "outcome"), "position", "As outside, where the token is the top prediction by the embedding."),
+    Tensor("embedding_predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction by the embedding."),
+)  # fmt: skip
+
+
+def histogram_tensors(embedding_predictions: bool) -> tuple[Tensor, ...]:
+    """Every tensor of the histograms of a study with or without `embedding_predictions`."""
+    return HISTOGRAM_TENSORS + (EMBEDDING_TENSORS if embedding_predictions else ())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from assets.contracts import HISTOGRAM_TENSORS, TABLES
+from assets.contracts import TABLES, histogram_tensors
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
 from assets.store.sources import source_marks
@@ -87,8 +87,8 @@ class Freshness:
         return {
             "asset": stage.name,
             "code_version": stage.code_version,
-            "contract": _contract(stage),
-            "settings": {path: _field(self.study, path) for path in stage.fields},
+            "contract": _contract(stage, self.study),
+            "settings": _settings(stage, self.study),
             "source": self._source(stage),
         }
 
@@ -136,7 +136,21 @@ def _field(study: Study, path: str) -> Any:
     return value
 
 
-def _contract(stage: Stage) -> list[str]:
+def _default(path: str) -> Any:
+    *parents, last = path.split(".")
+    fields: Any = Study
+    for parent in parents:
+        fields = fields.model_fields[parent].annotation
+    return fields.model_fields[last].default
+
+
+def _settings(stage: Stage, study: Study) -> dict[str, Any]:
+    added = [path for path in stage.added_fields if _field(study, path) != _default(path)]
+    return {path: _field(study, path) for path in (*stage.fields, *added)}
+
+
+def _contract(stage: Stage, study: Study) -> list[str]:
     columns = [f"{name}.{column.name}:{column.dtype}" for name in stage.tables for column in TABLES[name].columns]
     has_tensors = stage.name in ("activation_histograms", "merged_histograms")
-    return columns + [f"{tensor.name}:{tensor.dtype}:{tensor.dimensions}" for tensor in HISTOGRAM_TENSORS if has_tensors]
+    tensors = histogram_tensors(study.embedding_predictions) if has_tensors else ()
+    return columns + [f"{tensor.name}:{tensor.dtype}:{tensor.dimensions}" for tensor in tensors]

@@ -42,6 +42,7 @@ VIEWS = {
     "neuron_statistics": View((*_NEURON, "mean", "variance", "maximum", "share_above_zero"), "maximum"),
     "token_neuron_scores": View(("token", *_NEURON, "auroc", "average_precision", "highest_proportion"), "auroc"),
     "proportion_curves": View(("token", *_NEURON, "bin_left", "count", "proportion"), "top_prediction_count"),
+    "embedding_predictions": View(("token", "predictions"), "predictions"),
     "neuron_contexts": View((*_NEURON, "side", "rank", "token", "activation")),
     "congruence_tokens": View(("convention", "token", "rank", *_NEURON, "congruence")),
     "prompt_predictions": View(("prompt", "variant", "rank", "token", "probability")),

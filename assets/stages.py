@@ -22,7 +22,9 @@ class Input:
 class Stage:
     """One asset. `after` are assets that must stand before it without being read, so that faults show before long work.
 
-    `fields` are the study's fields that change the output, as dotted paths. `code_version` is raised by whoever changes
+    `fields` are the study's fields that change the output, as dotted paths. `added_fields` do too, but came when there were outputs
+    already: such a field stands in the fingerprint only where it is not at its default, so that what was made before stays true
+    (the default must mean what the product did before the field was there). `code_version` is raised by whoever changes
     what the output holds: everything made with an older one is then made again.
     """
 
@@ -32,6 +34,7 @@ class Stage:
     inputs: tuple[Input, ...] = ()
     after: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    added_fields: tuple[str, ...] = ()
     code_version: str = "1"
     is_sharded: bool = False
     tables: tuple[str, ...] = ()
@@ -69,25 +72,25 @@ _STAGES = (
     ),
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins", "model.linear_maps"), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
+        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), added_fields=("model.linear_maps",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
         code_version="3",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos", "model.linear_maps"),
+        inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos"), added_fields=("model.linear_maps",),
         tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
     ),
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos", "model.linear_maps"),
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos"), added_fields=("model.linear_maps",),
         tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True,
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
         "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
-        fields=("count_bos", "examples", "batch_positions", "model.linear_maps"), is_sharded=True, kinds=frozenset({"zarr", "pytorch"}), uses_model=True,
-        code_version="2",
+        fields=("count_bos", "examples", "batch_positions"), added_fields=("embedding_predictions", "model.linear_maps"), is_sharded=True,
+        kinds=frozenset({"zarr", "pytorch"}), uses_model=True, code_version="2",
     ),
     Stage(
         "merged_histograms", "histograms", "The sum of all shards, exact and independent of their order. Each shard is verified before it is added.",
@@ -115,6 +118,12 @@ _STAGES = (
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         inputs=_inputs("merged_histograms", "activation_bins", "tracked_tokens", "token_neuron_scores"),
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "
+        "Empty where the study does not count that.",
+        inputs=_inputs("merged_histograms", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
+        kinds=frozenset({"polars"}),
     ),
     Stage(
         "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
@@ -171,8 +180,8 @@ _STAGES = (
     Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         inputs=_inputs(
-            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "congruence",
-            "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
+            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "embedding_predictions",
+            "congruence", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
         ),
         fields=("count_bos", "min_count"), code_version="3", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
@@ -189,7 +198,7 @@ _LAST_STAGES = (
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
         inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
-        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos", "model.linear_maps"), kinds=frozenset({"plotly"}),
+        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), added_fields=("model.linear_maps",), kinds=frozenset({"plotly"}),
         code_version="4",
     ),
 )  # fmt: skip

@@ -154,6 +154,7 @@ class Study(_Frozen):
     prompts: tuple[Prompt, ...] = ()
     bins: FixedBins | CalibratedBins = FixedBins()
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
+    embedding_predictions: bool = Field(False, description="Count top predictions by the embedding too, as the published count took them.")
     min_count: int = Field(20, ge=1, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
     examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")

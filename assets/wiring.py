@@ -157,7 +157,7 @@ def _dependency(study: Study, asset: str, shards: str) -> dg.AssetDep:
 def _definition_metadata(stage: Stage) -> dict[str, Any]:
     tables = [TABLES[name] for name in stage.tables]
     metadata: dict[str, Any] = {
-        "study fields": ", ".join(stage.fields) or "none",
+        "study fields": ", ".join((*stage.fields, *stage.added_fields)) or "none",
         "reads": ", ".join(entry.asset for entry in stage.inputs) or "nothing that another asset makes",
     }
     if tables:

@@ -29,6 +29,7 @@ class SlowCounts:
         examples: int = 3,
         neurons: Sequence[int] | None = None,
         screened: Sequence[int] = (),
+        embedding_predictions: bool = False,
     ) -> None:
         self.neurons = list(range(bins.per_unit.shape[1])) if neurons is None else list(neurons)
         self.per_unit = bins.per_unit[:, self.neurons]
@@ -40,12 +41,16 @@ class SlowCounts:
         self.top_prediction_count = np.zeros((len(token_ids), *shape, self.bins), int)
         self.top_prediction_outside = np.zeros((len(token_ids), *shape, 3), int)
         self.occurrences, self.predictions, self.correct_predictions = (np.zeros(vocabulary, int) for _ in range(3))
+        self.counts_embedding = embedding_predictions
+        self.embedding_prediction_count = np.zeros((len(token_ids), *shape, self.bins), int)
+        self.embedding_prediction_outside = np.zeros((len(token_ids), *shape, 3), int)
+        self.embedding_predictions = np.zeros(vocabulary, int)
         self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.predicted: list[int] = []  # the top prediction at each of these positions
 
-    def add(self, batch: Batch, activations: np.ndarray, predictions: np.ndarray) -> None:
-        """One batch: activations float32 [layer, row, position, neuron], predictions [row, position]."""
+    def add(self, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
+        """One batch: activations float32 [layer, row, position, neuron], predictions [row, position], the model's and by the embedding."""
         for row in range(batch.token_ids.shape[0]):
             length = int(batch.lengths[row])
             for position in range(length):
@@ -54,6 +59,9 @@ class SlowCounts:
                 here = activations[:, row, position][:, self.neurons]
                 follows = batch.token_ids[row, position + 1] if position + 1 < length else None
                 self._add_position(here, batch.token_ids[row, position], predictions[row, position], follows)
+                if by_embedding is not None:
+                    self.embedding_predictions[by_embedding[row, position]] += 1
+                    self._add_slots(here, by_embedding[row, position], "embedding_prediction")
                 self.predicted.append(int(predictions[row, position]))
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
 
@@ -61,14 +69,24 @@ class SlowCounts:
         self.occurrences[token] += 1
         self.predictions[predicted] += 1
         self.correct_predictions[predicted] += predicted == follows
-        row = self.token_ids.index(predicted) if predicted in self.token_ids else None
         for layer, neuron in np.ndindex(*here.shape):
-            place = self.place(layer, neuron, here[layer, neuron])
-            tensor = "outside" if isinstance(place, str) else "count"
-            index = ("underflow", "overflow", "nan").index(place) if isinstance(place, str) else place
+            tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
             getattr(self, tensor)[layer, neuron, index] += 1
-            if row is not None:
-                getattr(self, f"top_prediction_{tensor}")[row, layer, neuron, index] += 1
+        self._add_slots(here, predicted, "top_prediction")
+
+    def _add_slots(self, here: Any, predicted: int, kind: str) -> None:
+        if predicted not in self.token_ids:
+            return
+        row = self.token_ids.index(predicted)
+        for layer, neuron in np.ndindex(*here.shape):
+            tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
+            getattr(self, f"{kind}_{tensor}")[row, layer, neuron, index] += 1
+
+    def _counter_of(self, layer: int, neuron: int, activation: np.float32) -> tuple[str, int]:
+        place = self.place(layer, neuron, activation)
+        if isinstance(place, str):
+            return "outside", ("underflow", "overflow", "nan").index(place)
+        return "count", place
 
     def place(self, layer: int, neuron: int, activation: np.float32) -> int | str:
         """The bin, or the name of what lies outside the bins."""
@@ -84,7 +102,9 @@ class SlowCounts:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Every tensor of the contract, for the chosen neurons."""
-        names = ("count", "outside", "top_prediction_count", "top_prediction_outside", "occurrences", "predictions", "correct_predictions")
+        names = ["count", "outside", "top_prediction_count", "top_prediction_outside", "occurrences", "predictions", "correct_predictions"]
+        if self.counts_embedding:
+            names += ["embedding_prediction_count", "embedding_prediction_outside", "embedding_predictions"]
         return (
             {name: getattr(self, name) for name in names}
             | self._moments()
@@ -156,8 +176,11 @@ class SlowCounts:
         return best
 
 
-def run_plain_model(folder: Path, batches: Iterator[Batch]) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
-    """Activations [layer, row, position, neuron] and predictions [row, position] of plain Hugging Face code (eager attention).
+def run_plain_model(
+    folder: Path, batches: Iterator[Batch], by_embedding: bool = False
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Activations [layer, row, position, neuron] and predictions [row, position] of plain Hugging Face code (eager attention), the
+    model's and, if asked for, those by the embedding.
 
     A neuron's activation is what goes into the MLP's last linear map.
     """
@@ -168,11 +191,41 @@ def run_plain_model(folder: Path, batches: Iterator[Batch]) -> Iterator[tuple[Ba
     seen: list[Any] = []
     for module in mlp_outputs(model):
         module.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    streams: list[np.ndarray] = []
+    final_norm(model).register_forward_pre_hook(lambda module, given: streams.append(given[0].numpy()))
     with torch.no_grad():
         for batch in batches:
             seen.clear()
+            streams.clear()
             logits = model(torch.from_numpy(batch.token_ids), use_cache=False).logits
-            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy()
+            found = slow_predictions_by_embedding(model, streams[0]) if by_embedding else None
+            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy(), found
+
+
+def final_norm(model: Any) -> Any:
+    """The norm behind the last block: `transformer.ln_f` in GPT-2, `model.norm` in Llama and its like."""
+    return model.transformer.ln_f if hasattr(model, "transformer") else model.model.norm
+
+
+def slow_predictions_by_embedding(model: Any, streams: np.ndarray) -> np.ndarray:
+    """The post's top predictions, int64 [row, position], of the last residual streams [row, position, width], in float64.
+
+    As its code had them: weights centred that write into the stream and W_E with them (LayerNorm only), a final norm left with
+    centring and scaling, and the embedding in the place of the unembedding.
+    """
+    embedding = model.get_input_embeddings().weight.numpy().astype(np.float64)
+    is_centred = type(final_norm(model)).__name__ == "LayerNorm"
+    epsilon = final_norm(model).eps if is_centred else final_norm(model).variance_epsilon
+    if is_centred:
+        embedding = embedding - embedding.mean(1, keepdims=True)
+    found = np.zeros(streams.shape[:2], np.int64)
+    for row, position in np.ndindex(*streams.shape[:2]):
+        stream = streams[row, position].astype(np.float64)
+        if is_centred:
+            stream = stream - stream.mean()
+        normed = stream / np.sqrt((stream**2).mean() + epsilon)
+        found[row, position] = max(range(len(embedding)), key=lambda entry: float(embedding[entry] @ normed))
+    return found
 
 
 def mlp_outputs(model: Any) -> list[Any]:
@@ -182,6 +235,6 @@ def mlp_outputs(model: Any) -> list[Any]:
 
 def slow_histograms(folder: Path, batches: Iterator[Batch], counts: SlowCounts) -> dict[str, np.ndarray]:
     """Every tensor of the contract, by plain Hugging Face code and one loop over positions."""
-    for batch, activations, predictions in run_plain_model(folder, batches):
-        counts.add(batch, activations, predictions)
+    for batch, activations, predictions, by_embedding in run_plain_model(folder, batches, counts.counts_embedding):
+        counts.add(batch, activations, predictions, by_embedding)
     return counts.tensors()

@@ -6,6 +6,7 @@ from assets.claims.evidence import Evidence, NothingFoundError, NotRunError
 from assets.claims.published_bins import exact_levels, published_levels
 from assets.claims.subject import Subject
 
+NOT_BY_EMBEDDING = "the post took top predictions by the embedding; this study does not count these (embedding_predictions: false)"
 LEAVES_BOS_OUT = "the post counted the beginning-of-sequence position; this study leaves it out (count_bos: false)"
 
 
@@ -22,10 +23,20 @@ def positions(evidence: Evidence, subject: Subject, as_published: bool = False) 
 
 
 def token_count(evidence: Evidence, subject: Subject, column: str, as_published: bool = False) -> float:
-    """`occurrences` or `predictions` of the token over the counted positions."""
+    """`occurrences` or `predictions` of the token over the counted positions; as published, predictions are those by the embedding."""
+    token_id = evidence.token_id(subject)
     if as_published:
         require_bos(evidence)
-    return evidence.one("token_counts", column, "the token was not counted", token_id=evidence.token_id(subject))
+    if as_published and column == "predictions":
+        require_embedding_predictions(evidence)
+        return evidence.one("embedding_predictions", column, "the token was not counted", token_id=token_id)
+    return evidence.one("token_counts", column, "the token was not counted", token_id=token_id)
+
+
+def require_embedding_predictions(evidence: Evidence) -> None:
+    """Raise NotRunError for a study that does not count top predictions by the embedding."""
+    if evidence.tables["embedding_predictions"].head(1).collect().is_empty():
+        raise NotRunError(NOT_BY_EMBEDDING)
 
 
 def require_bos(evidence: Evidence) -> None:
@@ -68,7 +79,9 @@ def last_level_below_one(evidence: Evidence, subject: Subject, as_published: boo
 
 
 def last_level(evidence: Evidence, subject: Subject, as_published: bool) -> float:
-    """The highest level that any position reaches."""
+    """The highest level that any position reaches, whatever is predicted there."""
+    if as_published:
+        return float(published_levels(_exact_curve(evidence, subject, as_published))["level"][-1])
     return float(_levels(evidence, subject, as_published)["level"][-1])
 
 
@@ -78,13 +91,23 @@ def highest_proportion(evidence: Evidence, subject: Subject, as_published: bool)
 
 
 def _levels(evidence: Evidence, subject: Subject, as_published: bool) -> pl.DataFrame:
+    curve = _exact_curve(evidence, subject, as_published)
+    if as_published:
+        require_embedding_predictions(evidence)
+        pair = {"token_id": evidence.token_id(subject), **evidence.neuron(subject)}
+        by_embedding = evidence.rows("embedding_curves", **pair).rename({"embedding_prediction_count": "top_prediction_count"})
+        return published_levels(by_embedding)
+    levels = exact_levels(curve, evidence.min_count)
+    if levels.is_empty():
+        raise NotRunError("no level of the curve has min_count positions")
+    return levels
+
+
+def _exact_curve(evidence: Evidence, subject: Subject, as_published: bool) -> pl.DataFrame:
+    """The pair's rows of proportion_curves. Raises NotRunError for a pair without, or a study that cannot be compared with the post."""
     curve = evidence.rows("proportion_curves", token_id=evidence.token_id(subject), **evidence.neuron(subject))
     if curve.is_empty():
         raise NotRunError(f"the pair has no curve: track token {subject.token!r} and name the neuron in `neurons`")
     if as_published:
         require_bos(evidence)
-        return published_levels(curve)
-    levels = exact_levels(curve, evidence.min_count)
-    if levels.is_empty():
-        raise NotRunError("no level of the curve has min_count positions")
-    return levels
+    return curve

@@ -1,7 +1,7 @@
 """The closed list of quantities that a claim may be about: what each means, what it needs, and how either convention computes it.
 
 `published` is the way of "We Found An Neuron in GPT-2", `correct` the right one; where they are one, both give the same number.
-The top prediction is the model's own in both, also where the post took W_E for it: OWN_PREDICTION says so beside the value. The
+The post took W_E also for its top predictions: its convention counts those by the embedding, the right one the model's own. The
 numbers themselves are in the modules beside this one.
 """
 
@@ -18,7 +18,10 @@ from assets.claims.subject import Subject
 
 Convention = Literal["published", "correct"]
 CONVENTIONS: tuple[Convention, ...] = ("published", "correct")
-OWN_PREDICTION = "top predictions by the model's own logits, where the post took W_E"
+TOP_PREDICTIONS: dict[Convention, str] = {
+    "published": "top predictions by the embedding W_E",
+    "correct": "top predictions by the model's own logits",
+}
 Look = Callable[[Evidence, Subject], float]
 
 
@@ -65,15 +68,19 @@ def _negation(name: str, meaning: str, published: tuple[str, str], correct: tupl
     )
 
 
-def _curve(name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], **fixed: float) -> Quantity:
+def _curve(
+    name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], has_predictions: bool = True, **fixed: float
+) -> Quantity:
     by: dict[Convention, Look] = {
         "published": partial(look, as_published=True, **fixed),
         "correct": partial(look, as_published=False, **fixed),
     }
     how: dict[Convention, str] = {
-        "published": f"rounded and truncated bins, every filled one, BOS counted; {OWN_PREDICTION}",
+        "published": "rounded and truncated bins, every filled one, BOS counted",
         "correct": "exact bins with at least min_count positions, narrow ones added up to 0.2",
     }
+    if has_predictions:
+        how = {convention: f"{way}; {TOP_PREDICTIONS[convention]}" for convention, way in how.items()}
     return Quantity(name, meaning, unit, tuple(needs.split()), by, how)
 
 
@@ -82,8 +89,10 @@ def _count(name: str, meaning: str, column: str) -> Quantity:
         "published": partial(corpus.token_count, column=column, as_published=True),
         "correct": partial(corpus.token_count, column=column),
     }
-    published = "BOS counted" + (f"; {OWN_PREDICTION}" if column == "predictions" else "")
-    return Quantity(name, meaning, "position", ("token",), by, {"published": published, "correct": "the study's counted positions"})
+    how: dict[Convention, str] = {"published": "BOS counted", "correct": "the study's counted positions"}
+    if column == "predictions":
+        how = {convention: f"{way}; {TOP_PREDICTIONS[convention]}" for convention, way in how.items()}
+    return Quantity(name, meaning, "position", ("token",), by, how)
 
 
 _LENS: dict[Convention, Look] = {
@@ -149,6 +158,7 @@ QUANTITIES: dict[str, Quantity] = {
         _curve("first_level_at_half", "First level with a share of at least 1/2.", "activation", "token neuron", corpus.first_level, share=0.5),
         _curve("first_level_at_one", "First level with a share of 1.", "activation", "token neuron", corpus.first_level, share=1.0),
         _curve("last_level_below_one", "Last level with a share below 1.", "activation", "token neuron", corpus.last_level_below_one),
-        _curve("last_level", "Highest level that any position reaches.", "activation", "token neuron", corpus.last_level),
+        _curve("last_level", "Highest level that any position reaches.", "activation", "token neuron", corpus.last_level,
+               has_predictions=False),
     )
 }  # fmt: skip

@@ -2,17 +2,18 @@
 
 What counts: every position that is not padding and, unless `count_bos`, not the beginning-of-sequence token. The prediction
 at a position is the argmax of the model's own logits there, and a neuron's activation is taken at the same position, as
-published. Bins are floor(activation * per_unit) in float32, half-open. Memory does not grow with the corpus: counters, and
-one batch.
+published; where `embedding_predictions` are asked for, the published top prediction is counted beside it (embedding_predictor).
+Bins are floor(activation * per_unit) in float32, half-open. Memory does not grow with the corpus: counters, and one batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import polars as pl
 
 from assets.histograms.batch_counter import BatchCounter, Counter
 from assets.histograms.batches import Batch, batches
+from assets.histograms.embedding_predictor import predictions_by_embedding
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms
 from assets.histograms.parts import LayerCounter, Part, parts
 from assets.histograms.row_independence import rows_of_batches
@@ -33,23 +34,27 @@ def count_windows(
     examples: int,
     batch_positions: int,
     screened_ids: Sequence[int] = (),
+    embedding_predictions: bool = False,
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Histograms:
     """Count all windows of a frame of `token_windows`, in one pass.
 
     `token_ids` are the tracked tokens, `examples` the highest and lowest positions kept per neuron, `batch_positions` about
-    how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen). `part` is
-    what of all this is counted, everything if absent; the result then holds the part's layers and tokens alone. `progress` is told
-    tokens done and tokens in all after each batch.
-    Raises HistogramError for windows, bins or tokens that do not fit the model.
+    how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen),
+    `embedding_predictions` whether top predictions by the embedding are counted too. `part` is what of all this is counted,
+    everything if absent; the result then holds the part's layers and tokens alone. `progress` is told tokens done and tokens in all
+    after each batch.
+    Raises HistogramError for windows, bins or tokens that do not fit the model, and for a model without predictions by the embedding.
     """
     _check(model, bins, token_ids)
     part = part or parts(model.facts.layers, len(token_ids), len(screened_ids))[0]
-    counter = counter_of_part(model, bins, token_ids, screened_ids, part, count_bos=count_bos, examples=examples)
-    rows = rows_of_batches(model, windows, batch_positions)
+    counter = counter_of_part(
+        model, bins, token_ids, screened_ids, part, count_bos=count_bos, examples=examples, embedding_predictions=embedding_predictions
+    )
+    rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
     done, total = 0, int(windows["length"].sum())
-    with counting(model, counter) as count_batch:
+    with counting(model, counter, embedding_predictions) as count_batch:
         for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
             count_batch(batch)
             done += int(batch.lengths.sum())
@@ -59,11 +64,15 @@ def count_windows(
 
 
 @contextmanager
-def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch], None]]:
-    """While open, the model's neurons report to `counter`: call the yielded function with each batch."""
+def counting(model: LanguageModel, counter: Counter, embedding_predictions: bool = False) -> Iterator[Callable[[Batch], None]]:
+    """While open, the model's neurons report to `counter`: call the yielded function with each batch.
+
+    `embedding_predictions` must be as the counter was made.
+    """
     import torch
 
     top_predictions = predictor(model)
+    by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
     seen: list[int] = []
 
     def count_layer(layer: int, activations: torch.Tensor) -> None:
@@ -74,12 +83,12 @@ def counting(model: LanguageModel, counter: Counter) -> Iterator[Callable[[Batch
         seen.clear()
         counter.start(batch)
         predictions = top_predictions(sent(batch.token_ids, model.device))
-        counter.add_predictions(predictions)
+        counter.add_predictions(predictions, last_by_embedding())
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
 
-    with torch.inference_mode(), neurons_reported(model, count_layer):
+    with torch.inference_mode(), by_embedding as last_by_embedding, neurons_reported(model, count_layer):
         yield count_batch
 
 
@@ -92,6 +101,7 @@ def counter_of_part(
     *,
     count_bos: bool,
     examples: int,
+    embedding_predictions: bool = False,
 ) -> Counter:
     """The counter of a part of all layers, tracked tokens and screened groups."""
     import torch
@@ -101,7 +111,7 @@ def counter_of_part(
     layers = slice(part.layers.start, part.layers.stop)
     own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
     own_tokens = token_ids[part.tokens.start : part.tokens.stop]
-    counter = new_counter(model, own_bins, own_tokens, count_bos=count_bos, examples=examples)
+    counter = new_counter(model, own_bins, own_tokens, count_bos=count_bos, examples=examples, embedding_predictions=embedding_predictions)
     if part.groups:
         counter = ScreenCounter(
             counter,
@@ -116,16 +126,25 @@ def counter_of_part(
     return counter if len(part.layers) == model.facts.layers else LayerCounter(counter, part.layers)
 
 
-def new_counter(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int], *, count_bos: bool, examples: int) -> Counter:
+def new_counter(
+    model: LanguageModel,
+    bins: ActivationBins,
+    token_ids: Sequence[int],
+    *,
+    count_bos: bool,
+    examples: int,
+    embedding_predictions: bool = False,
+) -> Counter:
     """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
 
     from assets.histograms.kernel_counter import new_device_counter
 
     vocabulary = model.facts.vocabulary
+    counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions}
     if model.device.type == "cpu":
-        return BatchCounter(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, threads=torch.get_num_threads())
-    return new_device_counter(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=model.device)
+        return BatchCounter(bins, token_ids, vocabulary, examples=examples, threads=torch.get_num_threads(), **counted)
+    return new_device_counter(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)
 
 
 def _check(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int]) -> None:

@@ -61,7 +61,8 @@ def _activation_histograms(work: Work) -> None:
     screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
     plan = shard_plan(work, windows)  # before the model is loaded
     model = work.model()
-    group = create_group(work.draft.folder, shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples))
+    shapes = shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples, study.embedding_predictions)
+    group = create_group(work.draft.folder, shapes)
 
     def count_part(part: Part) -> int:
         """Count and write one part; its counters are freed before the next part's are made."""
@@ -74,6 +75,7 @@ def _activation_histograms(work: Work) -> None:
             examples=study.examples,
             batch_positions=study.batch_positions,
             screened_ids=screened,
+            embedding_predictions=study.embedding_predictions,
             part=part,
             progress=Progress(work, time.monotonic()),
         )
@@ -121,12 +123,17 @@ def _merged_histograms(work: Work) -> None:
 
 
 def _summary(histograms: Histograms) -> dict[str, Any]:
+    tracked = list(histograms.token_ids)
+    embedding = {}
+    if histograms.counts_embedding_predictions:
+        embedding["tracked_predictions_by_the_embedding"] = int(histograms["embedding_predictions"][:][tracked].sum())
     return {
+        **embedding,
         "positions": histograms.positions,
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,
-        "tracked_predictions": int(histograms["predictions"][:][list(histograms.token_ids)].sum()),
+        "tracked_predictions": int(histograms["predictions"][:][tracked].sum()),
         "screened_predictions": int(histograms["screen_count"][:][:-1].sum()),
     }
 

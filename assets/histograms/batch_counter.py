@@ -6,6 +6,7 @@ each layer, `add_predictions`. They give the same integers and examples on the s
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,8 +27,11 @@ class Counter(Protocol):
     def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
         """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
 
-    def add_predictions(self, predictions: "torch.Tensor") -> None:
-        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted."""
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
+        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted.
+
+        `by_embedding` are the top predictions by the embedding, of the same shape, where the counter counts these too.
+        """
 
     def histograms(self) -> Histograms:
         """All that was counted so far."""
@@ -36,6 +40,28 @@ class Counter(Protocol):
 def slot_dtype(bins: int) -> type[np.unsignedinteger]:
     """Smallest dtype for a slot number: the bins, then underflow, overflow and NaN."""
     return np.uint8 if bins + 3 <= 256 else np.uint16
+
+
+@dataclass(frozen=True)
+class EmbeddingCounts:
+    """What is counted of the top predictions by the embedding."""
+
+    count: np.ndarray  # int64 [token, layer, neuron, slot]
+    predictions: np.ndarray  # int64 [vocabulary]
+
+    def tensors(self, bins: int) -> dict[str, np.ndarray]:
+        """Under their names in the contract; the first `bins` slots are bins."""
+        return {
+            "embedding_prediction_count": self.count[..., :bins],
+            "embedding_prediction_outside": self.count[..., bins:],
+            "embedding_predictions": self.predictions,
+        }
+
+
+def refuse_other_predictions(is_counted: bool, is_given: bool) -> None:
+    """Raise ValueError where top predictions by the embedding are counted and not given, or given and not counted."""
+    if is_counted != is_given:
+        raise ValueError(f"top predictions by the embedding: counted here: {is_counted}, given with the batch: {is_given}; both or neither")
 
 
 def following_tokens(batch: Batch) -> np.ndarray:
@@ -64,6 +90,10 @@ class TokenCounter:
         self.occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=entries)
         self.predictions += np.bincount(predicted, minlength=entries)
         self.correct_predictions += np.bincount(predicted[predicted == following.reshape(-1)[counted]], minlength=entries)
+        return self.tracked_places(predicted)
+
+    def tracked_places(self, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places in `predicted`, int64 [counted], that hold a tracked token, and its row, rows ascending."""
         rows = self._row_of_token[predicted]
         places = np.flatnonzero(rows >= 0)
         order = np.argsort(rows[places], kind="stable")
@@ -82,7 +112,15 @@ class BatchCounter:
     """Counters in NumPy arrays, filled by compiled loops on `threads` threads, each with its own range of neurons."""
 
     def __init__(
-        self, bins: ActivationBins, token_ids: Sequence[int], vocabulary: int, *, count_bos: bool, examples: int, threads: int
+        self,
+        bins: ActivationBins,
+        token_ids: Sequence[int],
+        vocabulary: int,
+        *,
+        count_bos: bool,
+        examples: int,
+        threads: int,
+        embedding_predictions: bool = False,
     ) -> None:
         layers, neurons = bins.per_unit.shape
         self._bins, self._token_ids, self._count_bos = bins, tuple(token_ids), count_bos
@@ -90,6 +128,9 @@ class BatchCounter:
         self._tokens = TokenCounter(vocabulary, token_ids)
         self._count = np.zeros((layers, neurons, bins.bins + 3), np.int64)
         self._top_count = np.zeros((len(token_ids), layers, neurons, bins.bins + 3), np.int64)
+        self._by_embedding: EmbeddingCounts | None = None
+        if embedding_predictions:
+            self._by_embedding = EmbeddingCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
         self._codes = np.empty((layers, 0, neurons), slot_dtype(bins.bins))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="counting")
@@ -123,14 +164,24 @@ class BatchCounter:
         )
         self._run([(counting.count_layer, (*arguments, start, stop)) for start, stop in self._shares()])
 
-    def add_predictions(self, predictions: "torch.Tensor") -> None:
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
         """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted."""
-        import assets.histograms.counting as counting
-
+        refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
         places, rows = self._tokens.add(self._batch, self._counted, predictions.numpy())
         self._positions += self._counted.size
+        self._count_slots(places, rows, self._top_count)
+        if self._by_embedding is not None and by_embedding is not None:
+            predicted = by_embedding.numpy().reshape(-1)[self._counted]
+            held = self._by_embedding.predictions
+            held += np.bincount(predicted, minlength=held.size)
+            self._count_slots(*self._tokens.tracked_places(predicted), self._by_embedding.count)
+
+    def _count_slots(self, places: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> None:
+        """Count the kept slots of `places` again, under the rows of their tokens in counts [token, layer, neuron, slot]."""
+        import assets.histograms.counting as counting
+
         if places.size:
-            arguments = (self._codes, places, rows, self._top_count)
+            arguments = (self._codes, places, rows, counts)
             self._run([(counting.count_predicted, (*arguments, start, stop)) for start, stop in self._shares()])
 
     def histograms(self) -> Histograms:
@@ -142,7 +193,8 @@ class BatchCounter:
             "top_prediction_count": self._top_count[..., :bins],
             "top_prediction_outside": self._top_count[..., bins:],
         }
-        return Histograms(self._tensors | counts | self._tokens.tensors(), self._positions, self._token_ids)
+        embedding = self._by_embedding.tensors(bins) if self._by_embedding else {}
+        return Histograms(self._tensors | counts | self._tokens.tensors() | embedding, self._positions, self._token_ids)
 
     def _shares(self) -> list[tuple[int, int]]:
         """A range of neurons for each thread. One call each: handing some thirty arrays to a compiled loop takes 0.1 ms."""

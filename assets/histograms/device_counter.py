@@ -3,9 +3,9 @@
 kernel_counter counts the same with kernels, where the device has Triton.
 
 Everything stays on the device until `histograms`: no operation of a batch waits for it, for all shapes follow from the batch
-alone. Each activation is counted once, when the predictions are known, under the tracked token that is predicted there or under
-a last row for all other tokens; the plain counts are the sum over these rows. Integers, extremes and examples equal the CPU's on
-the same activations; moments agree to rounding.
+alone (but for top predictions by the embedding, where a study asks for them). Each activation is counted once, when the
+predictions are known, under the tracked token that is predicted there or under a last row for all other tokens; the plain counts
+are the sum over these rows. Integers, extremes and examples equal the CPU's on the same activations; moments agree to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.histograms.batch_counter import following_tokens, slot_dtype
+from assets.histograms.batch_counter import EmbeddingCounts, following_tokens, refuse_other_predictions, slot_dtype
 from assets.histograms.batches import Batch
 from assets.histograms.histograms import EXAMPLE_PARTS, ActivationBins, Histograms, empty_tensors, merged_moments
 from assets.histograms.sending import sent
@@ -24,11 +24,60 @@ if TYPE_CHECKING:
     Parts = list[torch.Tensor]  # an example's value, document, window and position, each [neuron, candidate]
 
 
+class DeviceEmbeddingCounter:
+    """Slots at which a tracked token is the top prediction by the embedding, in tensors of the device.
+
+    Only the slots of these few places are counted, so the host must know how many there are: it waits for the device once a batch,
+    which counting every slot of the batch a second time would cost more than.
+    """
+
+    def __init__(self, alike: "torch.Tensor", vocabulary: int) -> None:
+        """Counters of the shape of `alike`, int64 [token, layer, neuron, slot], on its device."""
+        import torch
+
+        self.count = torch.zeros_like(alike)
+        self._predictions = torch.zeros(vocabulary, dtype=torch.int64, device=alike.device)
+
+    def add_predictions(self, predicted: "torch.Tensor") -> None:
+        """Count the predictions, int64 [counted]."""
+        import torch
+
+        one = torch.ones((), dtype=torch.int64, device=predicted.device)
+        self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
+
+    def add_slots(self, predicted: "torch.Tensor", row_of_token: "torch.Tensor", codes: "Sequence[torch.Tensor]") -> None:
+        """predicted: int64 [counted]. row_of_token: [vocabulary], no row of a tracked token where none. codes: of each layer, the
+        slots [counted, neuron]."""
+        import torch
+
+        tokens, layers, neurons, slots = self.count.shape
+        one = torch.ones((), dtype=torch.int64, device=predicted.device)
+        rows = row_of_token.index_select(0, predicted)
+        places = (rows < tokens).nonzero()[:, 0]
+        first = rows.index_select(0, places)[:, None] * (layers * neurons * slots)
+        first = first + torch.arange(neurons, device=predicted.device) * slots  # [place, neuron]
+        for layer in range(layers):
+            index = (first + (layer * neurons * slots) + codes[layer].index_select(0, places)).view(-1)
+            self.count.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def counts(self) -> EmbeddingCounts:
+        """All that was counted so far, copied to the host."""
+        return EmbeddingCounts(self.count.cpu().numpy(), self._predictions.cpu().numpy())
+
+
 class DeviceCounter:
     """Counters in tensors of one device."""
 
     def __init__(
-        self, bins: ActivationBins, token_ids: Sequence[int], vocabulary: int, *, count_bos: bool, examples: int, device: "torch.device"
+        self,
+        bins: ActivationBins,
+        token_ids: Sequence[int],
+        vocabulary: int,
+        *,
+        count_bos: bool,
+        examples: int,
+        device: "torch.device",
+        embedding_predictions: bool = False,
     ) -> None:
         import torch
 
@@ -47,6 +96,7 @@ class DeviceCounter:
         row_of_token = np.full(vocabulary, len(token_ids), np.int64)
         row_of_token[list(token_ids)] = np.arange(len(token_ids))
         self._row_of_token = torch.from_numpy(row_of_token).to(device)
+        self._by_embedding = DeviceEmbeddingCounter(self._counts[:-1], vocabulary) if embedding_predictions else None
         self._codes: list[torch.Tensor] = []
         self._positions = 0
 
@@ -76,10 +126,14 @@ class DeviceCounter:
         self._add_moments(layer, values)
         self._add_examples(layer, activations)
 
-    def add_predictions(self, predictions: "torch.Tensor") -> None:
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
         """Count the top predictions, int64 [row, position], and all slots of the batch under them."""
         import torch
 
+        refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
+        if self._by_embedding is not None and by_embedding is not None:
+            self._by_embedding.add_predictions(by_embedding.reshape(-1).index_select(0, self._counted))
+            self._count_slots_by_embedding(self._by_embedding, by_embedding)
         predicted = predictions.reshape(-1).index_select(0, self._counted)
         one = torch.ones((), dtype=torch.int64, device=self._device)
         self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
@@ -103,7 +157,8 @@ class DeviceCounter:
             "predictions": self._predictions.cpu().numpy(),
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
-        return Histograms(kept | counts | tokens, self._positions, self._token_ids)
+        embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
+        return Histograms(kept | counts | tokens | embedding, self._positions, self._token_ids)
 
     def _count_slots(self, predictions: "torch.Tensor") -> None:
         """All slots of the batch under the predictions, int64 [row, position]."""
@@ -117,6 +172,10 @@ class DeviceCounter:
         for layer in range(layers):
             index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
             self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def _count_slots_by_embedding(self, counter: DeviceEmbeddingCounter, predictions: "torch.Tensor") -> None:
+        """The slots of the tracked places under the predictions by the embedding, int64 [row, position]."""
+        counter.add_slots(predictions.reshape(-1).index_select(0, self._counted), self._row_of_token, self._codes)
 
     def _count_of_all(self) -> "torch.Tensor":
         """Int64 [layer, neuron, slot] over all counted positions."""

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from assets.contracts import HISTOGRAM_TENSORS, Tensor
+from assets.contracts import EMBEDDING_TENSORS, Tensor, histogram_tensors
 from assets.histograms.histograms import (
     NEURON_TENSORS,
     OUTCOMES,
     SCREEN_SUMS,
-    TOKEN_SUMS,
-    VOCABULARY_SUMS,
     HistogramError,
     Histograms,
     empty_value,
@@ -41,11 +39,13 @@ def write_histograms(folder: Path | str, histograms: Histograms) -> None:
     finish_group(group, histograms.positions, histograms.token_ids)
 
 
-def shapes_of(facts: ModelFacts, bins: int, tokens: int, screened: int, examples: int) -> dict[str, tuple[int, ...]]:
+def shapes_of(
+    facts: ModelFacts, bins: int, tokens: int, screened: int, examples: int, embedding_predictions: bool = False
+) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
              "rank": examples, "outcome": len(OUTCOMES), "group": number_of_groups(screened)}  # fmt: skip
-    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in HISTOGRAM_TENSORS}
+    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions)}
 
 
 def write_part(group: Any, part: Part, histograms: Histograms) -> None:
@@ -56,7 +56,7 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
         if part.is_first_of_layers:
             for name in NEURON_TENSORS:
                 arrays[name][layer] = histograms[name][place]
-        for name in TOKEN_SUMS:
+        for name in histograms.token_sums:
             arrays[name][tokens, layer] = histograms[name][:, place]  # all tokens in one call: 2.5 times less time than one by one
         if part.groups:
             for name in SCREEN_SUMS:
@@ -64,17 +64,17 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
     if part.groups:
         arrays["screen_token"][groups] = histograms["screen_token"][:]
         arrays["screen_count"][groups] = histograms["screen_count"][:]
-    for name in VOCABULARY_SUMS:
+    for name in histograms.vocabulary_sums:
         arrays[name][:] = histograms[name][:]
 
 
 def create_group(folder: Path | str, shapes: dict[str, tuple[int, ...]]) -> Any:
-    """A new, empty, incomplete Zarr group with every tensor of the contract; arrays hold what an empty count holds."""
+    """A new, empty, incomplete Zarr group with every tensor that has a shape; arrays hold what an empty count holds."""
     import zarr
     from zarr.codecs import ZstdCodec
 
     group = zarr.open_group(str(folder), mode="w-", zarr_format=3)
-    for tensor in HISTOGRAM_TENSORS:
+    for tensor in histogram_tensors(EMBEDDING_TENSORS[0].name in shapes):
         group.create_array(
             tensor.name,
             shape=shapes[tensor.name],
@@ -116,7 +116,9 @@ def read_histograms(source: Path | str | Record) -> Histograms:
         raise HistogramError(f"histograms {folder}: no readable Zarr group there ({type(error).__name__}); {remedy}") from None
     if group.attrs.get(COMPLETE) is not True:
         raise HistogramError(f"histograms {folder}: the group was not written to its end; {remedy}")
-    tensors = {tensor.name: _read_array(group, tensor, folder) for tensor in HISTOGRAM_TENSORS}
+    # An output from before there were predictions by the embedding, or of a study without, has none of their tensors.
+    promised = histogram_tensors(any(group.get(tensor.name) is not None for tensor in EMBEDDING_TENSORS))
+    tensors = {tensor.name: _read_array(group, tensor, folder) for tensor in promised}
     attributes: dict[str, Any] = group.attrs.asdict()
     token_ids = tuple(int(token) for token in attributes["token_ids"])
     _check_shapes(folder, {name: tensor.shape for name, tensor in tensors.items()}, len(token_ids))
@@ -179,7 +181,7 @@ def _read_array(group: Any, tensor: Tensor, folder: Path | str) -> Any:
 def _check_shapes(folder: Path | str, shapes: dict[str, tuple[int, ...]], tokens: int) -> None:
     """Axes of the same name must have the same length in every tensor."""
     lengths = {"token": tokens, "outcome": len(OUTCOMES)}
-    for tensor in HISTOGRAM_TENSORS:
+    for tensor in (tensor for tensor in histogram_tensors(True) if tensor.name in shapes):
         for name, length in zip(tensor.dimensions, shapes[tensor.name], strict=True):
             if lengths.setdefault(name, length) != length:
                 raise HistogramError(f"histograms {folder}: tensor {tensor.name} has {length} along {name}, other tensors have "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.contracts import HISTOGRAM_TENSORS
+from assets.contracts import histogram_tensors
 from assets.errors import InputError
 
 OUTCOMES = ("underflow", "overflow", "nan")  # order of the last axis of `outside`
@@ -61,7 +61,7 @@ class ActivationBins:
 
 @dataclass(frozen=True)
 class Histograms:
-    """Counters under their contract names (assets.contracts.HISTOGRAM_TENSORS).
+    """Counters under their contract names (assets.contracts.histogram_tensors).
 
     `tensors` holds NumPy arrays while counting and Zarr arrays when read from a store: index them by layer, so that only
     one layer is in memory. `token_ids[i]` is the tracked token of row i of `top_prediction_count`.
@@ -90,13 +90,37 @@ class Histograms:
         return int(self.tensors["count"].shape[2])
 
     @property
+    def counts_embedding_predictions(self) -> bool:
+        """Whether top predictions by the embedding were counted too (embedding_predictions in the study)."""
+        return EMBEDDING_PREDICTIONS in self.tensors
+
+    @property
+    def prediction_kinds(self) -> dict[str, str]:
+        """By what predictions were counted: PREDICTIONS, or its first entry alone."""
+        return PREDICTIONS if self.counts_embedding_predictions else {TOP_PREDICTION: PREDICTIONS[TOP_PREDICTION]}
+
+    @property
+    def token_sums(self) -> tuple[str, ...]:
+        """Names of the counters [token, layer, neuron, bin or outcome]."""
+        return tuple(f"{kind}_{part}" for kind in self.prediction_kinds for part in COUNTED_PARTS)
+
+    @property
+    def vocabulary_sums(self) -> tuple[str, ...]:
+        """Names of the counters [vocabulary]."""
+        return VOCABULARY_SUMS + ((EMBEDDING_PREDICTIONS,) if self.counts_embedding_predictions else ())
+
+    @property
     def screened_ids(self) -> np.ndarray:
         """Int32 [group]: the screened token of each group, -1 in the last; empty where the screen is off."""
         return np.asarray(self.tensors["screen_token"][:])
 
 
 NEURON_SUMS = ("count", "outside", "above_zero")
-TOKEN_SUMS = ("top_prediction_count", "top_prediction_outside")
+TOP_PREDICTION, EMBEDDING_PREDICTION = "top_prediction", "embedding_prediction"
+EMBEDDING_PREDICTIONS = "embedding_predictions"
+COUNTED_PARTS = ("count", "outside")
+# Counters <kind>_count and <kind>_outside of a tracked token, and the vocabulary's counter that their sums must equal.
+PREDICTIONS = {TOP_PREDICTION: "predictions", EMBEDDING_PREDICTION: EMBEDDING_PREDICTIONS}
 SCREEN_SUMS = ("screen_sum", "screen_squares")
 LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
@@ -112,14 +136,21 @@ NEURON_TENSORS = (
 
 
 def empty_tensors(
-    layers: int, neurons: int, bins: int, tokens: int, vocabulary: int, examples: int, groups: int = 0
+    layers: int,
+    neurons: int,
+    bins: int,
+    tokens: int,
+    vocabulary: int,
+    examples: int,
+    groups: int = 0,
+    embedding_predictions: bool = False,
 ) -> dict[str, np.ndarray]:
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
              "rank": examples, "outcome": len(OUTCOMES), "group": groups}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
-        for tensor in HISTOGRAM_TENSORS
+        for tensor in histogram_tensors(embedding_predictions)
     }
 
 
@@ -133,11 +164,18 @@ def empty_value(name: str) -> float | int:
 
 
 def empty(
-    layers: int, neurons: int, bins: int, token_ids: Sequence[int], vocabulary: int, examples: int, screened_ids: Sequence[int] = ()
+    layers: int,
+    neurons: int,
+    bins: int,
+    token_ids: Sequence[int],
+    vocabulary: int,
+    examples: int,
+    screened_ids: Sequence[int] = (),
+    embedding_predictions: bool = False,
 ) -> Histograms:
     """Histograms of no windows."""
     groups = [*screened_ids, LEFT_OUT] if screened_ids else []
-    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups))
+    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups), embedding_predictions)
     return Histograms(tensors | {"screen_token": np.array(groups, np.int32)}, 0, tuple(token_ids))
 
 
@@ -148,6 +186,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     """
     if (
         a.token_ids != b.token_ids
+        or a.tensors.keys() != b.tensors.keys()
         or any(a[name].shape != b[name].shape for name in a.tensors)
         or not np.array_equal(a.screened_ids, b.screened_ids)
     ):
@@ -156,7 +195,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     merged = merge_neurons(
         {name: pair[0] for name, pair in neurons.items()}, a.positions, {name: pair[1] for name, pair in neurons.items()}, b.positions
     )
-    merged |= {name: a[name][:] + b[name][:] for name in (*TOKEN_SUMS, *SCREEN_SUMS, "screen_count", *VOCABULARY_SUMS)}
+    merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.vocabulary_sums)}
     merged["screen_token"] = a.screened_ids
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from assets.histograms.batch_counter import slot_dtype
 from assets.histograms.batches import Batch, first_counted
-from assets.histograms.device_counter import DeviceCounter
+from assets.histograms.device_counter import DeviceCounter, DeviceEmbeddingCounter
 from assets.histograms.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
 from assets.histograms.screen_counter import DeviceSums, ScreenCounter, group_of_token, group_tokens
 from assets.histograms.screen_units import LARGEST, UNITS
@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 
 
 def new_device_counter(
-    bins: ActivationBins, token_ids: Sequence[int], vocabulary: int, *, count_bos: bool, examples: int, device: "torch.device"
+    bins: ActivationBins,
+    token_ids: Sequence[int],
+    vocabulary: int,
+    *,
+    count_bos: bool,
+    examples: int,
+    device: "torch.device",
+    embedding_predictions: bool = False,
 ) -> DeviceCounter:
     """The counter of a device that is not the CPU. The first on each device waits for a small trial of the kernels."""
     kind = KernelCounter if are_kernels_usable(device) else DeviceCounter
-    return kind(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device)
+    return kind(
+        bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device, embedding_predictions=embedding_predictions
+    )
 
 
 def new_device_sums(device: "torch.device") -> DeviceSums:
@@ -42,11 +51,21 @@ class KernelCounter(DeviceCounter):
     """Counters in tensors of one device, each activation read once from its memory. The last row of counters is that of all positions."""
 
     def __init__(
-        self, bins: ActivationBins, token_ids: Sequence[int], vocabulary: int, *, count_bos: bool, examples: int, device: "torch.device"
+        self,
+        bins: ActivationBins,
+        token_ids: Sequence[int],
+        vocabulary: int,
+        *,
+        count_bos: bool,
+        examples: int,
+        device: "torch.device",
+        embedding_predictions: bool = False,
     ) -> None:
         import torch
 
-        super().__init__(bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device)
+        super().__init__(
+            bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device, embedding_predictions=embedding_predictions
+        )
         layers, neurons = bins.per_unit.shape
         self._values = torch.zeros(layers, neurons, dtype=torch.int64, device=device)  # that are not NaN
         self._slot_dtype = torch.uint8 if slot_dtype(bins.bins) is np.uint8 else torch.uint16
@@ -123,7 +142,17 @@ class KernelCounter(DeviceCounter):
             )
 
     def _count_slots(self, predictions: "torch.Tensor") -> None:
-        """Only the positions at which a tracked token is predicted, brought together on the device: their number is not asked for."""
+        """Only the positions at which a tracked token is predicted: those of all are counted already."""
+        self._count_tracked(predictions, self._counts)
+
+    def _count_slots_by_embedding(self, counter: DeviceEmbeddingCounter, predictions: "torch.Tensor") -> None:
+        self._count_tracked(predictions, counter.count)
+
+    def _count_tracked(self, predictions: "torch.Tensor", counts: "torch.Tensor") -> None:
+        """Add the slots of tracked positions to `counts`, int64 [token, layer, neuron, slot].
+
+        The positions are brought together on the device: their number is not asked for.
+        """
         import torch
 
         import assets.histograms.counting_kernels as kernels
@@ -140,7 +169,7 @@ class KernelCounter(DeviceCounter):
                 places,
                 tokens,
                 (rows < others).sum(),
-                self._counts,
+                counts,
                 rows.numel(),
                 neurons,
                 BINS=self._bins.bins,

@@ -44,7 +44,10 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class PlannedPass:
-    """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard."""
+    """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard.
+
+    `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding.
+    """
 
     bins: int
     tokens: int
@@ -53,6 +56,7 @@ class PlannedPass:
     rows: int
     length: int
     shard_tokens: int
+    embedding_predictions: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     groups = -(-number_of_groups(counted.screened) // token_parts)
     neurons, positions = layers * model.neurons, counted.rows * counted.length
     histogram = (counted.bins + OUTCOMES) * COUNTER  # of one neuron
+    kinds = 2 if counted.embedding_predictions else 1  # of top predictions
     kept = model.itemsize if groups else 0  # activations wait for the predictions only where a screen needs them
     rows = {
         "program and libraries": PROGRAM,
@@ -130,8 +135,8 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
         "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),
         "histograms": neurons * histogram,
-        "histograms of tracked tokens": tokens * neurons * histogram,
-        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + 3 * COUNTER * model.vocabulary,
+        "histograms of tracked tokens": kinds * tokens * neurons * histogram,
+        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }

@@ -4,6 +4,7 @@ Integers, extremes and examples do not depend on the order of the shards; moment
 shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from assets.histograms.histogram_store import create_group, finish_group
-from assets.histograms.histograms import NEURON_TENSORS, SCREEN_SUMS, TOKEN_SUMS, VOCABULARY_SUMS, HistogramError, Histograms, merge_neurons
+from assets.histograms.histograms import (
+    COUNTED_PARTS,
+    NEURON_TENSORS,
+    SCREEN_SUMS,
+    TOP_PREDICTION,
+    HistogramError,
+    Histograms,
+    merge_neurons,
+)
 
 
 def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = ()) -> None:
@@ -32,7 +41,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_neurons(group, layer, names, parts)
         _merge_tokens(group, layer, names, parts)
         _merge_screen(group, layer, names, parts)
-    for tensor in (*VOCABULARY_SUMS, "screen_count"):
+    for tensor in (*first.vocabulary_sums, "screen_count"):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
             total += part[tensor][:]
@@ -57,13 +66,14 @@ def _merge_neurons(group: Any, layer: int, names: Sequence[str], parts: Sequence
 def _merge_tokens(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
     """The counts of a layer where a tracked token is the top prediction, a token at a time."""
     first = parts[0]
-    for row in range(len(first.token_ids)):
-        sums = [np.zeros_like(part_sum) for part_sum in (first[tensor][row, layer] for tensor in TOKEN_SUMS)]
+    for kind, row in itertools.product(first.prediction_kinds, range(len(first.token_ids))):
+        tensors = [f"{kind}_{counted}" for counted in COUNTED_PARTS]
+        sums = [np.zeros_like(part_sum) for part_sum in (first[tensor][row, layer] for tensor in tensors)]
         for name, part in zip(names, parts, strict=True):
-            added = [part[tensor][row, layer] for tensor in TOKEN_SUMS]
-            verify_token(name, layer, part, row, added)
+            added = [part[tensor][row, layer] for tensor in tensors]
+            verify_token(name, layer, part, row, added, kind)
             sums = [total_sum + more for total_sum, more in zip(sums, added, strict=True)]
-        for tensor, values in zip(TOKEN_SUMS, sums, strict=True):
+        for tensor, values in zip(tensors, sums, strict=True):
             group[tensor][row, layer] = values
 
 
@@ -91,15 +101,20 @@ def verify_counts(name: str, layer: int, slab: dict[str, np.ndarray], positions:
     _refuse(name, layer, f"bins and outside that do not sum to the {positions} counted positions", held != positions)
 
 
-def verify_token(name: str, layer: int, part: Histograms, row: int, added: Sequence[np.ndarray]) -> None:
-    """A tracked token's counts in a layer: none negative or above the bin's, and for every neuron as many as its predictions."""
+def verify_token(name: str, layer: int, part: Histograms, row: int, added: Sequence[np.ndarray], kind: str = TOP_PREDICTION) -> None:
+    """A tracked token's counts in a layer: none negative or above the bin's, and for every neuron as many as its predictions.
+
+    `kind` says by what the token is the top prediction, as in histograms.PREDICTIONS.
+    """
     token = part.token_ids[row]
-    for tensor, of_token in zip(("count", "outside"), added, strict=True):
-        _refuse(name, layer, f"top_prediction_{tensor} of token {token} below 0", _any_axis(of_token < 0))
-        _refuse(name, layer, f"top_prediction_{tensor} of token {token} above {tensor}", _any_axis(of_token > part[tensor][layer]))
-    predictions = int(part["predictions"][token])
+    for tensor, of_token in zip(COUNTED_PARTS, added, strict=True):
+        _refuse(name, layer, f"{kind}_{tensor} of token {token} below 0", _any_axis(of_token < 0))
+        _refuse(name, layer, f"{kind}_{tensor} of token {token} above {tensor}", _any_axis(of_token > part[tensor][layer]))
+    counted = part.prediction_kinds[kind]
+    predictions = int(part[counted][token])
     held = sum(of_token.sum(-1) for of_token in added)
-    _refuse(name, layer, f"top_prediction_count of token {token} that does not sum to its {predictions} predictions", held != predictions)
+    fault = f"{kind}_count of token {token} that does not sum to its {predictions} {counted.replace('_', ' ')}"
+    _refuse(name, layer, fault, held != predictions)
 
 
 def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms) -> None:
@@ -108,6 +123,10 @@ def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms
                              "materialize both again from the same study")  # fmt: skip
     if not np.array_equal(part.screened_ids, first.screened_ids):
         raise HistogramError(f"shard {name}: screens other tokens than shard {first_name}; materialize both again from the same study")
+    if part.counts_embedding_predictions != first.counts_embedding_predictions:
+        which = name if part.counts_embedding_predictions else first_name
+        raise HistogramError(f"shards {name} and {first_name}: only {which} counts top predictions by the embedding; materialize both "
+                             "again from the same study")  # fmt: skip
     for tensor in first.tensors:
         if part[tensor].shape != first[tensor].shape:
             raise HistogramError(f"shard {name}: tensor {tensor} has shape {tuple(part[tensor].shape)}, shard {first_name} has "
@@ -115,7 +134,7 @@ def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms
 
 
 def _check_predictions(name: str, part: Histograms) -> None:
-    for tensor in VOCABULARY_SUMS:
+    for tensor in part.vocabulary_sums:
         values = part[tensor][:]
         if (values < 0).any():
             raise HistogramError(f"shard {name}: {tensor} of token {int(np.argmax(values < 0))} is below 0; materialize the shard again")

@@ -65,9 +65,9 @@ class LayerCounter:
         if layer in self._layers:
             self._counter.add_layer(layer - self._layers.start, activations)
 
-    def add_predictions(self, predictions: "torch.Tensor") -> None:
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
         """Count the top predictions."""
-        self._counter.add_predictions(predictions)
+        self._counter.add_predictions(predictions, by_embedding)
 
     def histograms(self) -> Histograms:
         """All that was counted so far, of these layers alone."""

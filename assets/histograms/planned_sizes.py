@@ -89,6 +89,7 @@ def planned_pass(study: Study, model: PlannedModel, context_length: int, windows
         rows=rows,
         length=length,
         shard_tokens=rows * length if windows is None else int(windows["length"].sum()),
+        embedding_predictions=study.embedding_predictions,
     )
 
 

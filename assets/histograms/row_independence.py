@@ -5,14 +5,15 @@ on the row, the counts would depend on how the corpus is cut into shards. So eve
 model, on fixed token ids, before it is used; a shape that fails is given up for single rows, which are always the same row.
 """
 
-import contextlib
 import weakref
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from assets.histograms.batches import padded_lengths, rows_of_batch
+from assets.histograms.embedding_predictor import predictions_by_embedding
 from assets.histograms.top_predictions import SLICE, linear_unembedding, predictor
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
@@ -20,39 +21,43 @@ from assets.model.plain_model import neurons_reported
 if TYPE_CHECKING:
     import torch
 
-_rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int], int]]" = weakref.WeakKeyDictionary()
+_rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int, bool], int]]" = weakref.WeakKeyDictionary()
 _predictions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], bool]]" = weakref.WeakKeyDictionary()
 
 
-def rows_of_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions: int) -> dict[int, int]:
-    """Rows of a batch for every padded length that occurs in the windows."""
+def rows_of_batches(
+    model: LanguageModel, windows: pl.DataFrame, batch_positions: int, embedding_predictions: bool = False
+) -> dict[int, int]:
+    """Rows of a batch for every padded length that occurs in the windows, tried on top predictions by the embedding too if asked."""
     lengths = np.unique(padded_lengths(windows["length"].to_numpy().astype(np.int64), model.facts.context_length))
-    return {length: safe_rows(model, length, batch_positions) for length in lengths.tolist()}
+    return {length: safe_rows(model, length, batch_positions, embedding_predictions) for length in lengths.tolist()}
 
 
-def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int) -> int:
+def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int, embedding_predictions: bool = False) -> int:
     """Rows of every batch of this padded length: as many as `batch_positions` allow, or 1 if rows are not independent."""
     import torch
 
     known = _rows_of_model.setdefault(model.plain, {})
-    shape = (padded_length, batch_positions, torch.get_num_threads())
+    shape = (padded_length, batch_positions, torch.get_num_threads(), embedding_predictions)
     if shape not in known:
         rows = rows_of_batch(padded_length, batch_positions, threads=torch.get_num_threads())
-        known[shape] = rows if rows == 1 or are_rows_independent(model, rows, padded_length) else 1
+        known[shape] = rows if rows == 1 or are_rows_independent(model, rows, padded_length, embedding_predictions) else 1
     return known[shape]
 
 
-def are_rows_independent(model: LanguageModel, rows: int, positions: int) -> bool:
+def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedding_predictions: bool = False) -> bool:
     """Run one batch twice, the second time with every window one row further: are all activations and predictions the same?
 
-    Blocks that are alike multiply matrices of the same shapes, so two of them are tried for all.
+    Blocks that are alike multiply matrices of the same shapes, so two of them are tried for all; not where predictions by the embedding
+    are wanted, which read the stream behind the last block.
     """
     import torch
 
     generator = torch.Generator().manual_seed(0)
     token_ids = torch.randint(0, model.facts.vocabulary, (rows, positions), generator=generator).to(model.device)
-    layers = 2 if are_blocks_alike(model) and linear_unembedding(model) is not None else model.facts.layers
-    first, moved = (_fingerprints(model, ids, layers) for ids in (token_ids, token_ids.roll(1, dims=0)))
+    is_short = are_blocks_alike(model) and linear_unembedding(model) is not None and not embedding_predictions
+    layers = 2 if is_short else model.facts.layers
+    first, moved = (_fingerprints(model, ids, layers, embedding_predictions) for ids in (token_ids, token_ids.roll(1, dims=0)))
     return all(torch.equal(one.roll(1, dims=0), other) for one, other in zip(first, moved, strict=True)) and (
         layers >= model.facts.layers or are_predictions_independent(model, rows, positions)
     )
@@ -91,7 +96,7 @@ class _EnoughSeenError(Exception):
     """Ends a forward pass after the layers that are tried."""
 
 
-def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor", layers: int) -> "list[torch.Tensor]":
+def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor", layers: int, embedding_predictions: bool) -> "list[torch.Tensor]":
     """Int64 [row] for each of the first layers: the sum of the bit patterns of the row's activations; of all layers, predictions too."""
     import torch
 
@@ -105,6 +110,9 @@ def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor", layers: int) 
         if len(marks) == layers < model.facts.layers:
             raise _EnoughSeenError
 
-    with torch.inference_mode(), neurons_reported(model, note), contextlib.suppress(_EnoughSeenError):
+    by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
+    with torch.inference_mode(), by_embedding as last_by_embedding, neurons_reported(model, note), suppress(_EnoughSeenError):
         marks.append(top_predictions(token_ids))
+        found = last_by_embedding()
+        marks += [] if found is None else [found]
     return marks

@@ -124,9 +124,9 @@ class ScreenCounter:
         self._counter.add_layer(layer, activations)
         self._kept.append(activations.detach())
 
-    def add_predictions(self, predictions: "torch.Tensor") -> None:
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
         """Count the top predictions, int64 [row, position], and add the kept activations to the groups of their positions."""
-        self._counter.add_predictions(predictions)
+        self._counter.add_predictions(predictions, by_embedding)
         if isinstance(self._add_groups, DeviceSums):
             self._add_on_device(predictions, self._add_groups)
         else:

@@ -6,7 +6,7 @@ counted in plain code is the model's own numbers, bit for bit, and costs less; a
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,13 @@ def plain_twin(loaded: Any, linear_maps: str = "plain") -> Any:
 
 def neuron_maps(bridge: Any) -> list[str]:
     """For each layer the name, in plain code, of the linear map that reads the neurons: `...mlp.c_proj`, `...mlp.down_proj`, `...fc2`."""
+    return plain_names(bridge, [block.mlp.out.original_component for block in bridge.blocks])
+
+
+def plain_names(bridge: Any, wrapped: Sequence[Any]) -> list[str]:
+    """Names, in plain code, of modules that the bridge wraps (its `original_component`s)."""
     names = {id(module): name for name, module in bridge.original_model.named_modules()}
-    maps = [names[id(block.mlp.out.original_component)] for block in bridge.blocks]
-    return [".".join(part for part in name.split(".") if part != WRAPPER) for name in maps]
+    return [".".join(part for part in names[id(module)].split(".") if part != WRAPPER) for module in wrapped]
 
 
 @contextmanager

@@ -4,24 +4,22 @@ Holds counting only. Counters are read in blocks of neurons of one layer, so mem
 [token, neuron, bin], with the three outcomes outside the bins as [neuron, outcome] and [token, neuron, outcome].
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from assets.contracts import HISTOGRAM_TENSORS
+from assets.contracts import histogram_tensors
 from assets.histograms.histogram_store import counter_blocks
-from assets.histograms.histograms import OUTCOMES, Histograms
+from assets.histograms.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
 
 PER_LAYER = ("count", "outside", "above_zero")
-PER_TOKEN_AND_LAYER = ("top_prediction_count", "top_prediction_outside")
-PER_VOCABULARY_ENTRY = ("occurrences", "predictions", "correct_predictions")
-COUNTERS = tuple(tensor for tensor in HISTOGRAM_TENSORS if tensor.name in PER_LAYER + PER_TOKEN_AND_LAYER + PER_VOCABULARY_ENTRY)
 
 
 @dataclass(frozen=True)
 class CounterViolations:
-    """Four small frames.
+    """Five small frames.
 
     `tensors`: one row per counter tensor: its promised and found dtype, and how many of its counters are negative.
     `layers`: one row per layer: neurons, those whose counters miss the counted positions (`unbalanced`), and counted, overflow
@@ -29,50 +27,73 @@ class CounterViolations:
     `tokens`: one row per layer and tracked token: `differing` neurons, whose top-prediction counts sum to another number than
     those of layer 0, neuron 0; `unlike_predictions`, whose sum is not the token's own count of predictions; and `above_count`,
     bins (or outcomes outside them) in which the token is predicted at more positions than there are.
-    `vocabulary`: one row: counted positions, the sums over the vocabulary, and entries predicted rightly more often than predicted.
+    `embedding_tokens`: the same of the top predictions by the embedding; no row where these were not counted.
+    `vocabulary`: one row: counted positions, the sums over the vocabulary (predictions by the embedding only where counted), and
+    entries predicted rightly more often than predicted.
     """
 
     tensors: pl.DataFrame
     layers: pl.DataFrame
     tokens: pl.DataFrame
+    embedding_tokens: pl.DataFrame
     vocabulary: pl.DataFrame
 
 
 def counter_violations(histograms: Histograms) -> CounterViolations:
     """Count every violation in the counters of a shard or of the whole corpus."""
-    vocabulary = {name: np.asarray(histograms[name][:]) for name in PER_VOCABULARY_ENTRY}
-    negative = {name: _negative(counters) for name, counters in vocabulary.items()} | dict.fromkeys(PER_LAYER + PER_TOKEN_AND_LAYER, 0)
-    token_ids = np.asarray(histograms.token_ids, dtype=np.int64)
-    first_sums = np.zeros(len(token_ids), dtype=np.int64)  # [token], of layer 0, neuron 0
+    vocabulary = {name: np.asarray(histograms[name][:]) for name in histograms.vocabulary_sums}
+    negative = {name: _negative(counters) for name, counters in vocabulary.items()}
+    negative |= dict.fromkeys((*PER_LAYER, *histograms.token_sums), 0)
     layers: list[dict[str, int]] = []
-    tokens: list[pl.DataFrame] = []
+    tokens: dict[str, list[pl.DataFrame]] = {kind: [] for kind in PREDICTIONS}
+    token_ids = np.asarray(histograms.token_ids, dtype=np.int64)
+    first_sums = {kind: np.zeros(len(token_ids), np.int64) for kind in PREDICTIONS}  # [token], of layer 0, neuron 0
     for block in counter_blocks(histograms):
         layer, held = block.layer, block.tokens
         if block.is_first_of_tokens:
-            plain = {name: np.asarray(histograms[name][layer, block.neurons]) for name in PER_LAYER}
-            layers.append(_layer_row(layer, plain["count"], plain["outside"], histograms.positions))
-        predicted = {name: np.asarray(histograms[name][held, layer, block.neurons]) for name in PER_TOKEN_AND_LAYER}
-        for name, values in (*(plain.items() if block.is_first_of_tokens else ()), *predicted.items()):
-            negative[name] += _negative(values)
-        sums = predicted["top_prediction_count"].sum(axis=-1) + predicted["top_prediction_outside"].sum(axis=-1)  # [token, neuron]
-        if layer == 0 and block.neurons.start == 0:
-            first_sums[held] = sums[:, 0]
-        tokens.append(
-            pl.DataFrame(
-                {
-                    "layer": np.full(len(sums), layer),
-                    "token_id": token_ids[held],
-                    "neurons": np.full(len(sums), sums.shape[1]),
-                    "differing": (sums != first_sums[held, None]).sum(axis=-1),
-                    "unlike_predictions": (sums != vocabulary["predictions"][token_ids[held]][:, None]).sum(axis=-1),
-                    "above_count": (predicted["top_prediction_count"] > plain["count"]).sum(axis=(-2, -1))
-                    + (predicted["top_prediction_outside"] > plain["outside"]).sum(axis=(-2, -1)),
-                }
-            )
-        )
+            counters = {name: np.asarray(histograms[name][layer, block.neurons]) for name in PER_LAYER}
+            for name, values in counters.items():
+                negative[name] += _negative(values)
+            layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
+        for kind, predictions in histograms.prediction_kinds.items():  # one kind at a time: each is a block of READ_AT_ONCE
+            of_token = {part: np.asarray(histograms[f"{kind}_{part}"][held, layer, block.neurons]) for part in COUNTED_PARTS}
+            for part, values in of_token.items():
+                negative[f"{kind}_{part}"] += _negative(values)
+            sums = np.sum([values.sum(axis=-1) for values in of_token.values()], axis=0)  # [token, neuron]
+            if layer == 0 and block.neurons.start == 0:
+                first_sums[kind][held] = sums[:, 0]
+            expected = vocabulary[predictions][token_ids[held]]
+            tokens[kind].append(_token_rows(layer, token_ids[held], sums, first_sums[kind][held], expected, of_token, counters))
     by_layer = pl.DataFrame(layers).group_by("layer", maintain_order=True).sum()
-    by_token = pl.concat(tokens).group_by("layer", "token_id", maintain_order=True).sum()
-    return CounterViolations(_tensor_rows(histograms, negative), by_layer, by_token, _vocabulary_row(histograms, vocabulary))
+    by_token = {
+        kind: pl.concat(frames).group_by("layer", "token_id", maintain_order=True).sum() for kind, frames in tokens.items() if frames
+    }
+    top = by_token[TOP_PREDICTION]
+    embedding = by_token.get(EMBEDDING_PREDICTION, top.clear())
+    return CounterViolations(_tensor_rows(histograms, negative), by_layer, top, embedding, _vocabulary_row(histograms, vocabulary))
+
+
+def _token_rows(
+    layer: int,
+    token_ids: np.ndarray,
+    sums: np.ndarray,
+    first_sums: np.ndarray,
+    predictions: np.ndarray,
+    of_token: Mapping[str, np.ndarray],
+    counters: Mapping[str, np.ndarray],
+) -> pl.DataFrame:
+    """One row a tracked token of a block. `sums` [token, neuron] are those of `of_token`, `first_sums` [token] those of layer 0,
+    neuron 0; `predictions` [token]; `counters` hold all positions."""
+    return pl.DataFrame(
+        {
+            "layer": np.full(len(token_ids), layer),
+            "token_id": token_ids,
+            "neurons": np.full(len(token_ids), sums.shape[1]),
+            "differing": (sums != first_sums[:, None]).sum(axis=-1),
+            "unlike_predictions": (sums != predictions[:, None]).sum(axis=-1),
+            "above_count": np.sum([(of_token[part] > counters[part]).sum(axis=(-2, -1)) for part in COUNTED_PARTS], axis=0),
+        }
+    )
 
 
 def _negative(counters: np.ndarray) -> int:
@@ -80,12 +101,13 @@ def _negative(counters: np.ndarray) -> int:
 
 
 def _tensor_rows(histograms: Histograms, negative: dict[str, int]) -> pl.DataFrame:
+    counters = [tensor for tensor in histogram_tensors(histograms.counts_embedding_predictions) if tensor.name in negative]
     return pl.DataFrame(
         {
-            "tensor": [tensor.name for tensor in COUNTERS],
-            "promised": [tensor.dtype for tensor in COUNTERS],
-            "found": [str(histograms[tensor.name].dtype) for tensor in COUNTERS],
-            "negative": [negative[tensor.name] for tensor in COUNTERS],
+            "tensor": [tensor.name for tensor in counters],
+            "promised": [tensor.dtype for tensor in counters],
+            "found": [str(histograms[tensor.name].dtype) for tensor in counters],
+            "negative": [negative[tensor.name] for tensor in counters],
         }
     )
 
@@ -106,8 +128,7 @@ def _vocabulary_row(histograms: Histograms, vocabulary: dict[str, np.ndarray]) -
     return pl.DataFrame(
         {
             "positions": [histograms.positions],
-            "occurrences": [int(vocabulary["occurrences"].sum())],
-            "predictions": [int(vocabulary["predictions"].sum())],
+            **{name: [int(counters.sum())] for name, counters in vocabulary.items() if name != "correct_predictions"},
             "too_often_correct": [int((vocabulary["correct_predictions"] > vocabulary["predictions"]).sum())],
         }
     )

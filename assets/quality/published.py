@@ -30,6 +30,7 @@ OWN_CHECKS: dict[str, tuple[str, ...]] = {
     "token_neuron_scores": (suites.SCORE_VALUES,),
     "token_neuron_screen": (suites.SCREEN_VALUES,),
     "proportion_curves": (suites.CURVE_VALUES,),
+    "embedding_predictions": (suites.EMBEDDING_VALUES,),
     "neuron_contexts": (suites.CONTEXT_VALUES,),
     "activation_patching": (suites.PATCHING_VALUES,),
     "neuron_ablation": (suites.ABLATION_VALUES,),
@@ -51,6 +52,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "token_neuron_scores": ("model_snapshot", "tracked_tokens"),
     "token_neuron_screen": ("merged_histograms",),
     "proportion_curves": ("merged_histograms",),
+    "embedding_predictions": ("model_snapshot", "merged_histograms"),
     "congruence": ("model_snapshot", "tracked_tokens"),
     "activation_patching": ("model_snapshot",),
     "neuron_ablation": ("tracked_tokens",),
@@ -112,6 +114,8 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
 
 
 def _of_prompts_and_neurons(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
+    if asset == "embedding_predictions":
+        return suites.embedding_curve_quality(_frame(record, "embedding_curves"), records["merged_histograms"].summary["positions"])
     if asset == "neuron_contexts":
         return suites.context_quality(_frame(record, asset))
     if asset == "activation_patching":
@@ -145,7 +149,7 @@ def _grid(study: Study, table: str, records: Records) -> dict[str, Sequence[int 
     both: dict[str, Sequence[int | str]] = {"convention": ["published", "logits"], "side": ["output", "input"]}
     if table in ("neuron_statistics", "activation_bins"):
         return neurons
-    if table == "token_counts":
+    if table == "token_counts" or (table == "embedding_predictions" and study.embedding_predictions):
         return {"token_id": range(facts["vocabulary"])}
     if table in ("token_neuron_scores", "congruence_tracked_tokens"):
         tokens = {"token_id": _frame(records["tracked_tokens"], "tracked_tokens")["token_id"].to_list()}

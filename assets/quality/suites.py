@@ -23,6 +23,7 @@ MERGE = "merge"
 PARITY = "hugging_face_parity"
 DOCUMENTS = "documents"
 CURVE_VALUES = "curve_values"
+EMBEDDING_VALUES = "embedding_values"
 NEURON_ACTIVITY = "neuron_activity"
 SCORE_VALUES = "score_values"
 ABLATION_VALUES = "ablation_values"
@@ -47,6 +48,7 @@ PROMISES = {
     SCREEN_VALUES: "The neurons that stand out are ranked by numbers that can be, and few positions are left out.",
 }
 
+_CURVE = ("layer", "neuron", "token_id")
 LARGEST_OVERFLOW_SHARE = 0.001
 LARGEST_UNRELIABLE_SHARE = 0.5
 LARGEST_LEFT_OUT_SHARE = 0.1
@@ -94,27 +96,15 @@ def histogram_quality(histograms: Histograms, name: str = "merged_histograms") -
             _none("no activation is NaN", "nan", "activations NaN", of="counted", by=("layer",)),
         ],
     )
-    tokens = judge(
-        name,
-        BIN_COUNTS,
-        violations.tokens,
-        [
-            _none(
-                "for every tracked token, top-prediction counts sum to the same number for every neuron",
-                "differing",
-                "sums differ",
-                of="neurons",
-                by=("layer", "token_id"),
-            ),
-            _none(
-                "for every tracked token, top-prediction counts sum to the token's own count of predictions",
-                "unlike_predictions",
-                "sums differ",
-                of="neurons",
-                by=("layer", "token_id"),
-            ),
-            _none("top-prediction counts are never above the count of their bin", "above_count", "bins too high", by=("layer", "token_id")),
-        ],
+    tokens = _predicted_counts(name, violations.tokens, "top-prediction counts")
+    is_by_embedding = histograms.counts_embedding_predictions
+    if is_by_embedding:
+        tokens += _predicted_counts(name, violations.embedding_tokens, "counts of top predictions by the embedding")
+    by_embedding = _equal(
+        "over the vocabulary, top predictions by the embedding add up to the counted positions",
+        "embedding_predictions",
+        "positions",
+        _number(histograms.positions),
     )
     vocabulary = judge(
         name,
@@ -134,9 +124,37 @@ def histogram_quality(histograms: Histograms, name: str = "merged_histograms") -
                 _number(histograms.positions),
             ),
             _none("no entry is predicted rightly more often than it is predicted", "too_often_correct", "entries too often right"),
+            *([by_embedding] if is_by_embedding else []),
         ],
     )
     return [*tensors, *layers, *tokens, *vocabulary, *_overflow(name, violations.layers)]
+
+
+def _predicted_counts(name: str, violations: pl.DataFrame, counts: str) -> list[Outcome]:
+    """What must hold of the counters of tracked tokens, called `counts` in the sentences."""
+    by_token = ("layer", "token_id")
+    return judge(
+        name,
+        BIN_COUNTS,
+        violations,
+        [
+            _none(
+                f"for every tracked token, {counts} sum to the same number for every neuron",
+                "differing",
+                "sums differ",
+                of="neurons",
+                by=by_token,
+            ),
+            _none(
+                f"for every tracked token, {counts} sum to the token's own count of predictions",
+                "unlike_predictions",
+                "sums differ",
+                of="neurons",
+                by=by_token,
+            ),
+            _none(f"{counts} are never above the count of their bin", "above_count", "bins too high", by=by_token),
+        ],
+    )
 
 
 def _overflow(name: str, by_layer: pl.DataFrame) -> list[Outcome]:
@@ -383,7 +401,6 @@ def corpus_quality(documents: int, duplicates: int, empty: int = 0) -> list[Outc
 def curve_quality(proportion_curves: pl.DataFrame, positions: int) -> list[Outcome]:
     """Every plotted curve. `positions` are the counted positions of the corpus."""
     by_curve = table_violations.curves(proportion_curves, positions)
-    curve = ("layer", "neuron", "token_id")
     return [
         *judge(
             "proportion_curves",
@@ -394,13 +411,13 @@ def curve_quality(proportion_curves: pl.DataFrame, positions: int) -> list[Outco
                     "the counts of every curve add up to the counted positions",
                     "unbalanced",
                     "curves unbalanced",
-                    by=curve,
+                    by=_CURVE,
                     expected=f"{positions:,} in every curve",
                 ),
                 _none(
-                    "every proportion is top_prediction_count / count and lies between 0 and 1", "wrong_proportion", "bins wrong", by=curve
+                    "every proportion is top_prediction_count / count and lies between 0 and 1", "wrong_proportion", "bins wrong", by=_CURVE
                 ),
-                _none("every interval lies between 0 and 1 and holds its proportion", "wrong_interval", "bins wrong", by=curve),
+                _none("every interval lies between 0 and 1 and holds its proportion", "wrong_interval", "bins wrong", by=_CURVE),
             ],
         ),
         *_small_share(
@@ -412,6 +429,28 @@ def curve_quality(proportion_curves: pl.DataFrame, positions: int) -> list[Outco
             f"{LARGEST_UNRELIABLE_SHARE:.0%} of the plotted bins below min_count",
         ),
     ]
+
+
+def embedding_curve_quality(embedding_curves: pl.DataFrame, positions: int) -> list[Outcome]:
+    """The curves for the top predictions by the embedding; none where the study does not count these."""
+    return judge(
+        "embedding_predictions",
+        EMBEDDING_VALUES,
+        table_violations.embedding_curves(embedding_curves, positions),
+        [
+            _none(
+                "the counts of every curve add up to the counted positions",
+                "unbalanced",
+                "curves unbalanced",
+                by=_CURVE,
+                expected=f"{positions:,} in every curve",
+            ),
+            _none("no level has more top predictions by the embedding than positions", "above_count", "levels too high", by=_CURVE),
+            _none(
+                "all curves of a token hold the same number of top predictions by the embedding", "differing", "curves differ", by=_CURVE
+            ),
+        ],
+    )
 
 
 def neuron_quality(neuron_statistics: pl.DataFrame) -> list[Outcome]:

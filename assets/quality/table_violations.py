@@ -87,6 +87,18 @@ def curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
     )
 
 
+def embedding_curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
+    """One row per curve: whether the counts add up, levels with more predictions than positions, and whether its predictions are another
+    number than those of the token's first curve."""
+    by_curve = frame.group_by("layer", "neuron", "token_id", maintain_order=True).agg(
+        unbalanced=(pl.col("count").sum() != positions).cast(pl.Int64),
+        above_count=(pl.col("embedding_prediction_count") > pl.col("count")).sum().cast(pl.Int64),
+        predictions=pl.col("embedding_prediction_count").sum(),
+    )
+    predictions = pl.col("predictions")
+    return by_curve.with_columns(differing=(predictions != predictions.first().over("token_id")).cast(pl.Int64)).drop("predictions")
+
+
 def neurons(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per layer of neuron_statistics: neurons, dead ones, and those with a statistic that is not a finite number."""
     statistics = ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum", "share_above_zero")

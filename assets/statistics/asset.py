@@ -6,6 +6,7 @@ import polars as pl
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.histograms import ActivationBins
 from assets.model.vocabulary import is_named_by_text
+from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
@@ -25,6 +26,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
+        study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
     ]
 
@@ -70,6 +72,13 @@ def _proportion_curves(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     bins = ActivationBins.from_frame(work.read("activation_bins"))
     work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), study.min_count))
+
+
+def _embedding_predictions(work: Work) -> None:
+    histograms = read_histograms(work.folder("merged_histograms"))
+    work.write("embedding_predictions", embedding_predictions(histograms, work.read("token_counts")))
+    work.write("embedding_curves", embedding_curves(histograms, work.read("proportion_curves")))
+    work.draft.summary["is_counted"] = histograms.counts_embedding_predictions
 
 
 def _neuron_contexts(work: Work) -> None:

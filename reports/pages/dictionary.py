@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from assets.contracts import HISTOGRAM_TENSORS, TABLES
+from assets.contracts import TABLES, histogram_tensors
 from reports.downloads import Download
 from reports.numbers import moment, plural
 from reports.pages.page import Page
@@ -29,7 +29,11 @@ def data_page(data: ReportData, downloads: Mapping[str, list[Download]]) -> Page
         file="data.html",
         template="data.html",
         title="Data dictionary and downloads",
-        context={"tables": tables, "tensors": HISTOGRAM_TENSORS, "provenance": [_provenance(record) for record in data.provenance]},
+        context={
+            "tables": tables,
+            "tensors": histogram_tensors(data.study.embedding_predictions),
+            "provenance": [_provenance(record) for record in data.provenance],
+        },
     )
 
 

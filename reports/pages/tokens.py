@@ -34,6 +34,7 @@ def _page(data: ReportData, place: int) -> Page:
         title=f"Token {quoted(token)}",
         context={
             "evidence": evidence(data, token_id, token),
+            "by_embedding": _predictions_by_embedding(data, token_id),
             "rows": rows,
             "all_neurons": best_neurons(data, token_id).height,
             "conventions": CONVENTIONS,
@@ -43,6 +44,12 @@ def _page(data: ReportData, place: int) -> Page:
         },
         figures=tuple(figure for figure in figures if figure is not None),
     )
+
+
+def _predictions_by_embedding(data: ReportData, token_id: int) -> int | None:
+    """How often the token is the top prediction as published; None where the study does not count that."""
+    found = data.table("embedding_predictions").filter(pl.col("token_id") == token_id)["predictions"]
+    return int(found[0]) if found.len() else None
 
 
 def _neurons(data: ReportData, token_id: int) -> list[dict[str, Any]]:

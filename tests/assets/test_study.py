@@ -125,6 +125,7 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "bins": {"calibrated": 9}}, "field bins.calibrated: given 9; input should be a multiple of 2"),
     ({**LEAST, "bins": {"calibrated": 64, "low": 1}}, "field bins.low: unknown (given 1); see docs/study.md for the fields"),
     ({**LEAST, "shards": True}, "field shards: given True; input should be a valid integer"),
+    ({**LEAST, "embedding_predictions": 1}, "field embedding_predictions: given 1; it must be true or false"),
     ({**LEAST, "count_bos": "yes"}, "field count_bos: given 'yes'; it must be true or false"),
     ({**LEAST, "best_neurons": 101}, "field best_neurons: given 101; input should be less than or equal to 100"),
     ({**LEAST, "schedule": 5}, "field schedule: given 5; input should be a valid string"),

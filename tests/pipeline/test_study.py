@@ -86,6 +86,7 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
         "token_neuron_scores",
         "token_neuron_screen",
         "proportion_curves",
+        "embedding_predictions",
         "neuron_contexts",
         "neuron_inputs",
         "prompt_activations",

@@ -38,6 +38,12 @@ def tables() -> dict[str, pl.LazyFrame]:
             (*BEST, AN, 0.60, 0.65, 2, 2, 1.0, False), (*BEST, AN, 1.00, 1.05, 40, 30, 0.75, True), (*BEST, AN, 2.00, 2.05, 40, 40, 1.0, True),
             (0, 0, AN, 0.0, 0.2, 40, 0, 0.0, True), (1, 1, AN, 0.10, 0.15, 1, 0, 0.0, False),
         ),
+        "embedding_predictions": rows("embedding_predictions", "token_id token predictions", (AN, " an", 6), (A, " a", 4), (OTHER, "x", 1), (14, "x", 2)),
+        "embedding_curves": rows(
+            "embedding_curves", "layer neuron token_id bin_left bin_right count embedding_prediction_count",
+            (*BEST, AN, 0.10, 0.15, 40, 0), (*BEST, AN, 0.20, 0.25, 40, 30), (*BEST, AN, 0.60, 0.65, 2, 1), (*BEST, AN, 1.00, 1.05, 40, 40),
+            (*BEST, AN, 2.00, 2.05, 40, 20), (0, 0, AN, 0.0, 0.2, 40, 0), (1, 1, AN, 0.10, 0.15, 1, 0),
+        ),
         "congruence_tracked_tokens": rows("congruence_tracked_tokens", "convention side token_id layer neuron congruence", *pair,
                                           ("published", "input", AN, 1, 0, 0.55)),
         "congruence_tokens": rows("congruence_tokens", "convention token_id rank layer neuron congruence gap",
@@ -68,10 +74,18 @@ def tables() -> dict[str, pl.LazyFrame]:
 
 
 def judge(
-    quantity: str, expected: float, convention: str = "published", tolerance: float = 1e-6, counts_bos: bool = True, **of: Any
+    quantity: str,
+    expected: float,
+    convention: str = "published",
+    tolerance: float = 1e-6,
+    counts_bos: bool = True,
+    without: tuple[str, ...] = (),
+    **of: Any,
 ) -> dict[str, Any]:
+    """The row of one claim; the tables `without` are empty."""
     claim = Claim(claim="c", source="s", quantity=quantity, of=of, expected=expected, tolerance=tolerance, convention=convention)  # type: ignore[arg-type]
-    frame = replication_scorecard([claim], tables(), counts_bos, min_count=20)
+    given = {name: frame.clear() if name in without else frame for name, frame in tables().items()}
+    frame = replication_scorecard([claim], given, counts_bos, min_count=20)
     assert frame.schema == REPLICATION_SCORECARD.schema
     return frame.row(0, named=True)
 
@@ -99,25 +113,27 @@ PAIR: dict[str, Any] = {"token": " an", "neuron": BEST}
         # the post's negation writes the opposite; what stands beside it takes the neuron out
         ("negated_activation", {**APPLE, **PAIR}, 0.03, 0.3),
         ("negated_input", {**APPLE, **PAIR}, 0.26, 0.28),
-        ("token_predictions", {"token": " an"}, 5, 5),
+        ("token_predictions", {"token": " an"}, 6, 5),  # by the embedding, and by the model's own logits
         ("token_occurrences", {"token": " an"}, 7, 7),
         ("auroc", {"token": " an", "neuron": "best"}, 0.97, 0.97),
         # the unreliable bin at 0.6 counts for the post, which had no such notion; the post's level 0.2 is [0.15, 0.35)
-        ("first_level_at_half", PAIR, 0.6, 1.0),
-        ("first_level_at_one", PAIR, 0.6, 2.0),
-        ("last_level_below_one", PAIR, 1.0, 1.0),
+        ("first_level_at_half", PAIR, 0.2, 1.0),
+        ("first_level_at_one", PAIR, 1.0, 2.0),
+        ("last_level_below_one", PAIR, 2.0, 1.0),
         ("last_level", PAIR, 2.0, 2.0),
         ("highest_proportion", PAIR, 1.0, 1.0),
-        ("proportion", {**PAIR, "level": 1.0}, 0.75, 0.75),
+        ("proportion", {**PAIR, "level": 1.0}, 1.0, 0.75),
+        ("proportion", {**PAIR, "level": 0.6}, 0.5, None),  # two positions are too few for the right one
     ],
 )
-def test_each_quantity_is_the_tables_number_by_either_convention(quantity: str, of: dict, published: float, correct: float) -> None:
+def test_each_quantity_is_the_tables_number_by_either_convention(quantity: str, of: dict, published: float, correct: float | None) -> None:
     row = judge(quantity, published, **of)
     assert row["observed_published"] == pytest.approx(published)
-    assert row["observed_correct"] == pytest.approx(correct)
     assert row["verdict"] == "replicated"
     assert judge(quantity, published + 1, **of)["verdict"] == "not replicated"
-    assert judge(quantity, correct, convention="correct", **of)["verdict"] == "replicated"
+    assert row["observed_correct"] == (None if correct is None else pytest.approx(correct))
+    if correct is not None:
+        assert judge(quantity, correct, convention="correct", **of)["verdict"] == "replicated"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +204,40 @@ def test_a_claim_by_the_published_count_is_not_run_where_the_study_leaves_bos_ou
     assert "this study leaves it out (count_bos: false)" in row["reason_published"]
     assert row["observed_correct"] == 5
     assert judge("token_predictions", 5, convention="correct", counts_bos=False, token=" an")["verdict"] == "replicated"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "of", "correct"),
+    [
+        ("token_predictions", {"token": " an"}, 5),
+        ("first_level_at_half", PAIR, 1.0),
+        ("first_level_at_one", PAIR, 2.0),
+        ("last_level_below_one", PAIR, 1.0),
+        ("highest_proportion", PAIR, 1.0),
+        ("proportion", {**PAIR, "level": 1.0}, 0.75),
+    ],
+)
+def test_without_predictions_by_the_embedding_no_published_claim_about_them_is_run_and_the_right_value_stands_beside_it(
+    quantity: str, of: dict, correct: float
+) -> None:
+    row = judge(quantity, correct, without=("embedding_predictions", "embedding_curves"), tolerance=1e9, **of)
+    assert (row["verdict"], row["observed_published"], row["observed_correct"]) == ("not run", None, correct)
+    assert row["reason_published"] == (
+        "the post took top predictions by the embedding; this study does not count these (embedding_predictions: false)"
+    )
+
+
+def test_what_speaks_of_no_prediction_is_run_without_them() -> None:
+    without = ("embedding_predictions", "embedding_curves")
+    for quantity, of, expected in (("last_level", PAIR, 2.0), ("token_occurrences", {"token": " an"}, 7), ("positions", {}, 18)):
+        assert judge(quantity, expected, without=without, **of)["verdict"] == "replicated"
+
+
+def test_either_convention_names_the_top_predictions_that_it_takes() -> None:
+    row = judge("first_level_at_half", 0.2, **PAIR)
+    assert row["published_way"].endswith("; top predictions by the embedding W_E")
+    assert row["correct_way"].endswith("; top predictions by the model's own logits")
+    assert "predictions" not in judge("last_level", 2.0, **PAIR)["published_way"]
 
 
 def test_what_was_looked_for_and_does_not_occur_is_not_replicated() -> None:

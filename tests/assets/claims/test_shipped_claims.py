@@ -44,6 +44,8 @@ def obstacles(claim: Claim, study: Study) -> list[str]:
         lacks.append("ablated neuron")
     if claim.quantity in WHOLE_ROWS and not studied:
         lacks.append("row")
+    if claim.quantity in (CURVES | {"token_predictions"}) - {"last_level"} and not study.embedding_predictions:
+        lacks.append("predictions by the embedding")
     if claim.quantity in ("positions", "token_predictions", "token_occurrences") and not study.count_bos:
         lacks.append("beginning of sequence")
     return lacks
@@ -55,9 +57,11 @@ def test_the_published_study_has_what_each_published_claim_needs(claim: Claim) -
 
 
 def test_a_study_without_them_would_be_found_out() -> None:
-    other = LARGE.model_copy(update={"tokens": (" a",), "neurons": (), "prompts": (), "bins": FixedBins(), "count_bos": False})
+    other = LARGE.model_copy(
+        update={"tokens": (" a",), "neurons": (), "prompts": (), "bins": FixedBins(), "count_bos": False, "embedding_predictions": False}
+    )
     found = {obstacle for claim in CLAIMS for obstacle in obstacles(claim, other)}
-    assert found == {"prompt", "curve", "bins", "ablated neuron", "row", "beginning of sequence"}
+    assert found == {"prompt", "curve", "bins", "ablated neuron", "row", "beginning of sequence", "predictions by the embedding"}
 
 
 def test_the_published_table_is_there_in_full() -> None:

@@ -45,16 +45,26 @@ def counter_of(
     count_bos: bool = False,
     examples: int = 3,
     screened: Sequence[int] = (),
+    embedding_predictions: bool = False,
 ) -> Any:
     """`compiled` (two threads), `device` (tensor operations), `kernel` (in Triton's interpreter), both on CPU tensors, or `slow`."""
     if kind == "slow":
-        return SlowCounts(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, screened=screened)
+        return SlowCounts(
+            bins,
+            token_ids,
+            VOCABULARY,
+            count_bos=count_bos,
+            examples=examples,
+            screened=screened,
+            embedding_predictions=embedding_predictions,
+        )
     counter: Any
+    counted: dict[str, Any] = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions}
     if kind == "compiled":
-        counter = BatchCounter(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, threads=2)
+        counter = BatchCounter(bins, token_ids, VOCABULARY, threads=2, **counted)
     else:
         of_device = KernelCounter if kind == "kernel" else DeviceCounter
-        counter = of_device(bins, token_ids, VOCABULARY, count_bos=count_bos, examples=examples, device=torch.device("cpu"))
+        counter = of_device(bins, token_ids, VOCABULARY, device=torch.device("cpu"), **counted)
     if not screened:
         return counter
     groups = range(number_of_groups(len(screened)))
@@ -64,15 +74,15 @@ def counter_of(
     return ScreenCounter(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
 
 
-def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray) -> None:
+def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
     """Count a batch; activations [layer, row, position, neuron]."""
     if isinstance(counter, SlowCounts):
-        counter.add(batch, activations, predictions)
+        counter.add(batch, activations, predictions, by_embedding)
         return
     counter.start(batch)
     for layer in range(activations.shape[0]):
         counter.add_layer(layer, torch.from_numpy(activations[layer]))
-    counter.add_predictions(torch.from_numpy(predictions))
+    counter.add_predictions(torch.from_numpy(predictions), None if by_embedding is None else torch.from_numpy(by_embedding))
 
 
 def tensors_of(counter: Any) -> dict[str, np.ndarray]:
@@ -124,10 +134,17 @@ def windows_frame(token_ids: Sequence[Sequence[int]], documents: Sequence[int] |
     )
 
 
-def random_histograms(seed: int, number: int = 2) -> Histograms:
+def random_histograms(seed: int, number: int = 2, embedding_predictions: bool = False) -> Histograms:
     """Histograms of a few random batches with documents of their own, without NaN, two tokens screened."""
-    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED)
-    for batch, activations, predictions in random_batches(seed, 2, 3, number):
+    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED, embedding_predictions=embedding_predictions)
+    for place, (batch, activations, predictions) in enumerate(random_batches(seed, 2, 3, number)):
         documents = np.where(batch.documents >= 0, batch.documents + 100 * seed, -1)
-        add(counter, Batch(batch.token_ids, batch.lengths, documents, batch.windows), np.nan_to_num(activations, nan=0.3), predictions)
+        own = Batch(batch.token_ids, batch.lengths, documents, batch.windows)
+        by_embedding = other_predictions(batch, place) if embedding_predictions else None
+        add(counter, own, np.nan_to_num(activations, nan=0.3), predictions, by_embedding)
     return counter.histograms()
+
+
+def other_predictions(batch: Batch, seed: int) -> np.ndarray:
+    """Seeded predictions for a batch, int64 [row, position], to stand for those by the embedding."""
+    return np.random.default_rng(1000 + seed).integers(0, VOCABULARY, batch.token_ids.shape)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots()
     plan = plan_memory(MODEL, PlannedPass(bins=4096, tokens=3, screened=0, examples=5, rows=2, length=50, shard_tokens=1000), PLENTY)
     assert plan.rows["a batch's slots and activations"] == 100 * 4000 * 2
     assert plan.rows["sums by predicted token"] == 0
+
+
+def test_predictions_by_the_embedding_take_the_counters_of_tracked_tokens_once_more() -> None:
+    own, both = plan_memory(MODEL, COUNTED, PLENTY), plan_memory(MODEL, replace(COUNTED, embedding_predictions=True), PLENTY)
+    more = {name: both.rows[name] - own.rows[name] for name in own.rows if both.rows[name] != own.rows[name]}
+    assert more == {"histograms of tracked tokens": 3 * 4000 * 800, "moments and examples": 8 * 5000}
 
 
 def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:

@@ -13,6 +13,7 @@ from assets.contracts import NEURON_STATISTICS, TOKEN_NEURON_SCORES
 from assets.histograms.histograms import ActivationBins, Histograms
 from assets.quality import suites
 from assets.quality.expectations import Outcome
+from assets.statistics.embedding_predictions import embedding_curves
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_neuron_scores import token_neuron_scores
@@ -128,11 +129,67 @@ EMPTY_BIN = 39  # activations from 9.5 to 10: none
 def test_each_fault_in_the_counters_is_found_and_named(
     histograms: Histograms, name: str, change: Callable[[Any], Any], broken: dict[str, Any]
 ) -> None:
-    found = failures(suites.histogram_quality(changed(histograms, name, change)))
+    assert_found(failures(suites.histogram_quality(changed(histograms, name, change))), broken)
+
+
+def assert_found(found: dict[str, str], broken: dict[str, Any]) -> None:
+    """These sentences fail and no others; `...` stands for any observation."""
     assert found.keys() == broken.keys()
-    assert {sentence: found[sentence] for sentence, text in broken.items() if text is not ...} == {
-        sentence: text for sentence, text in broken.items() if text is not ...
-    }
+    told = {sentence: text for sentence, text in broken.items() if text is not ...}
+    assert {sentence: found[sentence] for sentence in told} == told
+
+
+def with_embedding_predictions(histograms: Histograms) -> Histograms:
+    """As if the embedding predicted what the model does."""
+    same = {f"embedding_prediction_{part}": histograms[f"top_prediction_{part}"].copy() for part in ("count", "outside")}
+    tensors = {**histograms.tensors, **same, "embedding_predictions": histograms["predictions"].copy()}
+    return dataclasses.replace(histograms, tensors=tensors)
+
+
+BY_EMBEDDING = "counts of top predictions by the embedding"
+EMBEDDING_SAME = f"for every tracked token, {BY_EMBEDDING} sum to the same number for every neuron"
+EMBEDDING_OWN = f"for every tracked token, {BY_EMBEDDING} sum to the token's own count of predictions"
+EMBEDDING_TOTAL = "over the vocabulary, top predictions by the embedding add up to the counted positions"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "broken"),
+    [
+        ("count", add((0, 0, FULL_BIN), 0), {}),
+        (
+            "embedding_prediction_count",
+            add((0, 1, 2, FULL_BIN), -1),
+            {EMBEDDING_SAME: "1 of 12 sums differ; most in layer 1, token_id 1 (1)", EMBEDDING_OWN: ...},
+        ),
+        (
+            "embedding_prediction_outside",
+            add((1, 0, 1, 1), 1),
+            {
+                EMBEDDING_SAME: ...,
+                EMBEDDING_OWN: ...,
+                f"{BY_EMBEDDING} are never above the count of their bin": "1 bins too high; most in layer 0, token_id 4 (1)",
+            },
+        ),
+        ("embedding_predictions", add((0,), 2), {EMBEDDING_TOTAL: "402 positions"}),
+        ("embedding_predictions", add((1,), 1), {EMBEDDING_TOTAL: "401 positions", EMBEDDING_OWN: "6 of 12 sums differ; most in layer 0, token_id 1 (3)"}),
+        (
+            "embedding_predictions",
+            put((0,), -1),
+            {"counts are not negative": "1 negative counters; most in tensor 'embedding_predictions' (1)", EMBEDDING_TOTAL: ...},
+        ),
+        (
+            "embedding_prediction_count",
+            lambda tensor: tensor.astype(np.int32),
+            {"counts are whole numbers (int64)": "1 of 11 differ; first embedding_prediction_count: int32 instead of int64"},
+        ),
+    ],
+)  # fmt: skip
+def test_each_fault_in_the_counters_by_the_embedding_is_found_and_named(
+    histograms: Histograms, name: str, change: Callable[[Any], Any], broken: dict[str, Any]
+) -> None:
+    both = with_embedding_predictions(histograms)
+    assert len(suites.histogram_quality(both)) == len(suites.histogram_quality(histograms)) + 4
+    assert_found(failures(suites.histogram_quality(changed(both, name, change))), broken)
 
 
 def moved(histograms: Histograms, place: tuple[int, ...], outcome: int, positions: int) -> Histograms:
@@ -388,6 +445,29 @@ def test_curves_pass_and_warn_when_more_than_half_of_their_filled_bins_are_unrel
 
 def test_no_curve_at_all_is_sound(curves: pl.DataFrame) -> None:
     assert failures(suites.curve_quality(curves.clear(), 400)) == {}
+
+
+EMBEDDED = pl.col("embedding_prediction_count")
+
+
+@pytest.mark.parametrize(
+    ("broken", "change"),
+    [
+        ("the counts of every curve add up to the counted positions", pl.col("count") + 1),
+        ("no level has more top predictions by the embedding than positions", (EMBEDDED - 1).alias("count")),
+        ("all curves of a token hold the same number of top predictions by the embedding", EMBEDDED - 1),
+    ],
+)
+def test_each_fault_in_the_curves_by_the_embedding_is_found(
+    histograms: Histograms, curves: pl.DataFrame, broken: str, change: pl.Expr
+) -> None:
+    frame = embedding_curves(with_embedding_predictions(histograms), curves)
+    assert failures(suites.embedding_curve_quality(frame, 400)) == {}
+    assert failures(suites.embedding_curve_quality(frame.clear(), 400)) == {}
+    first = frame.select((EMBEDDED > 0).arg_true().first()).item()  # a level at which the token is predicted
+    name = change.meta.output_name()
+    faulty = frame.with_columns(pl.when(pl.int_range(pl.len()) == first).then(change).otherwise(pl.col(name)).alias(name))
+    assert broken in failures(suites.embedding_curve_quality(faulty, 400))
 
 
 # --- neuron_quality ---------------------------------------------------------------------------------------------------------
