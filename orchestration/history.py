@@ -34,7 +34,24 @@ def opened_history() -> Iterator[dg.DagsterInstance]:
             f"the run history of {HOME}={home} cannot be opened ({_reason(error)}); docs/deployment.md says what it needs"
         ) from None
     with instance:
-        yield instance
+        try:
+            yield instance
+        except Exception as error:
+            if not _is_of_a_database(error):
+                raise
+            raise HistoryError(
+                f"the run history of {HOME}={home} could not be written any more ({_reason(error)}); what was published stays. Free space, or "
+                "start the database, then run again: finished parts are kept"
+            ) from None
+
+
+def _is_of_a_database(error: BaseException | None) -> bool:
+    """Whether a database is behind it, however a storage of Dagster's has wrapped that."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    while error is not None and not isinstance(error, SQLAlchemyError):
+        error = error.__cause__
+    return error is not None
 
 
 def _reason(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from assets.errors import InputError
+from orchestration.history import opened_history
 from tests.assets.test_study import MINIMAL, write
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +60,31 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path:
     sentence = said.splitlines()[-1]  # Dagster tells before it that it tries again
     assert sentence.startswith(f"the run history of DAGSTER_HOME={tmp_path / 'home'} cannot be opened (")
     assert 'connection to server at "127.0.0.1", port 9 failed: Connection refused' in sentence
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_history_that_is_lost_in_the_middle_is_told_and_a_defect_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_wrapped: bool
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    lost = OperationalError("INSERT INTO event_logs", {}, Exception("database or disk is full"))
+
+    def lose() -> None:
+        with opened_history():
+            if is_wrapped:
+                raise RuntimeError("too many retries for DB connection") from lost
+            raise lost
+
+    with pytest.raises(
+        InputError, match=r"could not be written any more \(database or disk is full\); what was published stays. Free space"
+    ):
+        lose()
+
+    def defect() -> None:
+        with opened_history():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        defect()
