@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-export DAGSTER_HOME := $(CURDIR)/orchestration/instance
+DAGSTER_HOME ?= $(CURDIR)/orchestration/instance
+export DAGSTER_HOME
 export HF_HUB_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 export PYTHONWARNINGS := ignore::DeprecationWarning
@@ -68,7 +69,8 @@ SEED ?= 1
 
 faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
 	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
-	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py
+	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py tests/assets/claims/test_claims.py \
+	  tests/assets/corpus/test_corpus_documents.py tests/orchestration/test_history.py tests/orchestration/test_changes.py
 
 bench: setup ## throughput of the one pass beside other ways to count, start-up, neuron patching; writes docs/benchmarks.md
 	$(RUN) -m benchmarks.throughput

@@ -122,7 +122,12 @@ def _hash(parts: Any) -> str:
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    return {file.name: sha256_of(file) for file in files if file.is_file()}
+    """SHA-256 by file name: where the files lie does not matter. Equal names of several folders are told apart by their order."""
+    hashes: dict[str, str] = {}
+    for position, file in enumerate(files):
+        if file.is_file():
+            hashes[file.name if file.name not in hashes else f"{file.name} ({position})"] = sha256_of(file)
+    return hashes
 
 
 def _label(asset: str, shard: str | None) -> str:

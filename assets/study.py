@@ -6,19 +6,27 @@ what needs a tokenizer (is this one token?) is checked by the stage that loads i
 
 import hashlib
 import json
+import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.errors import InputError
+from assets.yaml_files import YamlFileError, read_yaml
 
 STUDY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLAIMS_SUFFIX = ".claims.yaml"  # <study>.claims.yaml lies beside <study>.yaml
 CORPUS_SUFFIXES = (".parquet", ".jsonl", ".txt")
+LONGEST_NAME = 100  # of a study: names of jobs, folders and files are made of it
+TAKEN_NAMES = ("across-models", "reports", "studies-with-faults")  # two groups of the product's own, and the folder of all reports
+LONGEST_PATH, LONGEST_PART = 1024, 255  # bytes; a part stands between two slashes
+MOST_MEMORY = 2**50  # bytes: a petabyte
+MOST_FAULTS = 20  # that are told at once
+A_LOT = 10**12  # larger than any count that is ever meant, and far from where 64-bit numbers end
 MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
 
@@ -48,6 +56,11 @@ class ModelChoice(_Frozen):
             )
         return self
 
+    @field_validator("id")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return _path_or_id(value)
+
 
 class CorpusChoice(_Frozen):
     """Which text, and how it is cut into windows."""
@@ -57,8 +70,8 @@ class CorpusChoice(_Frozen):
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"
-    documents: int | None = Field(None, ge=1, description="Read at most this many documents; all if absent.")
-    context_length: int = Field(1024, ge=2, description="Tokens in a window, the beginning-of-sequence token included.")
+    documents: int | None = Field(None, ge=1, le=A_LOT, description="Read at most this many documents; all if absent.")
+    context_length: int = Field(1024, ge=2, le=A_LOT, description="Tokens in a window, the beginning-of-sequence token included.")
     windows: Literal["first", "all"] = "first"
 
     @field_validator("files", mode="before")
@@ -71,16 +84,19 @@ class CorpusChoice(_Frozen):
         if (self.id is None) == (not self.files):
             raise ValueError("give either `id` (a hub data set) or `files` (local files), not both and not neither")
         for file in self.files:
-            if not file.endswith(CORPUS_SUFFIXES):
+            if not _path_or_id(file).endswith(CORPUS_SUFFIXES):
                 raise ValueError(f"file {file!r} is not one of {', '.join(CORPUS_SUFFIXES)}")
+        doubles = [file for file, times in Counter(self.files).items() if times > 1]
+        if doubles:
+            raise ValueError(f"files: {doubles[0]} given twice; name each once: every document of it would be counted twice")
         return self
 
 
 class NeuronChoice(_Frozen):
     """One neuron of special interest."""
 
-    layer: int = Field(ge=0)
-    neuron: int = Field(ge=0)
+    layer: int = Field(ge=0, le=A_LOT)
+    neuron: int = Field(ge=0, le=A_LOT)
 
 
 class Prompt(_Frozen):
@@ -133,8 +149,8 @@ class CalibratedBins(_Frozen):
 class Screen(_Frozen):
     """How many tokens are screened: the most frequent of the vocabulary, as many as both limits allow."""
 
-    tokens: int | None = Field(default=None, ge=0, description="At most so many tokens; 0: no screen.")
-    memory: ByteSize = Field(default=ByteSize(512 * 2**20), ge=0, description="At most so much memory for their counters.")
+    tokens: int | None = Field(default=None, ge=0, le=A_LOT, description="At most so many tokens; 0: no screen.")
+    memory: ByteSize = Field(default=ByteSize(512 * 2**20), ge=0, le=MOST_MEMORY, description="At most so much memory for their counters.")
 
 
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times
@@ -155,14 +171,18 @@ class Study(_Frozen):
     bins: FixedBins | CalibratedBins = FixedBins()
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     embedding_predictions: bool = Field(False, description="Count top predictions by the embedding too, as the published count took them.")
-    min_count: int = Field(20, ge=1, description="Positions that a bin needs to be reliable.")
+    min_count: int = Field(20, ge=1, le=A_LOT, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
     examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
-    ablation_positions: int = Field(32, ge=0, description="Positions of each kind per token at which neurons are ablated; 0: none.")
-    batch_positions: int = Field(2048, ge=1, description="Positions that go through the model at once.")
+    ablation_positions: int = Field(
+        32, ge=0, le=A_LOT, description="Positions of each kind per token at which neurons are ablated; 0: none."
+    )
+    batch_positions: int = Field(2048, ge=1, le=A_LOT, description="Positions that go through the model at once.")
     screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")
-    memory: ByteSize | None = Field(None, ge=1, description="Memory that a run may use; what the machine has available if absent.")
+    memory: ByteSize | None = Field(
+        None, ge=1, le=MOST_MEMORY, description="Memory that a run may use; what the machine has available if absent."
+    )
     shards: int = Field(1, ge=1, le=9999, description="Partitions that the corpus is cut into.")
     schedule: str = Field("0 3 * * 1", description="Cron line in UTC; off until switched on in the UI.")
 
@@ -224,11 +244,11 @@ class Study(_Frozen):
     @model_validator(mode="after")
     def _no_doubles(self) -> "Study":
         for field, values in (
-            ("tokens", [str(token) for token in self.tokens]),
-            ("neurons", [str((choice.layer, choice.neuron)) for choice in self.neurons]),
+            ("tokens", self.tokens),  # the text "5" is another token than entry 5
+            ("neurons", [(choice.layer, choice.neuron) for choice in self.neurons]),
             ("prompts", [prompt.name for prompt in self.prompts]),
         ):
-            doubles = sorted({value for value in values if values.count(value) > 1})
+            doubles = sorted(str(value) for value, times in Counter(values).items() if times > 1)
             if doubles:
                 raise ValueError(f"{field}: {', '.join(doubles)} given twice; name each once")
         return self
@@ -245,7 +265,7 @@ class Study(_Frozen):
 
     def path(self, relative: str) -> Path:
         """A path of the study file, which starts from the file's own folder."""
-        return (self.folder / relative).resolve()
+        return Path(os.path.realpath(self.folder / relative))  # Path.resolve raises for a link that leads to itself
 
     def settings(self, *fields: str) -> dict[str, Any]:
         """The named fields as plain JSON values: what a fingerprint hashes."""
@@ -267,12 +287,16 @@ def read_study(file: Path) -> Study:
     """Read one study file. Raises StudyError with one line per fault."""
     if not STUDY_NAME.fullmatch(file.stem):
         raise StudyError(f"{file}: the name {file.stem!r} must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml")
+    if len(file.stem) > LONGEST_NAME:
+        raise StudyError(f"{file}: the name has {len(file.stem)} characters, at most {LONGEST_NAME} are allowed; rename the file")
+    if file.stem in TAKEN_NAMES:
+        raise StudyError(f"{file}: the name {file.stem!r} is the product's own ({', '.join(TAKEN_NAMES)}); rename the file")
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _EachKeyOnce)
+        content = read_yaml(file)
     except FileNotFoundError:
         raise StudyError(f"{file}: no such file; give the path of a study, or the name of one in orchestration/studies/") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise StudyError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
+    except YamlFileError as error:
+        raise StudyError(f"{file}: {error}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{file}: holds {type(content).__name__}, not fields; a study needs at least model, corpus and tokens")
     odd = [key for key in content if not isinstance(key, str)]
@@ -284,7 +308,9 @@ def read_study(file: Path) -> Study:
     try:
         return Study(name=file.stem, folder=file.parent.resolve(), **content)
     except ValidationError as error:
-        raise StudyError("\n".join(_sentence(file, fault) for fault in error.errors())) from None
+        sentences = [_sentence(file, fault) for fault in error.errors()[:MOST_FAULTS]]
+        more = error.error_count() - len(sentences)
+        raise StudyError("\n".join([*sentences, *([f"{file}: and {more} more faults"] if more else [])])) from None
 
 
 def claims_file(study: Study) -> Path:
@@ -299,6 +325,8 @@ def study_files(folder: Path) -> list[Path]:
 
 def read_studies(folder: Path) -> list[Study]:
     """Every study file of a folder, by name. Raises StudyError with the faults of all files at once."""
+    if not folder.is_dir():
+        raise StudyError(f"{folder}: no such folder of studies; correct NEURON_ATLAS_STUDIES")
     studies, faults = [], []
     for file in study_files(folder):
         try:
@@ -308,19 +336,6 @@ def read_studies(folder: Path) -> list[Study]:
     if faults:
         raise StudyError("\n".join(faults))
     return studies
-
-
-class _EachKeyOnce(yaml.SafeLoader):
-    """YAML without objects, which also refuses a field that is given twice: the later one would win without a word."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: list[Any] = []
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"field {name!r} is given twice", key.start_mark)
-            seen.append(name)
-        return super().construct_mapping(node, deep)
 
 
 # What pydantic calls things, and what they are called in a study file.
@@ -343,6 +358,20 @@ def _sentence(file: Path, fault: Any) -> str:
     if fault["type"] == "model_type" and field.startswith("neurons."):
         wanted = "a neuron is [layer, neuron]"
     return f"{file}: field {field}: given {_short(fault['input'])}; {wanted}"
+
+
+def _path_or_id(value: str) -> str:
+    """A path, URL or hub id as it was given. Raises ValueError for what no file system and no server takes."""
+    parts = [len(part.encode()) for part in value.split("/")]
+    if "\0" in value or max(parts) > LONGEST_PART or len(value.encode()) > LONGEST_PATH:
+        raise ValueError(
+            f"given {_short(value)}; a path holds no NUL, at most {LONGEST_PART} bytes between slashes and {LONGEST_PATH} in all"
+        )
+    if re.match(r"[a-z][a-z0-9+.-]*://[^/@]*:[^/@]*@", value):
+        raise ValueError(
+            "a URL may hold no password: it would stand in every report; credentials belong in the environment (docs/storage.md)"
+        )
+    return value
 
 
 def _short(value: Any) -> str:

@@ -8,12 +8,9 @@ that the UI shows. Faults that the user can mend are printed as one message.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent / "instance"))
 
 import dagster as dg
 
@@ -21,6 +18,7 @@ from assets.across_models.comparison import NAME
 from assets.errors import InputError
 from assets.study import Study, StudyError, read_studies, read_study
 from orchestration.definitions import build_definitions
+from orchestration.history import opened_history
 from orchestration.run import faults_of
 from orchestration.settings import Settings
 from orchestration.terminal import TERMINAL
@@ -47,10 +45,10 @@ def main() -> int:
     """Compare what was run; 0 if the page was published."""
     parser = argparse.ArgumentParser(prog="make across STUDIES=", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", help="study files beside those of orchestration/studies/")
-    settings = Settings.from_environment()
     try:
+        settings = Settings.from_environment()
         studies = studies_to_compare(parser.parse_args().studies, settings)
-        with dg.DagsterInstance.get() as instance:
+        with opened_history() as instance:
             result = run_across(studies, settings, instance)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -6,16 +6,24 @@ Set by environment variables alone, so that no address and no secret lies in a f
 
 import json
 import os
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from urllib.parse import urlsplit
 
 import dagster as dg
 
+from assets.errors import InputError
 from orchestration.faults import faults_in
 
 SECONDS_TO_DELIVER = 10.0
 LONGEST_SENTENCE = 600  # a traceback is in the run's log; an alert says what failed
 EMAIL = ("NEURON_ATLAS_ALERT_EMAIL", "NEURON_ATLAS_SMTP_HOST", "NEURON_ATLAS_SMTP_USER", "NEURON_ATLAS_SMTP_PASSWORD")
+
+
+class AlertsError(InputError):
+    """A way to tell somebody that cannot be used. The message never holds the address of a webhook, which is a secret itself."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,13 @@ class Alerts:
 
 
 def alert_sensors(alerts: Alerts) -> list[dg.SensorDefinition]:
-    """One sensor a way that is set; a way that is set is switched on. Raises ValueError where an e-mail setting is missing."""
+    """One sensor a way that is set; a way that is set is switched on. Raises AlertsError where a setting is missing or of no use."""
     sensors: list[dg.SensorDefinition] = []
     if alerts.webhook:
         sensors.append(_webhook_sensor(alerts.webhook))
     if alerts.email_to:
         if not (alerts.smtp_host and alerts.smtp_user and alerts.smtp_password):
-            raise ValueError(f"{EMAIL[0]} is set, but not all of {', '.join(EMAIL[1:])}; set them, or unset {EMAIL[0]}")
+            raise AlertsError(f"{EMAIL[0]} is set, but not all of {', '.join(EMAIL[1:])}; set them, or unset {EMAIL[0]}")
         sensors.append(
             dg.make_email_on_run_failure_sensor(
                 name="failed_run_by_email",
@@ -60,6 +68,9 @@ def alert_sensors(alerts: Alerts) -> list[dg.SensorDefinition]:
 
 
 def _webhook_sensor(url: str) -> dg.SensorDefinition:
+    if not _is_web_address(url):
+        raise AlertsError("NEURON_ATLAS_ALERT_WEBHOOK: what is given is no address of the form https://host/path; correct it, or unset it")
+
     @dg.run_failure_sensor(
         name="failed_run_by_webhook",
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -68,10 +79,27 @@ def _webhook_sensor(url: str) -> dg.SensorDefinition:
     def failed_run_by_webhook(context: dg.RunFailureSensorContext) -> None:
         body = json.dumps({"text": message(context)}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=SECONDS_TO_DELIVER):  # an error shows in the sensor's tick
-            pass
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS_TO_DELIVER):
+                pass
+        except (OSError, HTTPException, ValueError) as error:  # shows in the sensor's tick, where the address must not stand
+            raise AlertsError(f"the receiver that NEURON_ATLAS_ALERT_WEBHOOK names did not take the message ({_reason(error)})") from None
 
     return failed_run_by_webhook
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and url.isascii() and url.isprintable() and " " not in url
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"it answered {error.code}"
+    return str(error.reason) if isinstance(error, urllib.error.URLError) else type(error).__name__
 
 
 def message(context: dg.RunFailureSensorContext) -> str:

@@ -42,8 +42,9 @@ class BucketReports(QuietFiles):
             if record is None:
                 self.send_error(404, explain=f"no report {parts[0]!r} is published at {self.store.root}")
                 return None
-            self.directory = str(record.folder)
-            return super().send_head()
+            with self.store.reading():  # a file that is open stays readable when its copy is freed
+                self.directory = str(record.folder)
+                return super().send_head()
         except InputError as error:
             self.send_error(503, explain=str(error))
             return None

@@ -42,6 +42,13 @@ def change(loaded: Study, store: Store) -> Change:
             "location (Deployment, Reload), so that runs are cut as the file says"
         )
     try:
+        return _look(study, store)
+    except InputError as error:  # a bucket that does not answer, a file that may not be read: nothing is known to be stale
+        raise NotNow(f"Nothing is known of the study's outputs or sources at this moment. {error}") from None
+
+
+def _look(study: Study, store: Store) -> Change:
+    try:
         finished = store.find(Place(study.name, "report_site")) is not None
     except StoreError:  # damaged: it was published once, and is stale now
         finished = True

@@ -5,7 +5,8 @@ they take about ten seconds and are imported by the steps that need them.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -23,13 +24,14 @@ from assets.prompts.asset import prompt_assets  # noqa: E402
 from assets.quality.asset import quality_assets  # noqa: E402
 from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
-from assets.study import Study, read_studies  # noqa: E402
+from assets.study import Study  # noqa: E402
 from orchestration.alerts import alert_sensors  # noqa: E402
 from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import across_models_job, study_job, study_schedule  # noqa: E402
 from orchestration.sensors import across_models_sensor, study_sensor  # noqa: E402
 from orchestration.settings import ONE_RUN, RUN_PER_SHARD, Settings  # noqa: E402
 from orchestration.terminal import TERMINAL, terminal_logger  # noqa: E402
+from orchestration.unusable import fault_assets, usable_studies  # noqa: E402
 from reports.across_models.asset import across_models_site_assets  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
 
@@ -40,13 +42,13 @@ STAGE_BUILDERS = (
 ACROSS_BUILDERS = (across_models_assets, across_models_site_assets)
 
 
-def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Definitions:
-    """The definitions of the given studies in the given deployment."""
+def build_definitions(studies: Sequence[Study], settings: Settings, faults: Mapping[Path, str] | None = None) -> dg.Definitions:
+    """The definitions of the given studies in the given deployment. `faults` are study files that cannot be used, and why."""
     assets = [asset for study in studies for build in STAGE_BUILDERS for asset in build(study)]
     if settings.runs == RUN_PER_SHARD:
         assets = [one_run_per_shard(asset) for asset in assets]
     return dg.Definitions(
-        assets=[*assets, *(asset for build in ACROSS_BUILDERS for asset in build(studies))],
+        assets=[*assets, *(asset for build in ACROSS_BUILDERS for asset in build(studies)), *fault_assets(faults or {})],
         asset_checks=[*(check for study in studies for check in study_checks(study)), *across_models_checks(studies)],
         jobs=[*(study_job(study) for study in studies), across_models_job()],
         # schedules and sensors ask for one run of all shards; where each has its own, `make cluster` is what a timer calls
@@ -66,4 +68,5 @@ def build_definitions(studies: Sequence[Study], settings: Settings) -> dg.Defini
 def defs() -> dg.Definitions:
     """The code location of `workspace.yaml`: the studies of this deployment's folder."""
     settings = Settings.from_environment()
-    return build_definitions(read_studies(settings.studies), settings)
+    studies, faults = usable_studies(settings.studies)
+    return build_definitions(studies, settings, faults)

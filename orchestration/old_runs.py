@@ -12,10 +12,12 @@ from typing import Any
 
 import dagster as dg
 
+from assets.across_models.comparison import NAME as ACROSS_MODELS
 from assets.stages import STAGES
 from assets.store.files import size_of
 from assets.study import Study
 from orchestration.left_outputs import Left
+from reports.across_models.asset import SITE as ACROSS_MODELS_SITE
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 SECONDS_A_DAY = 86_400
@@ -38,15 +40,14 @@ def old_runs(instance: dg.DagsterInstance, studies: Sequence[Study], days: float
 
 
 def last_materializations(instance: dg.DagsterInstance, studies: Sequence[Study]) -> set[str]:
-    """Ids of the runs that materialized an asset or shard of the studies last."""
-    runs = set()
+    """Ids of the runs that materialized an asset or shard of the studies last, and the comparison of all of them."""
+    wanted = [dg.AssetRecordsFilter(asset_key=dg.AssetKey([ACROSS_MODELS, name])) for name in (ACROSS_MODELS, ACROSS_MODELS_SITE)]
     for study in studies:
         for stage in STAGES.values():
             key = dg.AssetKey([study.group, stage.name])
             for shard in study.shard_names if stage.is_sharded else [None]:
-                wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[shard] if shard else None)
-                runs |= {record.run_id for record in instance.fetch_materializations(wanted, limit=1).records}
-    return runs
+                wanted.append(dg.AssetRecordsFilter(asset_key=key, asset_partitions=[shard] if shard else None))
+    return {record.run_id for one in wanted for record in instance.fetch_materializations(one, limit=1).records}
 
 
 def _deleting(instance: dg.DagsterInstance, run_id: str) -> Any:

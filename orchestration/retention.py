@@ -6,18 +6,13 @@ Never touched: what a record of a study names, what is being written or read now
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent / "instance"))
-
-import dagster as dg
 
 from assets.errors import InputError
 from assets.store.cache import Cache
 from assets.study import read_studies
+from orchestration.history import opened_history
 from orchestration.left_outputs import Left, left_outputs
 from orchestration.old_runs import old_runs
 from orchestration.settings import Settings
@@ -66,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--forget", action="append", default=[], metavar="STUDY", help="give up the outputs of a study without a file")
     parser.add_argument("--delete", action="store_true", help="free what is listed; without it nothing is touched")
     given = parser.parse_args(arguments)
-    settings = Settings.from_environment()
     try:
+        settings = Settings.from_environment()
         studies = read_studies(settings.studies)  # a file with a fault stops here: its study's outputs would look given up
-        with dg.DagsterInstance.get() as instance:
+        with opened_history() as instance:
             found = old_runs(instance, studies, given.days, given.runs)
             found += left_outputs(settings.deployment, studies, given.forget) + copies()
             total = tell(found, given.delete)

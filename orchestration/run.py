@@ -7,12 +7,9 @@ The run is recorded in the same instance that the UI shows. Faults that the user
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
-
-os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent / "instance"))
 
 import dagster as dg
 
@@ -21,6 +18,7 @@ from assets.study import Study, StudyError, read_study, study_files
 from orchestration.definitions import build_definitions
 from orchestration.faults import faults_in
 from orchestration.headless import headless_tags, only_run
+from orchestration.history import opened_history
 from orchestration.jobs import all_shards, job_name
 from orchestration.settings import Settings
 from orchestration.terminal import TERMINAL
@@ -59,11 +57,11 @@ def main() -> int:
     """Run one study; 0 if everything was made and every blocking check holds."""
     parser = argparse.ArgumentParser(prog="make study STUDY=", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a study in orchestration/studies/, or the path of a .yaml file")
-    settings = Settings.from_environment()
     started = time.monotonic()
     try:
+        settings = Settings.from_environment()
         study = find_study(parser.parse_args().study, settings)
-        with dg.DagsterInstance.get() as instance:
+        with opened_history() as instance:
             result = run_study(study, settings, instance)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -1,10 +1,12 @@
 """The Dagster UI and the published reports, on this machine only, until interrupted.
 
     python -m orchestration.serve
+    python -m orchestration.serve --reports      the reports alone, beside a webserver that runs by itself
 
 Reports are static files: a plain file server beside the UI gives them an address that the UI can link to.
 """
 
+import argparse
 import functools
 import http.server
 import os
@@ -15,14 +17,28 @@ import sys
 import threading
 from pathlib import Path
 
-from orchestration.settings import LOOPBACK, REPOSITORY, SITE_PORT, Settings
+from assets.errors import InputError
+from orchestration.settings import LOOPBACK, REPOSITORY, SITE_PORT, Settings, SettingsError
 
 FIRST_UI_PORT = 3000
 STOP_SECONDS = 10
+NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 
 
 class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a log line for each, and tells browsers to ask again: reports are replaced in place."""
+    """Serves files without a log line for each, and tells browsers to ask again: reports are replaced in place.
+
+    Answers only who asks for this machine by name: a page from elsewhere whose name was made to lead here would read the reports.
+    """
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        name = self.headers.get("Host", LOOPBACK)
+        if (name if name.endswith("]") else name.rpartition(":")[0] or name) in NAMES_OF_THIS_MACHINE:
+            return True
+        self.send_error(403, explain=f"these reports are served to this machine alone, as http://{LOOPBACK}")
+        return False
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -49,25 +65,70 @@ def serve_reports(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     return server
 
 
+def port_from(variable: str, default: int) -> int:
+    """The port that an environment variable names. Raises SettingsError for anything else."""
+    given = os.environ.get(variable) or str(default)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) < 65_536):
+        raise SettingsError(f"{variable}: given {given!r}; give the number of a port, 1 to 65535")
+    return int(given)
+
+
+def start_reports(settings: Settings, port: int) -> str:
+    """Serve the reports of a deployment; says where they are read from, if that is a bucket."""
+    if not settings.bucket:
+        serve_reports(settings.data / "reports", port)
+        return ""
+    from orchestration.bucket_reports import serve_bucket_reports
+
+    serve_bucket_reports(settings.deployment.store, port)
+    return f"  (read from {settings.bucket})"
+
+
 def main() -> int:
+    """Start what was asked for and wait for its end; 2 for a setting that cannot be used."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reports", action="store_true", help="serve the reports alone, at NEURON_ATLAS_SITE_PORT and no other")
+    try:
+        return serve_only_reports() if parser.parse_args().reports else serve_all()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def serve_only_reports() -> int:
+    """Serve the reports at the one port that links lead to, until SIGINT or SIGTERM."""
+    settings, port = Settings.from_environment(), port_from("NEURON_ATLAS_SITE_PORT", SITE_PORT)
+    stopped = stop_signals()
+    try:
+        origin = start_reports(settings, port)
+    except OSError as error:
+        raise SettingsError(f"NEURON_ATLAS_SITE_PORT: port {port} on {LOOPBACK} cannot be used ({error.strerror}); stop what uses it, or give "
+                            "another, and the same in NEURON_ATLAS_SITE_URL") from None  # fmt: skip
+    print(f"Reports     http://{LOOPBACK}:{port}{origin}\nStop with Ctrl-C.", flush=True)
+    stopped.wait()
+    return 0
+
+
+def serve_all() -> int:
     """Start both servers and wait for the UI to end."""
     settings = Settings.from_environment()
-    site_port = free_port(int(os.environ.get("NEURON_ATLAS_SITE_PORT", SITE_PORT)))
-    ui_port = free_port(int(os.environ.get("NEURON_ATLAS_UI_PORT", FIRST_UI_PORT)))
+    site_port = free_port(port_from("NEURON_ATLAS_SITE_PORT", SITE_PORT))
+    ui_port = free_port(port_from("NEURON_ATLAS_UI_PORT", FIRST_UI_PORT))
     site_url = f"http://{LOOPBACK}:{site_port}"
-    if settings.bucket:
-        from orchestration.bucket_reports import serve_bucket_reports
-
-        serve_bucket_reports(settings.deployment.store, site_port)
-        origin = f"  (read from {settings.bucket})"
-    else:
-        serve_reports(settings.data / "reports", site_port)
-        origin = ""
+    origin = start_reports(settings, site_port)
     print(f"Dagster UI  http://{LOOPBACK}:{ui_port}\nReports     {site_url}{origin}\nStop with Ctrl-C.", flush=True)
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "orchestration" / "instance")))
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml", "--host", LOOPBACK, "--port", str(ui_port)]
     environment = {**os.environ, "NEURON_ATLAS_SITE_URL": site_url, "DAGSTER_HOME": str(home), "PYTHONWARNINGS": "ignore"}
     return run_until_stopped(command, environment)
+
+
+def stop_signals() -> threading.Event:
+    """An event that SIGINT or SIGTERM sets from now on."""
+    stopped = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopped.set())
+    return stopped
 
 
 def run_until_stopped(command: list[str], environment: dict[str, str]) -> int:
@@ -76,9 +137,7 @@ def run_until_stopped(command: list[str], environment: dict[str, str]) -> int:
     The handlers stand before it starts: a shell that starts this in the background ignores SIGINT, the server would inherit
     that, and Dagster then ignores SIGTERM as well.
     """
-    stopped = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopped.set())
+    stopped = stop_signals()
     server = subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True)
     while server.poll() is None and not stopped.wait(0.2):
         pass

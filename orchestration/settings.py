@@ -50,10 +50,10 @@ class Settings:
         return cls(
             data=(REPOSITORY / "data" if is_url(data) else Path(data)).resolve(),
             bucket=data.rstrip("/") if is_url(data) else "",
-            studies=Path(os.environ.get("NEURON_ATLAS_STUDIES", SHIPPED_STUDIES)).resolve(),
+            studies=Path(os.environ.get("NEURON_ATLAS_STUDIES") or SHIPPED_STUDIES).resolve(),
             site_url=os.environ.get("NEURON_ATLAS_SITE_URL", f"http://{LOOPBACK}:{SITE_PORT}"),
             alerts=Alerts.from_environment(),
-            runs=os.environ.get("NEURON_ATLAS_RUNS", ONE_RUN),
+            runs=os.environ.get("NEURON_ATLAS_RUNS") or ONE_RUN,
         )
 
     @property

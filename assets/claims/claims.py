@@ -4,16 +4,17 @@ Holds the fields and the messages that name file, field, value and what is allow
 replication_scorecard.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.claims.quantities import QUANTITIES, Convention
-from assets.claims.subject import BEST, Subject
+from assets.claims.subject import BEST, Subject, as_number
 from assets.errors import InputError
 from assets.study import Study, claims_file
+from assets.yaml_files import YamlFileError, read_yaml
 
 
 class ClaimsError(InputError):
@@ -36,7 +37,7 @@ class Claim(BaseModel):
     @field_validator("expected", "tolerance", mode="before")
     @classmethod
     def _whole_numbers_are_numbers(cls, value: Any) -> Any:
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return as_number(value)
 
     @field_validator("quantity")
     @classmethod
@@ -83,7 +84,7 @@ class _File(BaseModel):
 def read_claims(study: Study) -> tuple[Claim, ...]:
     """The study's claims, in the file's order; none if it has no file. Raises ClaimsError with one line a fault."""
     file = claims_file(study)
-    if not file.is_file():
+    if not os.path.lexists(file):  # a folder, or a link to nothing, is not "no claims"
         return ()
     return parse_claims(file)
 
@@ -91,9 +92,11 @@ def read_claims(study: Study) -> tuple[Claim, ...]:
 def parse_claims(file: Path) -> tuple[Claim, ...]:
     """The claims of one file, each with its source filled in. Raises ClaimsError."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ClaimsError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
+        content = read_yaml(file)
+    except FileNotFoundError:
+        raise ClaimsError(f"{file}: leads to no file; mend the link or remove it") from None
+    except YamlFileError as error:
+        raise ClaimsError(f"{file}: {error}") from None
     if not isinstance(content, dict):
         raise ClaimsError(f"{file}: holds {type(content).__name__}, not fields; allowed are source and claims")
     try:

@@ -7,6 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 BEST = "best"
 
 
+def as_number(value: Any) -> Any:
+    """A whole number as a float; anything else as it is."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return float(value)
+
+
 class Subject(BaseModel):
     """The fields of a claim's `of`. Each quantity needs its own few of them; what is not needed may not be given."""
 
@@ -21,7 +28,7 @@ class Subject(BaseModel):
     component: Literal["residual", "attention", "mlp"] | None = None
     head: int | None = Field(None, ge=0, description="Attention head of the layer (query head), counted from 0.")
     point: Literal["before", "attention", "mlp"] | None = None
-    level: float | None = Field(None, description="An activation.")
+    level: float | None = Field(None, allow_inf_nan=False, description="An activation.")
 
     @field_validator("neuron", mode="before")
     @classmethod
@@ -31,7 +38,7 @@ class Subject(BaseModel):
     @field_validator("level", mode="before")
     @classmethod
     def _whole_number_is_a_level(cls, value: Any) -> Any:
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return as_number(value)
 
     @property
     def given(self) -> frozenset[str]:

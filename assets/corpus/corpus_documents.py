@@ -5,6 +5,7 @@ Empty documents are dropped and counted; duplicates are kept, marked and counted
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ from assets.store.sources import fetch_source
 from assets.study import COMMIT, Study
 from assets.upstream import Branch, latest_commit
 from assets.urls import is_url
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 class CorpusError(InputError):
@@ -115,7 +118,7 @@ def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
             given = f"study {study.name}: corpus.files: {file}: line {number}"
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # ValueError also for a number of more digits than Python reads
                 raise CorpusError(f"{given}: not readable as .jsonl: {error}") from None
             if not isinstance(row, dict):
                 raise CorpusError(f"{given}: not readable as .jsonl: it holds {type(row).__name__}, not an object with the field {name!r}")
@@ -146,6 +149,8 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
 
     choice = study.corpus
     given = f"study {study.name}: corpus.id {choice.id!r}, revision {choice.revision!r}, split {choice.split!r}"
+    if not HUB_ID.fullmatch(str(choice.id)):  # the library would take a folder of this machine, or a loader of that name
+        raise CorpusError(f"{given}: no hub id of the form owner/name; local files go into corpus.files")
     try:
         commit = choice.revision or "main"
         if not COMMIT.fullmatch(commit):

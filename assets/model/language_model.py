@@ -62,10 +62,17 @@ class LanguageModel:
 
 
 def choose_device(name: str) -> str:
-    """`auto` is the first CUDA device, or the CPU where there is none."""
+    """`auto` is the first CUDA device, or the CPU where there is none. Raises ModelError for a GPU that is not there."""
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    number = int(name.partition(":")[2] or 0)
+    if name != "cpu" and number >= torch.cuda.device_count():
+        raise ModelError(
+            f"model.device: given {name!r}; torch sees {torch.cuda.device_count()} GPUs here; give auto, cpu or one that is there"
+        )
+    return name
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,6 +51,7 @@ def _download(study: Study) -> ResolvedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
+        HFValidationError,
         HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
@@ -65,6 +66,8 @@ def _download(study: Study) -> ResolvedModel:
         if not COMMIT.fullmatch(commit):
             commit = latest_commit(Branch("model_snapshot", "model", choice.id, commit))
         folder = snapshot_download(choice.id, revision=commit, allow_patterns=list(NEEDED), ignore_patterns=list(NEVER))
+    except HFValidationError as error:
+        raise ModelError(f"{given}: no hub id of the form owner/name ({' '.join(str(error).split())})") from None
     except RepositoryNotFoundError:
         raise ModelError(f"{given}: the hub has no such model (or it is private); check the id") from None
     except RevisionNotFoundError:

@@ -33,8 +33,9 @@ def refuse_by_files(folder: Path) -> None:
                          "Convert with model.save_pretrained(folder, safe_serialization=True)")  # fmt: skip
     if (folder / "model.safetensors.index.json").is_file():
         _refuse_index(folder)
-    if config.get("auto_map"):
-        raise ModelError(f"model {folder}: config.json asks for code of its own (auto_map); remote code is never run")
+    for name in ("config.json", "tokenizer_config.json"):  # without its code, another tokenizer would be taken for it
+        if (folder / name).is_file() and _json(folder, name, "").get("auto_map"):
+            raise ModelError(f"model {folder}: {name} asks for code of its own (auto_map); remote code is never run")
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
         _refuse_architecture(folder, part)
@@ -71,8 +72,10 @@ def _json(folder: Path, name: str, if_missing: str) -> dict[str, Any]:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"model {folder}: {if_missing}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"model {folder}: {name} is not readable as JSON ({error}); download or save the model again") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise ModelError(
+            f"model {folder}: {name} is not readable as JSON ({' '.join(str(error).split())}); download or save the model again"
+        ) from None
     if not isinstance(content, dict):
         raise ModelError(f"model {folder}: {name} holds {type(content).__name__}, not fields; download or save the model again")
     return content
@@ -110,6 +113,22 @@ def refuse_weights_that_do_not_fit(folder: Path) -> None:
         if names:
             raise ModelError(f"model {folder}: {told} {names[0]} ({len(names)} in all); config.json and weights are not of one model: "
                              "download or save it again")  # fmt: skip
+    _refuse_whole_numbers(folder, loaded[0])
+
+
+def _refuse_whole_numbers(folder: Path, model: Any) -> None:
+    """Raise ModelError for a parameter that is stored as whole numbers: loading would turn them into weights without a word."""
+    from safetensors import safe_open
+
+    named = [name for name, _ in model.named_parameters()]
+    parameters = {*named, *(name.removeprefix(f"{model.base_model_prefix}.") for name in named)}  # files leave it out, or not
+    for file in sorted(folder.glob("*.safetensors")):
+        with readable(folder), safe_open(str(file), framework="pt") as weights:  # type: ignore[no-untyped-call]
+            for name in sorted(parameters.intersection(weights.keys())):
+                kind = weights.get_slice(name).get_dtype()
+                if not kind.startswith(("F", "BF")):
+                    raise ModelError(f"model {folder}: {file.name} holds {name} as {kind}, whole numbers; only models with floating-point "
+                                     "weights are measured: download or save the model again, unquantized")  # fmt: skip
 
 
 def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -> None:

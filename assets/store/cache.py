@@ -16,6 +16,7 @@ from functools import cache as once
 from pathlib import Path
 
 from assets.store.files import size_of
+from assets.store.records import StoreError
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "NEURON_ATLAS_CACHE", "NEURON_ATLAS_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
@@ -47,7 +48,11 @@ class Cache:
         """The cache that the environment names: NEURON_ATLAS_CACHE (~/.cache/neuron-atlas), NEURON_ATLAS_CACHE_GB (20)."""
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuron-atlas"
         root = Path(os.environ.get(FOLDER_VARIABLE) or home).resolve()
-        return _shared(root, int(float(os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT_GB) * 1e9))
+        given = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT_GB)
+        try:
+            return _shared(root, int(float(given) * 1e9))
+        except (ValueError, OverflowError):
+            raise StoreError(f"{LIMIT_VARIABLE}: given {given!r}; give a number of gigabytes such as 20") from None
 
     def find(self, name: str) -> Path | None:
         """The copy of this name, held until nothing of this process is in use; None if there is none."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from assets.store.records import FileEntry, StoreError
 
+# Not allowed, read-only, or a file where a folder should be.
+CANNOT_WRITE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 VERSION = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
 
 
@@ -37,10 +39,16 @@ def write_atomically(file: Path, content: bytes) -> None:
 def sha256_of(file: Path) -> str:
     """SHA-256 (hex) of a file; computed once per process while the file stays the same.
 
-    A modification time can be set to any value; the time of the inode's last change, which the system sets, cannot.
+    A modification time can be set to any value; the time of the inode's last change, which the system sets, cannot. Raises
+    StoreError for a file that this user may not read or the disk does not give.
     """
-    status = file.stat()
-    return _sha256(file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    try:
+        status = file.stat()
+        return _sha256(file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read ({error.strerror}); let this user read it, or replace it") from None
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -93,7 +101,7 @@ def readable_failures(what: str, home: Path, variable: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreError(f"{what}: no space left to write below {home} ({error.strerror}); the last good version stays. "
                              f"Free space or choose another folder with {variable}, then run again: finished parts are kept") from error  # fmt: skip
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and str(error.filename or "").startswith(str(home.anchor)):
+        if error.errno in CANNOT_WRITE and str(error.filename or "").startswith(str(home.anchor)):
             raise StoreError(f"{what}: {error.filename} cannot be written ({error.strerror}); choose a folder that can, "
                              f"with {variable}") from error  # fmt: skip
         raise

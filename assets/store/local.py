@@ -49,6 +49,8 @@ class LocalFolder:
             return (self.home(place) / RECORD).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"{place}: {error.filename} cannot be read ({error.strerror}); let this user read it, or remove it") from None
 
     def folder(self, record: Record) -> Path:
         return self.home(record.place) / record.version

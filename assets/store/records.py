@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from assets.errors import InputError
@@ -141,15 +141,25 @@ def decode_record(place: Place, content: bytes, storage: Files) -> Record:
                              f"this one reads {RECORD_VERSION}); rebuild it with: make study STUDY={place.study}")  # fmt: skip
         return Record(
             place=place,
-            version=raw["folder"],
+            version=_below(raw["folder"]),
             fingerprint=raw["fingerprint"],
             inputs=raw["inputs"],
             provenance=raw["provenance"],
             summary=raw["summary"],
-            files={name: FileEntry(**entry) for name, entry in raw["files"].items()},
+            files={_below(name): FileEntry(**entry) for name, entry in raw["files"].items()},
             created_at=raw["created_at"],
             seconds=raw["seconds"],
             storage=storage,
         )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, StoreError):
+            raise
         raise StoreError(f"{place}: {file} is damaged; delete that file and run the study again") from None
+
+
+def _below(name: str) -> str:
+    """A path below a folder, as it was given. Raises ValueError for one that leads elsewhere: a reader would write there."""
+    path = PurePosixPath(name)
+    if not name or "\0" in name or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError(name)
+    return name

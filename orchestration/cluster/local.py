@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.errors import InputError
 from orchestration import serve
 from orchestration.settings import LOOPBACK, REPOSITORY
 
@@ -77,7 +78,11 @@ def start_cluster(first_port: int) -> "Cluster":
 
 def main() -> int:
     """Start the workers and the UI, and wait for the UI to end."""
-    first_port = int(os.environ.get("NEURON_ATLAS_RAY_PORT", FIRST_RAY_PORT))
+    try:
+        first_port = serve.port_from("NEURON_ATLAS_RAY_PORT", FIRST_RAY_PORT)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
     os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "deployment" / "local-cluster"))
     os.environ["NEURON_ATLAS_RUNS"] = "per-shard"
     with tempfile.TemporaryDirectory(prefix="atlas-", dir="/tmp") as folder:  # Ray's sockets need a short path

@@ -42,6 +42,16 @@ def test_equal_content_has_an_equal_content_hash_whenever_it_was_made(outputs: O
     assert contents[0] == contents[1] != contents[2]
 
 
+@pytest.mark.parametrize("name", ["../../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "a\\..\\evil.txt", "evil\0.txt", ""])
+def test_a_record_that_names_a_file_outside_is_damaged_and_nothing_is_fetched_or_read(outputs: Outputs, name: str) -> None:
+    publish(outputs.store, "abc")
+    raw = json.loads(outputs.read(RECORD))
+    for hostile in ({**raw, "files": {name: raw["files"]["part.txt"]}}, {**raw, "folder": name}):
+        outputs.write(RECORD, json.dumps(hostile).encode())
+        with pytest.raises(StoreError, match=r"record.json is damaged; delete that file and run the study again"):
+            outputs.store.find(PLACE)
+
+
 def test_the_version_before_is_removed_once_the_new_one_stands(outputs: Outputs) -> None:
     publish(outputs.store, "old")
     publish(outputs.store, "new")

@@ -1,5 +1,7 @@
 """Study files: what is accepted, and the exact sentence that each malformed one gets."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,17 @@ from orchestration.settings import SHIPPED_STUDIES
 LEAST: dict = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
 
 
+MINIMAL = "model: {id: model}\ncorpus: {files: [text.txt]}\ntokens: [' an']\n"
+# Ten aliases of ten aliases of ...: a few lines that stand for 10^10 values, in lists and in merged fields.
+BILLIONS = "a0: &a0 [x]\n" + "".join(f"a{row}: &a{row} [{', '.join([f'*a{row - 1}'] * 10)}]\n" for row in range(1, 11))
+MERGED_BILLIONS = "a0: &a0 {x: y}\n" + "".join(f"a{row}: &a{row} {{<<: [{', '.join([f'*a{row - 1}'] * 10)}]}}\n" for row in range(1, 11))
+
+
 def write(folder: Path, fields: object, name: str = "my-study.yaml") -> Path:
+    """A study file: text and bytes as they are, anything else as YAML."""
     file = folder / name
-    file.write_text(fields if isinstance(fields, str) else yaml.safe_dump(fields))
+    content = fields if isinstance(fields, str | bytes) else yaml.safe_dump(fields)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
 
 
@@ -139,6 +149,33 @@ MALFORMED: list[tuple[object, str]] = [
     ("- a\n- b\n", "holds list, not fields; a study needs at least model, corpus and tokens"),
     ("a: [\n", "not readable as YAML: while parsing"),
     ("", "holds NoneType, not fields; a study needs at least model, corpus and tokens"),
+    ("# nothing\n", "holds NoneType, not fields; a study needs at least model, corpus and tokens"),
+    (MINIMAL + BILLIONS, "holds more than 200,000 values, aliases counted as what they stand for; write only what is needed"),
+    (MINIMAL + MERGED_BILLIONS, "holds more than 200,000 values, aliases counted as what they stand for; write only what is needed"),
+    ("tokens: &all [' an', *all]\n", "not readable as YAML: an alias stands for what it is part of (line 1, column 9)"),
+    (MINIMAL + "<<: {shards: 2}\n", "field <<: unknown (given {'shards': 2}); see docs/study.md for the fields"),
+    (MINIMAL + "description: " + "x" * 10_000_000, "has 10,000,076 bytes, at most 1,000,000 are read; texts belong in corpus.files"),
+    (MINIMAL + "min_count: " + "9" * 5000, "not readable as YAML: '" + "9" * 59 + "... is a number of too many digits (line 4, column 12)"),
+    (MINIMAL + "min_count: 0x" + "f" * 5000, "not readable as YAML: '0x" + "f" * 57 + "... is a number of too many digits (line 4, column 12)"),
+    (MINIMAL + "min_count: 99999999999999999999", "field min_count: given 99999999999999999999; input should be less than or equal to 1000000000000"),
+    (MINIMAL + "neurons: [[99999999999999999999, 0]]", "field neurons.0.layer: given 99999999999999999999; input should be less than or equal to 1000000000000"),
+    (MINIMAL + "memory: 99999999999GiB", "field memory: given '99999999999GiB'; input should be less than or equal to 1125899906842624"),
+    (MINIMAL + "shards: !!int ''", "not readable as YAML: '' is no int that can be read (line 4, column 9)"),
+    (MINIMAL + "count_bos: !!bool maybe", "not readable as YAML: 'maybe' is no bool that can be read (line 4, column 12)"),
+    (MINIMAL + "shards: !!timestamp soon", "not readable as YAML: 'soon' is no timestamp that can be read (line 4, column 9)"),
+    (MINIMAL.replace("' an'", "12:30"), "not readable as YAML: '12:30' is a number to the base of 60 in YAML; put it in quotes if it is a text (line 3, column 10)"),
+    (MINIMAL.replace("' an'", '"\\ud800"'), "not readable as YAML: '\\ud800' holds half a character (a lone surrogate), which no file and no page can (line 3, column 10)"),
+    (MINIMAL + "? {a: 1}\n: 3\n", "not readable as YAML: a field's name is a dict, not text (line 4, column 3)"),
+    (MINIMAL + "---\n" + MINIMAL, "not readable as YAML: expected a single document in the stream but found another document (line 4, column 1)"),
+    (MINIMAL.encode("utf-16"), "not readable as YAML: byte 0 is 0xff, no UTF-8; save it as UTF-8"),
+    (b"question: caf\xe9\n", "not readable as YAML: byte 13 is 0xe9, no UTF-8; save it as UTF-8"),
+    ({**LEAST, "model": {"id": "a\0b"}}, "field model.id: given 'a\\x00b'; a path holds no NUL, at most 255 bytes between slashes and 1024 in all"),
+    ({**LEAST, "model": {"id": "m" * 300}}, "field model.id: given '" + "m" * 119 + "...; a path holds no NUL, at most 255 bytes between slashes and 1024 in all"),
+    ({**LEAST, "corpus": {"files": ["x\0.txt"]}}, "field corpus: given 'x\\x00.txt'; a path holds no NUL, at most 255 bytes between slashes and 1024 in all"),
+    ({**LEAST, "corpus": {"files": ["x.txt", "x.txt"]}}, "field corpus: files: x.txt given twice; name each once: every document of it would be counted twice"),
+    ({**LEAST, "corpus": {"files": ["s3://key:secret@bucket/x.txt"]}}, "field corpus: a URL may hold no password: it would stand in every report; credentials belong in the environment (docs/storage.md)"),
+    ({**LEAST, "schedule": "* * * * * *"}, "field schedule: '* * * * * *' is no cron line; write five fields such as '0 3 * * 1' (Mondays at 03:00)"),
+    ({**LEAST, "prompts": None}, "field prompts: given None; it must be a list"),
 ]  # fmt: skip
 
 
@@ -157,3 +194,67 @@ def test_a_missing_file_and_a_bad_file_name_are_told(tmp_path: Path) -> None:
         read_study(tmp_path / "none.yaml")
     with pytest.raises(StudyError, match="the name 'My Study' must be lower-case words"):
         read_study(write(tmp_path, LEAST, "My Study.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda file: file.mkdir(), "is a folder; give a YAML file"),
+        (os.mkfifo, "is no plain file; give a YAML file"),  # opening it would wait for ever
+        (lambda file: file.symlink_to("/dev/zero"), "is no plain file; give a YAML file"),
+        (lambda file: file.symlink_to(file), "no such file; give the path of a study, or the name of one in orchestration/studies/"),
+        (
+            lambda file: file.symlink_to("nowhere.yaml"),
+            "no such file; give the path of a study, or the name of one in orchestration/studies/",
+        ),
+    ],
+    ids=["folder", "pipe", "endless device", "link to itself", "link to nothing"],
+)
+def test_what_is_no_plain_file_is_told_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
+    file = tmp_path / "my-study.yaml"
+    make(file)
+    with pytest.raises(StudyError) as caught:
+        read_study(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("My-Study", "the name 'My-Study' must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml"),
+        ("..", "the name '..' must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml"),
+        ("a_b", "the name 'a_b' must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml"),
+        ("ünï", "the name 'ünï' must be lower-case words and numbers joined by '-', e.g. an-neuron-gpt2.yaml"),
+        ("a" * 101, "the name has 101 characters, at most 100 are allowed; rename the file"),
+        ("across-models", "the name 'across-models' is the product's own (across-models, reports, studies-with-faults); rename the file"),
+        ("reports", "the name 'reports' is the product's own (across-models, reports, studies-with-faults); rename the file"),
+    ],
+)
+def test_a_name_that_folders_and_jobs_cannot_have_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    file = write(tmp_path, LEAST, f"{name}.yaml")
+    with pytest.raises(StudyError) as caught:
+        read_study(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_dates_and_signs_are_text_and_a_text_is_another_token_than_the_entry_of_that_number(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, MINIMAL.replace("' an'", "=, 1, '1', 2001-02-30") + "question: 2001-01-01\n"))
+    assert (study.tokens, study.question) == (("=", 1, "1", "2001-02-30"), "2001-01-01")
+
+
+def test_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        read_study(write(tmp_path, MINIMAL + "".join(f"field{number}: 1\n" for number in range(50))))
+    told = str(caught.value).splitlines()
+    assert len(told) == 21
+    assert told[-1].endswith(": and 30 more faults")
+
+
+def test_a_folder_of_studies_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no such folder of studies; correct NEURON_ATLAS_STUDIES"):
+        read_studies(tmp_path / "nowhere")
+
+
+def test_a_link_that_leads_to_itself_is_a_path_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert not read_study(write(tmp_path, LEAST)).path("loop/model").is_dir()

@@ -141,6 +141,60 @@ def endless_header(folder: Path) -> None:
     file.write_bytes((2**62).to_bytes(8, "little") + file.read_bytes()[8:])
 
 
+def header(change: Callable[[dict], None], padded: int = 0) -> Callable[[Path], None]:
+    """Change the header of the weights and leave the bytes that it describes as they are."""
+
+    def rewrite(folder: Path) -> None:
+        file = folder / "model.safetensors"
+        content = file.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        fields = json.loads(content[8 : 8 + length])
+        change(fields)
+        new = json.dumps(fields).encode() + b" " * padded
+        file.write_bytes(len(new).to_bytes(8, "little") + new + content[8 + length :])
+
+    return rewrite
+
+
+OF = "transformer.h.1.mlp.c_fc.weight"
+
+
+def overlapping(fields: dict) -> None:
+    fields[OF]["data_offsets"] = fields["transformer.h.0.mlp.c_fc.weight"]["data_offsets"]
+
+
+def beyond_the_end(fields: dict) -> None:
+    fields[OF]["data_offsets"] = [10**15, 10**15 + 4]
+
+
+def backwards(fields: dict) -> None:
+    fields[OF]["data_offsets"] = fields[OF]["data_offsets"][::-1]
+
+
+def half_as_wide(fields: dict) -> None:
+    fields[OF]["dtype"] = "F16"
+
+
+def no_such_dtype(fields: dict) -> None:
+    fields[OF]["dtype"] = "F1024"
+
+
+def whole_numbers(fields: dict) -> None:
+    fields[OF]["dtype"] = "I32"  # as wide as float32: offsets agree
+
+
+def overflowing_shape(fields: dict) -> None:
+    fields[OF]["shape"] = [2**63, 2**63]
+
+
+def with_code_for_the_tokenizer(folder: Path) -> None:
+    """A tokenizer that names a class in a file of the folder; importing that file would end the process."""
+    file = folder / "tokenizer_config.json"
+    fields = {**json.loads(file.read_text()), "tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    file.write_text(json.dumps(fields))
+    (folder / "evil.py").write_text("import os; os._exit(66)")
+
+
 def weights(change: Callable[[dict], None]) -> Callable[[Path], None]:
     """Change the weights and save them as safetensors again."""
 
@@ -188,6 +242,15 @@ BROKEN = {
     "truncated weights": (truncated, "cannot be loaded (SafetensorError:"),
     "corrupt header": (corrupt_header, "cannot be loaded (SafetensorError:"),
     "endless header": (endless_header, "cannot be loaded (SafetensorError:"),
+    "header that overlaps": (header(overlapping), "cannot be loaded (SafetensorError:"),
+    "header that leads beyond the end": (header(beyond_the_end), "cannot be loaded (SafetensorError:"),
+    "header that runs backwards": (header(backwards), "cannot be loaded (SafetensorError:"),
+    "header with a dtype of half the width": (header(half_as_wide), "cannot be loaded (SafetensorError:"),
+    "header with a dtype that is none": (header(no_such_dtype), "cannot be loaded (SafetensorError:"),
+    "header with whole numbers": (header(whole_numbers), "model.safetensors holds transformer.h.1.mlp.c_fc.weight as I32, whole numbers; only models with floating-point weights are measured"),
+    "header with a shape that overflows": (header(overflowing_shape), "cannot be loaded (SafetensorError:"),
+    "header of 101 MB": (header(lambda fields: None, padded=101_000_000), "cannot be loaded (SafetensorError:"),
+    "code of the tokenizer's own": (with_code_for_the_tokenizer, "tokenizer_config.json asks for code of its own (auto_map); remote code is never run"),
     "empty weights": (text("model.safetensors", ""), "cannot be loaded (SafetensorError:"),
     "fewer layers claimed": (config(n_layer=2), "the weights hold, but config.json does not name, transformer.h.2"),
     "more layers claimed": (config(n_layer=4), "the weights lack transformer.h.3"),

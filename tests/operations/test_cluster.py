@@ -22,6 +22,7 @@ import pytest
 from assets.contracts import HISTOGRAM_TENSORS
 from assets.histograms.histogram_store import read_histograms
 from assets.stages import ancestors
+from assets.store import Place, Store
 from assets.wiring import asset_key
 from orchestration.cluster.phases import after_shards, before_shards, spread_asset
 from orchestration.cluster.webserver import ClusterError, Webserver
@@ -30,6 +31,7 @@ from orchestration.jobs import all_shards, job_name
 from orchestration.settings import SettingsError
 from tests.operations.processes import LOOPBACK, free_ports, kill_with_descendants
 from tests.pipeline.conftest import Bench
+from tests.s3_server import BucketForTests, user_environment
 
 ROOT = Path(__file__).parents[2]
 NEEDS = "needs Ray and its Dagster launcher: make setup-operations"
@@ -125,15 +127,20 @@ def wait_for_answer(url: str, output: Output) -> None:
 
 
 def merged(data: Path) -> dict[str, np.ndarray]:
-    """Every integer tensor of the merged histograms."""
-    histograms = read_histograms(data / "planted" / "merged_histograms" / "current")
-    integers = {tensor.name: np.asarray(histograms[tensor.name][:]) for tensor in HISTOGRAM_TENSORS if tensor.dtype.startswith("int")}
-    return {**integers, "positions": np.array(histograms.positions)}
+    """Every integer tensor of the merged histograms in a data folder."""
+    return integers(data / "planted" / "merged_histograms" / "current")
 
 
-def merge_in_this_process(bench: Bench) -> dict[str, np.ndarray]:
+def integers(folder: Path) -> dict[str, np.ndarray]:
+    """Every integer tensor of histograms."""
+    histograms = read_histograms(folder)
+    found = {tensor.name: np.asarray(histograms[tensor.name][:]) for tensor in HISTOGRAM_TENSORS if tensor.dtype.startswith("int")}
+    return {**found, "positions": np.array(histograms.positions)}
+
+
+def merge_in_this_process(bench: Bench, **fields: object) -> dict[str, np.ndarray]:
     """The same study up to the merge, in one Dagster run in this process."""
-    study = bench.study()
+    study = bench.study(**fields)
     job = build_definitions([study], bench.settings).resolve_job_def(job_name(study))
     wanted = [asset_key(study, name) for name in (*ancestors("merged_histograms"), "merged_histograms")]
     with dg.DagsterInstance.ephemeral() as instance:
@@ -162,6 +169,48 @@ def test_a_worker_is_killed_in_the_middle_and_the_integers_are_those_of_one_proc
     for name, values in of_one_process.items():
         np.testing.assert_array_equal(of_cluster[name], values, err_msg=name)
     assert (Path(environment["NEURON_ATLAS_DATA"]) / "reports" / "planted" / "index.html").is_file()
+    print(told)
+
+
+@pytest.mark.slow
+def test_two_workers_share_nothing_but_a_bucket_and_the_integers_are_those_of_one_process(
+    bench: Bench, environment: dict[str, str], bucket: BucketForTests, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("dagster_ray", reason=NEEDS)
+    model, (corpus,) = Path(bench.fields["model"]["id"]), bench.fields["corpus"]["files"]
+    for file in model.iterdir():
+        bucket.write(f"model/{file.name}", file.read_bytes())
+    bucket.write("texts/corpus.jsonl", Path(corpus).read_bytes())
+    few = {"shards": 2, "prompts": [], "neurons": [], "ablation_positions": 0, "screen": "off"}
+    merged_here = merge_in_this_process(bench, **few)
+    bench.study(
+        model={**bench.fields["model"], "id": f"s3://{bucket.name}/model"},
+        corpus={**bench.fields["corpus"], "files": [f"s3://{bucket.name}/texts/corpus.jsonl"]},
+    )
+    shutil.rmtree(model)  # nothing can come from here
+    environment |= user_environment(bucket.address) | {
+        "NEURON_ATLAS_DATA": bucket.url,
+        "NEURON_ATLAS_CACHE": os.environ["NEURON_ATLAS_CACHE"],
+    }
+    request.getfixturevalue("cluster")
+    output = start("orchestration.cluster.run", "planted", environment=environment)
+    assert output.process.wait(LONGEST) == 0, "\n".join(output.lines)
+
+    told = "\n".join(output.lines)
+    assert len(set(re.findall(r"shard (\d+), run \w+ success", told))) == 2, told
+    assert f"{bucket.url}/reports/planted/index.html" in told
+    store = Store(bucket.url)
+    record = store.find(Place("planted", "merged_histograms"))
+    assert record is not None
+    store.verify(record)
+    for name, values in merged_here.items():
+        np.testing.assert_array_equal(integers(record.folder)[name], values, err_msg=name)
+    assert b"url=" in bucket.read("data/reports/planted/index.html")
+    assert not Path(environment["DAGSTER_HOME"], "data").exists()
+    secret = environment["AWS_SECRET_ACCESS_KEY"]
+    leaked = [file for file in Path(environment["DAGSTER_HOME"]).rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    assert leaked == []
+    assert not any(secret.encode() in bucket.read(key) for key in bucket.keys("data"))
     print(told)
 
 

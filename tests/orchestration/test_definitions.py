@@ -12,7 +12,7 @@ from assets.across_models.studies import READ
 from assets.quality.published import checks_of
 from assets.stages import STAGES
 from assets.study import StudyError, read_studies
-from orchestration.definitions import build_definitions
+from orchestration.definitions import build_definitions, defs
 from orchestration.jobs import all_shards
 from orchestration.settings import SHIPPED_STUDIES, Settings
 
@@ -124,6 +124,37 @@ def test_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         read_studies(tmp_path)
     assert "one.yaml: field model: missing" in str(caught.value)
     assert "two.yaml: field model: missing" in str(caught.value)
+
+
+def test_a_file_with_a_fault_is_shown_with_its_sentence_and_takes_no_other_study_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    fields = {"model": {"id": "m"}, "corpus": {"files": ["c.txt"]}, "tokens": [" an"]}
+    (tmp_path / "good.yaml").write_text(yaml.safe_dump(fields))
+    (tmp_path / "slip.yaml").write_text("tokens: 3\n")
+    (tmp_path / "late.yaml").write_text(yaml.safe_dump({**fields, "schedule": "99 4 * * *"}))
+    (tmp_path / "claimed.yaml").write_text(yaml.safe_dump(fields))
+    (tmp_path / "claimed.claims.yaml").write_text("claims: 5\n")
+    for name in ("Two Words", "Two_Words"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(fields))
+    monkeypatch.setenv("NEURON_ATLAS_STUDIES", str(tmp_path))
+    definitions = defs()
+    graph = definitions.resolve_asset_graph()
+    told = {key.path[1]: str(graph.get(key).description) for key in graph.get_all_asset_keys() if key.path[0] == "studies_with_faults"}
+    assert set(told) == {"slip", "late", "claimed", "Two_Words", "Two_Words_"}
+    assert "slip.yaml: field model: missing; it must be given" in told["slip"]
+    assert "late.yaml: field schedule: given '99 4 * * *'" in told["late"]
+    assert "claimed.claims.yaml: field claims: given 5" in told["claimed"]
+    assert "This study is left out until its file is mended. " in capsys.readouterr().err
+    assert {schedule.name for schedule in definitions.schedules or ()} == {"good_schedule"}
+    assert definitions.resolve_job_def("good_study")
+    assert {asset.group_name for asset in map(graph.get, graph.get_all_asset_keys())} == {"good", "across_models", "studies_with_faults"}
+    for file in tmp_path.glob("*.yaml"):
+        if file.name not in ("good.yaml", "claimed.claims.yaml"):
+            file.unlink()
+    assert "studies_with_faults" not in {
+        asset.group_name for asset in map(defs().resolve_asset_graph().get, defs().resolve_asset_graph().get_all_asset_keys())
+    }
 
 
 def test_a_cron_line_with_numbers_out_of_range_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ from assets.stages import STAGES
 from assets.study import Study, read_studies
 from assets.wiring import DOWNLOADS, MODEL_POOL, study_asset
 from assets.work import Work
-from orchestration.alerts import Alerts, alert_sensors, message
+from orchestration.alerts import Alerts, AlertsError, alert_sensors, message
 from orchestration.definitions import build_definitions
 from orchestration.settings import SHIPPED_STUDIES, Settings
 
@@ -163,6 +164,9 @@ def receiver() -> Iterator[tuple[str, list[dict]]]:
 
     class Webhook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            if self.path != "/hook":
+                self.send_error(404)
+                return
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
@@ -187,6 +191,30 @@ def test_a_failed_run_is_posted_to_the_webhook(failed: tuple) -> None:
     assert len(posted) == 1
     assert posted[0]["text"].startswith("demo_study failed")
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    "given", ["hooks.example.org/T0/SECRET", "file:///etc/SECRET", "https://", "https://example.org/SECRET\nx", "https://[SECRET"]
+)
+def test_a_webhook_that_is_no_address_is_refused_without_being_shown(given: str) -> None:
+    with pytest.raises(AlertsError) as caught:
+        alert_sensors(Alerts(webhook=given))
+    assert str(caught.value).startswith("NEURON_ATLAS_ALERT_WEBHOOK: what is given is no address of the form https://host/path")
+    assert "SECRET" not in str(caught.value)
+
+
+def test_an_alert_that_cannot_be_delivered_is_told_without_the_address(failed: tuple) -> None:
+    instance, result = failed
+    with receiver() as (url, posted):
+        for address, reason in ((url.replace("/hook", "/SECRET"), "it answered 404"), ("http://127.0.0.1:9/SECRET", "refused")):
+            (sensor,) = alert_sensors(Alerts(webhook=address))
+            with pytest.raises(Exception) as caught:  # noqa: PT011 (Dagster wraps what a sensor raises)
+                sensor(failure_context(instance, result, sensor.name))
+            told = "".join(traceback.format_exception(caught.value))
+            assert "the receiver that NEURON_ATLAS_ALERT_WEBHOOK names did not take the message" in told
+            assert reason in told
+            assert "SECRET" not in told
+    assert posted == []
 
 
 def test_nobody_is_told_unless_the_environment_says_who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,19 @@ def token_counts() -> None: ...
 def something_else() -> None: ...
 
 
+@dg.asset(key=["across_models", "across_models_site"])
+def across_models_site() -> None: ...
+
+
+def test_the_run_that_compared_all_models_last_stays_like_any_other_that_made_what_there_is(tmp_path: Path, study: Study) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        first, _, _ = (
+            dg.materialize([asset], instance=instance).run_id for asset in (across_models_site, across_models_site, something_else)
+        )
+        found = old_runs(instance, [study], days=30, keep=1, now=datetime.now().timestamp() + 31 * 86_400)
+        assert [left.name.split()[1] for left in found] == [first]  # the second made what there is, the third is the last of its job
+
+
 def test_old_runs_go_with_their_events_except_the_last_of_a_job_and_those_that_made_what_there_is(tmp_path: Path, study: Study) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 

@@ -9,6 +9,7 @@ from assets.claims.claims import ClaimsError, parse_claims, read_claims
 from assets.claims.quantities import QUANTITIES
 from assets.study import read_studies, read_study
 from orchestration.settings import SHIPPED_STUDIES
+from tests.assets.test_study import BILLIONS
 
 CLAIM = {"claim": "It says an.", "quantity": "congruence", "of": {"token": " an", "neuron": [31, 892]}, "expected": 2, "tolerance": 0.1, "convention": "published"}  # fmt: skip
 
@@ -67,6 +68,14 @@ def test_a_fault_is_told_with_file_field_value_and_what_is_allowed(tmp_path: Pat
         ("claims: [", "not readable as YAML: "),
         ("source: x", "field claims: missing; it must be given"),
         ("claims: []", "tuple should have at least 1 item"),
+        ("claims: &all [*all]", "an alias stands for what it is part of (line 1, column 9)"),
+        (BILLIONS, "holds more than 200,000 values"),
+        ("claims: [{expected: " + "9" * 400 + "}]", "is a number of too many digits"),
+        ("source: a\nsource: b\n", "not readable as YAML: field 'source' is given twice (line 2, column 1)"),
+        ("1: 2", "fields [1] must be texts; allowed are source and claims"),
+        ("[" * 2000, "not readable as YAML: maximum recursion depth exceeded"),
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor for the tag"),
+        ('source: "\\ud800"', "holds half a character (a lone surrogate)"),
     ],
 )
 def test_a_file_that_holds_no_claims_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
@@ -75,6 +84,18 @@ def test_a_file_that_holds_no_claims_is_refused(tmp_path: Path, text: str, sente
     with pytest.raises(ClaimsError) as caught:
         parse_claims(file)
     assert sentence in str(caught.value)
+
+
+def test_a_claims_file_that_is_none_is_told_and_not_taken_for_no_claims(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: {id: m}\ncorpus: {files: [x.txt]}\ntokens: [' an']\n")
+    study, file = read_study(tmp_path / "mine.yaml"), tmp_path / "mine.claims.yaml"
+    file.symlink_to("nowhere")
+    with pytest.raises(ClaimsError, match="leads to no file; mend the link or remove it"):
+        read_claims(study)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ClaimsError, match="is a folder; give a YAML file"):
+        read_claims(study)
 
 
 def test_a_claim_without_a_source_and_a_claim_given_twice_are_refused(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_text_of_any_kind_is_kept_as_it_is() -> None:
             {"files": ["c.jsonl"]},
             r"line 1: not readable as .jsonl: maximum recursion depth exceeded",
         ),
+        ("c.jsonl", '{"text": "a", "n": ' + "9" * 5000 + "}", {"files": ["c.jsonl"]}, r"line 1: not readable as .jsonl: Exceeds the limit"),
         ("c.jsonl", "", {"files": ["c.jsonl"]}, r"corpus c.jsonl: 0 rows were read and none has any text"),
         ("c.txt", "", {"files": ["c.txt"]}, r"corpus c.txt: 1 rows were read and none has any text"),
         ("c.jsonl", "{text", {"files": ["c.jsonl"]}, r"c.jsonl: line 1: not readable as .jsonl"),
@@ -100,6 +101,12 @@ def test_a_corpus_that_cannot_be_used_is_refused_by_name(tmp_path: Path, name: s
     (tmp_path / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
         read_corpus(study(tmp_path, **corpus))
+
+
+@pytest.mark.parametrize("given", ["json", "../texts", "/etc", "a/b/c", "owner/name of it", "owner/..", "./texts"])
+def test_a_hub_id_that_is_none_is_not_taken_for_a_folder_of_this_machine_or_a_loader(tmp_path: Path, given: str) -> None:
+    with pytest.raises(CorpusError, match=r"no hub id of the form owner/name; local files go into corpus.files"):
+        read_corpus(study(tmp_path, id=given))
 
 
 def test_a_hub_corpus_without_a_network_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from assets.contracts import MODEL_PARITY, MODEL_SNAPSHOT, TRACKED_TOKENS, conform
 from assets.histograms.activation_bins import bins_for, slot_finder
-from assets.model.language_model import LanguageModel, ModelError, load, texts_inside_running_text
+from assets.model.language_model import LanguageModel, ModelError, choose_device, load, texts_inside_running_text
 from assets.model.model_parity import model_parity
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
@@ -136,6 +136,19 @@ def test_a_snapshot_lists_every_file_and_notices_a_changed_one(folder: Path, tmp
     (copied / "config.json").write_text((copied / "config.json").read_text() + "\n")
     with pytest.raises(ModelError, match=r"config.json has changed since model_snapshot recorded it"):
         refuse_changed_files(snapshot, copied)
+
+
+@pytest.mark.parametrize("given", ["owner/name of it", "owner/na--me", "-owner/name", "owner/" + "n" * 200])
+def test_an_id_that_the_hub_could_not_have_is_told_without_a_network(tmp_path: Path, given: str) -> None:
+    with pytest.raises(ModelError, match=r"no hub id of the form owner/name \(") as caught:
+        resolve_model(study(tmp_path, model={"id": given}))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_gpu_that_is_not_there_is_told_and_the_model_not_blamed() -> None:
+    with pytest.raises(ModelError, match=r"model.device: given 'cuda:99'; torch sees \d+ GPUs here; give auto, cpu or one that is there"):
+        choose_device("cuda:99")
+    assert choose_device("cpu") == "cpu"
 
 
 def test_an_id_that_is_neither_a_folder_nor_a_hub_id_is_told_without_a_network(tmp_path: Path) -> None:
