@@ -17,9 +17,9 @@ from assets.model.language_model import LanguageModel
 from assets.study import Screen
 
 BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and group
-# A pilot costs a forward pass of so many tokens: a 64th of the first shard, within these bounds. It need only tell which tokens are
+# A pilot costs a forward pass of so many tokens: a 128th of the first shard, within these bounds. It need only tell which tokens are
 # frequent; those that it never meets are ordered by their occurrences, which cost nothing to count.
-PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 64, 2_048, 65_536
+PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 128, 1_024, 65_536
 
 
 def screened_number(choice: Screen, layers: int, neurons: int, vocabulary: int) -> int:
