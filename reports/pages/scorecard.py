@@ -10,6 +10,7 @@ VERDICTS = {  # in the order shown: badge, heading, meaning
     "replicated": ("good", "Replicated", "Within the tolerance, by the convention of the claim."),
     "not run": ("unknown", "Not run", "Could not be put to the test; nothing is said about whether it holds."),
 }
+COUNTED = ("position", "document", "entry", "place")  # units of whole numbers
 
 
 def scorecard_page(data: ReportData) -> Page:
@@ -24,5 +25,10 @@ def scorecard_page(data: ReportData) -> Page:
         file="scorecard.html",
         template="scorecard.html",
         title="Replication scorecard",
-        context={"groups": groups, "total": rows.height, "sources": rows["source"].unique(maintain_order=True).to_list()},
+        context={
+            "counted": COUNTED,
+            "groups": groups,
+            "total": rows.height,
+            "sources": rows["source"].unique(maintain_order=True).to_list(),
+        },
     )

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
+from reports.numbers import count
 from reports.report_data import ReportData
 from reports.site import SiteError, build_site
 from tests.reports.sample_data import PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
@@ -377,3 +378,14 @@ def test_only_what_adds_to_a_logit_is_measured_in_logits(site: Path) -> None:
 def test_every_page_leads_to_the_scorecard(site: Path) -> None:
     for name, page in pages(site).items():
         assert any(attributes.get("href") == "scorecard.html" for tag, attributes in page.tags if tag == "a"), name
+
+
+def test_claims_about_counts_are_told_in_whole_numbers(data: ReportData, tmp_path: Path) -> None:
+    claims = data.tables["replication_scorecard"].with_columns(
+        unit=pl.lit("position"), expected=pl.lit(7400.0), observed_published=pl.lit(7356.0), observed_correct=pl.lit(5654.0)
+    )
+    build_site(ReportData(data.study, {**data.tables, "replication_scorecard": claims}, data.provenance, data.facts), tmp_path)
+    text = pages(tmp_path)["scorecard.html"].text
+    for amount in (7400, 7356, 5654):
+        assert count(amount) in text
+    assert "7356" not in text
