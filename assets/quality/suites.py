@@ -39,6 +39,7 @@ PROMISES = {
     PARITY: "The model as it is run here predicts what plain Hugging Face code predicts.",
     DOCUMENTS: "There is text to read, and it does not repeat itself.",
     CURVE_VALUES: "Every plotted share is the quotient of its counts, and most bins hold enough positions.",
+    EMBEDDING_VALUES: "Curves of the top predictions by the embedding add up to the positions that were counted.",
     NEURON_ACTIVITY: "Neurons are active somewhere, and their statistics are numbers.",
     SCORE_VALUES: "Scores lie where they can, and every tracked token is predicted somewhere.",
     ABLATION_VALUES: "Effects add up and lie where they can, and controls are what they say.",
