@@ -3,6 +3,7 @@
 Holds no settings: those are in the instance's dagster.yaml.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import dagster as dg
 from assets.errors import InputError
 
 HOME = "DAGSTER_HOME"
+LOCK = ".opening"
 SHIPPED_INSTANCE = Path(__file__).resolve().parent / "instance"
 
 
@@ -26,14 +28,7 @@ def opened_history() -> Iterator[dg.DagsterInstance]:
     home = Path(os.environ.setdefault(HOME, str(SHIPPED_INSTANCE)))
     if not home.is_absolute() or not home.is_dir():
         raise HistoryError(f"{HOME}: given {str(home)!r}; give the absolute path of a folder that is there, such as {SHIPPED_INSTANCE}")
-    try:
-        instance = dg.DagsterInstance.get()
-        instance.get_run_records(limit=1)  # a database is asked for the first time here
-    except Exception as error:  # each storage has its own, most of them no DagsterError
-        raise HistoryError(
-            f"the run history of {HOME}={home} cannot be opened ({_reason(error)}); docs/deployment.md says what it needs"
-        ) from None
-    with instance:
+    with _opened(home) as instance:
         try:
             yield instance
         except Exception as error:
@@ -43,6 +38,32 @@ def opened_history() -> Iterator[dg.DagsterInstance]:
                 f"the run history of {HOME}={home} could not be written any more ({_reason(error)}); what was published stays. Free space, or "
                 "start the database, then run again: finished parts are kept"
             ) from None
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    """The instance, once a database has answered."""
+    try:
+        with _alone(home):
+            instance = dg.DagsterInstance.get()
+            instance.get_run_records(limit=1)  # a database is asked for the first time here
+    except Exception as error:  # each storage has its own, most of them no DagsterError
+        raise HistoryError(
+            f"the run history of {HOME}={home} cannot be opened ({_reason(error)}); docs/deployment.md says what it needs"
+        ) from None
+    return instance
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """While open, no other command opens this history: of two that lay out a new SQLite database at once, one fails on a table half made."""
+    try:
+        lock = (home / LOCK).open("a")
+    except OSError:  # settings that nobody may write beside; their history is in a database elsewhere
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_of_a_database(error: BaseException | None) -> bool:

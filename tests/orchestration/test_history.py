@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,28 @@ def test_a_history_that_is_lost_in_the_middle_is_told_and_a_defect_keeps_its_tra
 
     with pytest.raises(ZeroDivisionError):
         defect()
+
+
+OPEN_AT = """
+import sys, time
+import dagster
+from orchestration.history import opened_history
+time.sleep(max(0, float(sys.argv[1]) - time.time()))
+with opened_history() as history:
+    print(len(history.get_runs()))
+"""
+
+
+def test_processes_that_open_a_new_history_at_the_same_moment_all_get_it(tmp_path: Path) -> None:
+    """SQLite's tables are made by whoever comes first; the others come in the middle of it."""
+    for home in (tmp_path / "first", tmp_path / "second"):
+        home.mkdir()
+        shutil.copy(ROOT / "orchestration" / "instance" / "dagster.yaml", home)
+        command = [sys.executable, "-W", "ignore", "-c", OPEN_AT, str(time.time() + 12)]
+        environment = {**os.environ, "DAGSTER_HOME": str(home)}
+        opening = [
+            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(6)
+        ]
+        said = [process.communicate()[0].strip() for process in opening]
+        assert said == ["0"] * 6
