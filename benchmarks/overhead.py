@@ -39,6 +39,7 @@ def main() -> None:
         measured = [_measured(file, number) for number in range(arguments.rounds + 1)][1:]  # the first compiles the loops
     table = overhead_table(measured)
     print(printed({"overhead": table}))
+    arguments.results.mkdir(parents=True, exist_ok=True)
     table.write_parquet(arguments.results / "overhead.parquet")
     if arguments.results == RESULTS:  # a trial elsewhere leaves the page alone
         write_page()

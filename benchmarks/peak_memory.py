@@ -4,11 +4,11 @@ Prints MiB: what the process held before the arm was made (imports, two models),
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
+from assets.histograms.machine_memory import peak_bytes
 from benchmarks.arms import ARMS
 from benchmarks.setting import LARGE, SMALL, TINY, made_setting
 
@@ -52,7 +52,8 @@ def _forget_peak() -> float:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts it in KiB
+    """Of this process alone: getrusage would begin with what its parent held."""
+    return peak_bytes() / 2**20
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def main() -> None:
     tables["machine"] = pl.DataFrame({"fact": list(facts), "value": [str(value) for value in facts.values()]})
     print(printed(tables))
     if not arguments.quick:
+        arguments.results.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             table.write_parquet(arguments.results / f"{name}.parquet")
         if arguments.results == RESULTS:  # a trial elsewhere leaves the page alone
