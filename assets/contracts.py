@@ -100,6 +100,11 @@ IMPROVEMENT = Column(
 
 _float = pl.Float64()
 
+# The bins of a curve.
+BIN_LEFT = Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow.")
+BIN_RIGHT = Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow.")
+BIN_COUNT = Column("count", pl.Int64(), "position", "Positions with an activation in the bin.")
+
 MODEL_SNAPSHOT = Table(
     "model_snapshot",
     "model_snapshot",
@@ -318,9 +323,9 @@ PROPORTION_CURVES = Table(
         NEURON,
         TOKEN_ID,
         TOKEN,
-        Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow."),
-        Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow."),
-        Column("count", pl.Int64(), "position", "Positions with an activation in the bin."),
+        BIN_LEFT,
+        BIN_RIGHT,
+        BIN_COUNT,
         Column("top_prediction_count", pl.Int64(), "position", "Of these, positions at which the token is the top prediction."),
         Column("proportion", _float, "share", "top_prediction_count / count; missing in an empty bin.", True),
         Column("ci_low", _float, "share", "Lower end of the 95 % Wilson interval.", True),
@@ -352,9 +357,9 @@ EMBEDDING_CURVES = Table(
         NEURON,
         TOKEN_ID,
         TOKEN,
-        Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow."),
-        Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow."),
-        Column("count", pl.Int64(), "position", "Positions with an activation in the bin."),
+        BIN_LEFT,
+        BIN_RIGHT,
+        BIN_COUNT,
         Column("embedding_prediction_count", pl.Int64(), "position", "Of these, positions at which the token is the top prediction by the embedding."),
     ),
 )  # fmt: skip

@@ -138,13 +138,13 @@ def new_counter(
     """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
 
-    from assets.histograms.kernel_counter import new_device_counter
+    from assets.histograms.kernel_counter import device_counter_of
 
     vocabulary = model.facts.vocabulary
     counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions}
     if model.device.type == "cpu":
         return BatchCounter(bins, token_ids, vocabulary, examples=examples, threads=torch.get_num_threads(), **counted)
-    return new_device_counter(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)
+    return device_counter_of(model.device)(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)
 
 
 def _check(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,21 +25,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def new_device_counter(
-    bins: ActivationBins,
-    token_ids: Sequence[int],
-    vocabulary: int,
-    *,
-    count_bos: bool,
-    examples: int,
-    device: "torch.device",
-    embedding_predictions: bool = False,
-) -> DeviceCounter:
-    """The counter of a device that is not the CPU. The first on each device waits for a small trial of the kernels."""
-    kind = KernelCounter if are_kernels_usable(device) else DeviceCounter
-    return kind(
-        bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device, embedding_predictions=embedding_predictions
-    )
+def device_counter_of(device: "torch.device") -> type[DeviceCounter]:
+    """The counter of a device that is not the CPU. The first call for each device waits for a small trial of the kernels."""
+    return KernelCounter if are_kernels_usable(device) else DeviceCounter
 
 
 def new_device_sums(device: "torch.device") -> DeviceSums:
@@ -50,26 +38,15 @@ def new_device_sums(device: "torch.device") -> DeviceSums:
 class KernelCounter(DeviceCounter):
     """Counters in tensors of one device, each activation read once from its memory. The last row of counters is that of all positions."""
 
-    def __init__(
-        self,
-        bins: ActivationBins,
-        token_ids: Sequence[int],
-        vocabulary: int,
-        *,
-        count_bos: bool,
-        examples: int,
-        device: "torch.device",
-        embedding_predictions: bool = False,
-    ) -> None:
+    def __init__(self, bins: ActivationBins, *counted: Any, **how: Any) -> None:
+        """As DeviceCounter."""
         import torch
 
-        super().__init__(
-            bins, token_ids, vocabulary, count_bos=count_bos, examples=examples, device=device, embedding_predictions=embedding_predictions
-        )
+        super().__init__(bins, *counted, **how)
         layers, neurons = bins.per_unit.shape
-        self._values = torch.zeros(layers, neurons, dtype=torch.int64, device=device)  # that are not NaN
+        self._values = torch.zeros(layers, neurons, dtype=torch.int64, device=self._device)  # that are not NaN
         self._slot_dtype = torch.uint8 if slot_dtype(bins.bins) is np.uint8 else torch.uint16
-        self._slots_of_batch = torch.empty(0, dtype=self._slot_dtype, device=device)
+        self._slots_of_batch = torch.empty(0, dtype=self._slot_dtype, device=self._device)
 
     def start(self, batch: Batch) -> None:
         """Send the batch's indexes to the device and make room for its slots and tiles; the slots' is kept from batch to batch."""

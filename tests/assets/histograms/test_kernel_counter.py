@@ -21,8 +21,8 @@ from assets.histograms.kernel_counter import (
     KernelCounter,
     KernelSums,
     are_kernels_usable,
+    device_counter_of,
     differing_tensors,
-    new_device_counter,
     new_device_sums,
 )
 from assets.histograms.screen_counter import DeviceSums, ScreenCounter, group_of_token, group_tokens
@@ -165,7 +165,8 @@ def test_nothing_around_the_launches_needs_to_know_what_a_tensor_of_the_device_h
 
 
 def of_device(name: str) -> DeviceCounter:
-    return new_device_counter(made_bins(1, 2), (), VOCABULARY, count_bos=False, examples=1, device=torch.device(name))
+    device = torch.device(name)
+    return device_counter_of(device)(made_bins(1, 2), (), VOCABULARY, count_bos=False, examples=1, device=device)
 
 
 def test_a_device_that_has_no_triton_counts_by_tensor_operations(tried_anew: None) -> None:
