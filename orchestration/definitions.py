@@ -26,6 +26,7 @@ from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study  # noqa: E402
 from orchestration.alerts import alert_sensors  # noqa: E402
+from orchestration.cluster.lost_runs import lost_runs_sensor  # noqa: E402
 from orchestration.cluster.phases import one_run_per_shard  # noqa: E402
 from orchestration.jobs import across_models_job, study_job, study_schedule  # noqa: E402
 from orchestration.sensors import across_models_sensor, study_sensor  # noqa: E402
@@ -56,6 +57,7 @@ def build_definitions(studies: Sequence[Study], settings: Settings, faults: Mapp
         sensors=[
             *(study_sensor(study, settings) for study in studies if settings.runs == ONE_RUN),
             across_models_sensor(),
+            *([lost_runs_sensor()] if settings.runs == RUN_PER_SHARD else []),
             *alert_sensors(settings.alerts),
         ],
         resources={"deployment": settings.deployment},
