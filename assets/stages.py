@@ -73,7 +73,7 @@ _STAGES = (
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
         inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), added_fields=("model.linear_maps",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
-        code_version="3",
+        code_version="4",
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
@@ -82,8 +82,8 @@ _STAGES = (
     ),
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "batch_positions", "count_bos"), added_fields=("model.linear_maps",),
-        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
+        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "count_bos"), added_fields=("model.linear_maps",),
+        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True, code_version="3",
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "

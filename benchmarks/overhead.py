@@ -1,8 +1,11 @@
 """Start-up and shards as a share of a run: `python -m benchmarks.overhead`.
 
-A study of a GPT-2-small-sized random model is run as Dagster assets in a new process, up to the counters of two short shards.
-Start-up is everything before the first shard; a shard's overhead is all of its asset but the batches (inputs verified, counters made,
-written, hashed, published). Both are seconds that do not grow with the corpus. The round before the first compiles the loops.
+A study of a GPT-2-small-sized random model is run as Dagster assets in a new process, up to the merge of two short shards. Start-up is
+everything before the first shard; a shard's overhead is all of its asset but the batches (inputs verified, batch shapes tried, counters
+made, written, hashed, published) and its checks. The tracked tokens are the ones that the model predicts most, so that their counters
+are as full as they get. The rounds before the measured ones compile the loops and find these tokens.
+
+`--positions 400000 --rounds 1` measures a run of some ten minutes as a whole: what its batches did not take.
 """
 
 import argparse
@@ -11,19 +14,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import polars as pl
 
 from benchmarks.page import RESULTS, printed, write_page
 
-RUN_SECONDS, SHARDS = 600, 4
+RUN_SECONDS, SHARDS = 600, (1, 4)  # a study has one shard unless it says otherwise
 DEMO = Path(__file__).parent.parent / "orchestration" / "studies" / "demo"
 CHILD_STARTED = "import time; began = time.time(); from benchmarks.overhead import child; child({file!r}, began)"
+PER_SHARD = {
+    "shard": "one shard: verified, counters made, written, hashed, published",
+    "shard's checks": "one shard: its checks",
+}
+BESIDE = {"merge": "after the shards, of any corpus: merge and its checks", "whole run": "the measured run", "batches": "its batches"}
 
 
 def main() -> None:
@@ -31,12 +41,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--tracked", type=int, default=64)
+    parser.add_argument("--positions", type=int, default=8192)
+    parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        file = write_study(Path(folder), arguments.layers, arguments.tracked)
-        measured = [_measured(file, number) for number in range(arguments.rounds + 1)][1:]  # the first compiles the loops
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_model(folder, arguments.layers)
+        write_corpus(folder / "short.jsonl", 4096)
+        write_corpus(folder / "corpus.jsonl", arguments.positions)
+        _measured(write_study(folder, "short.jsonl", [0], shards=2), 0)
+        tokens = most_predicted(folder / "data-0", arguments.tracked)
+        _measured(write_study(folder, "short.jsonl", tokens, shards=2), 1)
+        file = write_study(folder, "corpus.jsonl", tokens, arguments.shards)
+        measured = [_measured(file, number) for number in range(2, arguments.rounds + 2)]
     table = overhead_table(measured)
     print(printed({"overhead": table}))
     arguments.results.mkdir(parents=True, exist_ok=True)
@@ -46,20 +65,26 @@ def main() -> None:
 
 
 def overhead_table(measured: list[dict[str, float]]) -> pl.DataFrame:
-    """Medians of each part in seconds, largest first, and their shares of a run of RUN_SECONDS with SHARDS shards.
+    """Medians of each part in seconds, start-up's largest first, and their shares of a run of RUN_SECONDS with so many SHARDS.
 
-    `measured` holds a row a round: `imports`, `shard`, and each asset before the shards by its name.
+    `measured` holds a row a round: the parts of PER_SHARD and BESIDE, `imports`, and each asset before the shards by its name. The
+    measured run's share is what its batches did not take of it.
     """
     medians = {name: float(pl.Series([row[name] for row in measured]).median() or 0.0) for name in measured[0]}  # type: ignore[arg-type]
-    shard = medians.pop("shard")
-    rows = {f"start-up: {name}": seconds for name, seconds in sorted(medians.items(), key=lambda part: -part[1])}
-    rows["one shard: verified, counters made, written, hashed, published"] = shard
-    rows[f"together, {SHARDS} shards"] = sum(medians.values()) + SHARDS * shard
-    return pl.DataFrame([{"part": part, "seconds": seconds, "share": seconds / RUN_SECONDS} for part, seconds in rows.items()])
+    per_shard = {label: medians.pop(name) for name, label in PER_SHARD.items()}
+    beside = {name: medians.pop(name) for name in BESIDE}
+    rows = {f"start-up: {name}": seconds for name, seconds in sorted(medians.items(), key=lambda part: -part[1])} | per_shard
+    for shards in SHARDS:
+        rows[f"together, {shards} shard{'s' if shards > 1 else ''}"] = sum(medians.values()) + shards * sum(per_shard.values())
+    table = [{"part": part, "seconds": seconds, "share": seconds / RUN_SECONDS} for part, seconds in rows.items()]
+    table.append({"part": BESIDE["merge"], "seconds": beside["merge"], "share": beside["merge"] / RUN_SECONDS})
+    outside = beside["whole run"] - beside["batches"]
+    part = f"of the measured run, {beside['whole run']:,.0f} s without the merge: all but its batches"
+    return pl.DataFrame([*table, {"part": part, "seconds": outside, "share": outside / beside["whole run"]}])
 
 
-def write_study(folder: Path, layers: int, tracked: int) -> Path:
-    """A random model with the embedded study's tokenizer and stories, as a study file."""
+def write_model(folder: Path, layers: int) -> None:
+    """A random model with the embedded study's tokenizer."""
     import yaml
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -67,26 +92,56 @@ def write_study(folder: Path, layers: int, tracked: int) -> Path:
     GPT2LMHeadModel(config).save_pretrained(str(folder / "model"))
     demo = yaml.safe_load((DEMO.parent / "demo.yaml").read_text())
     AutoTokenizer.from_pretrained(str(DEMO.parent / demo["model"]["id"])).save_pretrained(str(folder / "model"))
+
+
+def write_corpus(file: Path, positions: int) -> None:
+    """Texts of 40 to 400 words of the embedded study's stories, together about so many tokens: windows of every length up to 256."""
+    words = " ".join(pl.read_ndjson(DEMO / "corpus.jsonl")["text"]).split()
+    generator = np.random.default_rng(0)
+    with file.open("w") as lines:
+        left = positions
+        while left > 0:
+            number = int(generator.integers(40, 400))
+            lines.write(json.dumps({"text": " ".join(generator.choice(words, number).tolist())}) + "\n")
+            left -= number
+
+
+def write_study(folder: Path, corpus: str, tokens: list[int], shards: int) -> Path:
+    """The study file over a corpus of the folder."""
+    import yaml
+
     study: dict[str, Any] = {
         "question": "How long does it take to begin?",
         "model": {"id": str(folder / "model"), "device": "cpu"},
-        "corpus": {"files": [str(DEMO.parent / demo["corpus"]["files"][0])], "context_length": 256, "documents": 64},
-        "tokens": list(range(1, tracked + 1)),
-        "shards": 2,
+        "corpus": {"files": [str(folder / corpus)], "context_length": 256, "windows": "all"},
+        "tokens": tokens,
+        "shards": shards,
     }
     (folder / "overhead.yaml").write_text(yaml.safe_dump(study))
     return folder / "overhead.yaml"
 
 
+def most_predicted(data: Path, number: int) -> list[int]:
+    """The tokens that the pilot of a run in this folder met most often."""
+    from assets.store import Place, Store
+
+    record = Store(data).find(Place("overhead", "screened_tokens"))
+    assert record is not None
+    table = pl.read_parquet(record.folder / "screened_tokens.parquet").filter(~pl.col("is_tracked")).sort("rank")
+    return [int(token) for token in table["token_id"][:number]]
+
+
 def _measured(file: Path, number: int) -> dict[str, float]:
     command = [sys.executable, "-c", CHILD_STARTED.format(file=f"{file}:{number}")]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    found: dict[str, float] = json.loads(lines[-1])
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"round {number} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def child(place: str, began: float) -> None:
-    """Run the study's assets up to the counters in this process and print the seconds of each part."""
+    """Run the study's assets up to the merge in this process and print the seconds of each part."""
     name, _, number = place.rpartition(":")
     import dagster as dg
 
@@ -103,9 +158,9 @@ def child(place: str, began: float) -> None:
     job = build_definitions([study], settings).resolve_job_def(job_name(study))
     imports = time.time() - began
     before = [asset for asset in STAGES if asset in ancestors("activation_histograms")]
-    keys = [asset_key(study, asset) for asset in (*before, "activation_histograms")]
+    keys = [asset_key(study, asset) for asset in (*before, "activation_histograms", "merged_histograms")]
     started = time.perf_counter()
-    with in_batches() as counted, dg.DagsterInstance.ephemeral() as instance:
+    with in_batches() as counted, in_checks() as checked, dg.DagsterInstance.ephemeral() as instance:
         job.execute_in_process(instance=instance, tags=all_shards(study), asset_selection=keys)
     whole = time.perf_counter() - started
     store = settings.deployment.store
@@ -115,9 +170,30 @@ def child(place: str, began: float) -> None:
         return sum(record.seconds for shard in shards if (record := store.find(Place(study.name, asset, shard))) is not None)
 
     parts = {asset: seconds(asset) for asset in before}
-    shards = seconds("activation_histograms")
-    parts |= {"imports and definitions": imports, "checks, records, Dagster": whole - sum(parts.values()) - shards}
-    print(json.dumps(parts | {"shard": (shards - sum(counted)) / study.shards}))
+    shards, merge = seconds("activation_histograms"), seconds("merged_histograms") + checked["merged_histograms"]
+    shards_checks = checked["activation_histograms"]
+    parts |= {"imports and definitions": imports}
+    parts |= {"checks, records, Dagster": whole - sum(map(seconds, before)) - shards - shards_checks - merge}
+    per_shard = {"shard": (shards - sum(counted)) / study.shards, "shard's checks": shards_checks / study.shards}
+    print(json.dumps(parts | per_shard | {"merge": merge, "whole run": imports + whole - merge, "batches": sum(counted)}))
+
+
+@contextmanager
+def in_checks() -> Iterator[dict[str, float]]:
+    """While open, the seconds that the checks of each asset take."""
+    import assets.quality.asset_checks as asset_checks
+
+    judging = asset_checks.outcomes_of
+    seconds: defaultdict[str, float] = defaultdict(float)
+
+    def timed(study: Any, asset: str, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        outcomes = judging(study, asset, *arguments)
+        seconds[asset] += time.perf_counter() - started
+        return outcomes
+
+    with patch.object(asset_checks, "outcomes_of", timed):
+        yield seconds
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def _activation_bins(work: Work) -> None:
 def _screened_tokens(work: Work) -> None:
     study = work.study
     windows, tracked = work.read("token_windows", study.shard_names[0]), work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    tokens = screened_tokens(work.model(), windows, tracked, study.screen, study.batch_positions, count_bos=study.count_bos)
+    tokens = screened_tokens(work.model(), windows, tracked, study.screen, count_bos=study.count_bos)
     work.write("screened_tokens", tokens)
     work.draft.summary.update(screened=tokens.height, vocabulary=work.inputs["model_snapshot"].summary["vocabulary"])
 

@@ -4,19 +4,18 @@ Integers, extremes and examples do not depend on the order of the shards; moment
 shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
 """
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assets.histograms.histogram_store import create_group, finish_group
+from assets.histograms.held_counts import held_counts
+from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
 from assets.histograms.histograms import (
     COUNTED_PARTS,
     NEURON_TENSORS,
     SCREEN_SUMS,
-    TOP_PREDICTION,
     HistogramError,
     Histograms,
     merge_neurons,
@@ -37,20 +36,28 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _check_alike(name, part, names[0], first)
         _check_predictions(name, part)
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
+    arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
+    predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
     for layer in range(first.layers):
-        _merge_neurons(group, layer, names, parts)
-        _merge_tokens(group, layer, names, parts)
-        _merge_screen(group, layer, names, parts)
+        _merge_neurons(arrays, layer, names, parts)
+        for kind in first.prediction_kinds:
+            _merge_tokens(arrays, layer, names, parts, kind, predictions[kind])
+        _merge_screen(arrays, layer, names, parts)
     for tensor in (*first.vocabulary_sums, "screen_count"):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
             total += part[tensor][:]
-        group[tensor][:] = total
-    group["screen_token"][:] = first.screened_ids
+        arrays[tensor][:] = total
+    arrays["screen_token"][:] = first.screened_ids
     finish_group(group, sum(part.positions for part in parts), first.token_ids)
 
 
-def _merge_neurons(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+def _of_tracked(kind: str, parts: Sequence[Histograms]) -> np.ndarray:
+    """Int64 [part, token]: how often each tracked token is predicted, by one kind of prediction."""
+    return np.stack([np.asarray(part[part.prediction_kinds[kind]][:])[list(part.token_ids)] for part in parts])
+
+
+def _merge_neurons(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
     """The tensors of a layer's neurons."""
     total: dict[str, np.ndarray] = {}
     positions = 0
@@ -60,36 +67,39 @@ def _merge_neurons(group: Any, layer: int, names: Sequence[str], parts: Sequence
         total = merge_neurons(total, positions, slab, part.positions) if total else slab
         positions += part.positions
     for tensor, values in total.items():
-        group[tensor][layer] = values
+        arrays[tensor][layer] = values
 
 
-def _merge_tokens(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
-    """The counts of a layer where a tracked token is the top prediction, a token at a time."""
-    first = parts[0]
-    for kind, row in itertools.product(first.prediction_kinds, range(len(first.token_ids))):
-        tensors = [f"{kind}_{counted}" for counted in COUNTED_PARTS]
-        sums = [np.zeros_like(part_sum) for part_sum in (first[tensor][row, layer] for tensor in tensors)]
-        for name, part in zip(names, parts, strict=True):
-            added = [part[tensor][row, layer] for tensor in tensors]
-            verify_token(name, layer, part, row, added, kind)
-            sums = [total_sum + more for total_sum, more in zip(sums, added, strict=True)]
-        for tensor, values in zip(tensors, sums, strict=True):
-            group[tensor][row, layer] = values
+def _merge_tokens(
+    arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms], kind: str, predictions: np.ndarray
+) -> None:
+    """The counts of a layer where tracked tokens are the top prediction, a block of tokens at a time. predictions: int64 [part, token]."""
+    for rows in token_blocks(parts[0]):
+        total: dict[str, np.ndarray] = {}
+        for name, part, predicted in zip(names, parts, predictions, strict=True):
+            added = {counted: np.asarray(part[f"{kind}_{counted}"][rows, layer]) for counted in COUNTED_PARTS}  # [token, neuron, slot]
+            verify_tokens(name, layer, part, rows, added, kind, predicted[rows])
+            for counted, values in added.items():
+                if counted in total:
+                    total[counted] += values
+                else:
+                    total[counted] = values
+        write_token_counts(arrays, kind, rows, layer, total)
 
 
-def _merge_screen(group: Any, layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
     """The sums of a layer by predicted token, a block of groups at a time."""
-    groups, block = group["screen_sum"].shape[1], group["screen_sum"].chunks[1]
+    groups, block = arrays["screen_sum"].shape[1], arrays["screen_sum"].chunks[1]
     for start in range(0, groups, block):
         rows = slice(start, min(start + block, groups))
         for tensor in SCREEN_SUMS:
-            total = np.zeros((rows.stop - rows.start, group[tensor].shape[2]), np.int64)
+            total = np.zeros((rows.stop - rows.start, arrays[tensor].shape[2]), np.int64)
             for name, part in zip(names, parts, strict=True):
                 added = part[tensor][layer, rows]
                 if tensor == "screen_squares":
                     _refuse(name, layer, "a sum of squared activations below 0: it is too large for an int64", (added < 0).any(0))
                 total += added
-            group[tensor][layer, rows] = total
+            arrays[tensor][layer, rows] = total
 
 
 def verify_counts(name: str, layer: int, slab: dict[str, np.ndarray], positions: int) -> None:
@@ -101,20 +111,21 @@ def verify_counts(name: str, layer: int, slab: dict[str, np.ndarray], positions:
     _refuse(name, layer, f"bins and outside that do not sum to the {positions} counted positions", held != positions)
 
 
-def verify_token(name: str, layer: int, part: Histograms, row: int, added: Sequence[np.ndarray], kind: str = TOP_PREDICTION) -> None:
-    """A tracked token's counts in a layer: none negative or above the bin's, and for every neuron as many as its predictions.
+def verify_tokens(
+    name: str, layer: int, part: Histograms, rows: slice, added: Mapping[str, np.ndarray], kind: str, predictions: np.ndarray
+) -> None:
+    """Tracked tokens' counts in a layer: none negative or above the bin's, and for every neuron as many as the token's predictions.
 
-    `kind` says by what the token is the top prediction, as in histograms.PREDICTIONS.
+    `kind` says by what a token is the top prediction, as in histograms.PREDICTIONS; predictions: int64 [token of `rows`].
     """
-    token = part.token_ids[row]
-    for tensor, of_token in zip(COUNTED_PARTS, added, strict=True):
-        _refuse(name, layer, f"{kind}_{tensor} of token {token} below 0", _any_axis(of_token < 0))
-        _refuse(name, layer, f"{kind}_{tensor} of token {token} above {tensor}", _any_axis(of_token > part[tensor][layer]))
-    counted = part.prediction_kinds[kind]
-    predictions = int(part[counted][token])
-    held = sum(of_token.sum(-1) for of_token in added)
-    fault = f"{kind}_count of token {token} that does not sum to its {predictions} {counted.replace('_', ' ')}"
-    _refuse(name, layer, fault, held != predictions)
+    held = held_counts(added, {counted: np.asarray(part[counted][layer]) for counted in COUNTED_PARTS})
+    counted_as = part.prediction_kinds[kind].replace("_", " ")
+    for row, token in enumerate(part.token_ids[rows]):
+        for counted, of_tokens in held.items():
+            _refuse(name, layer, f"{kind}_{counted} of token {token} below 0", of_tokens.negative[row] > 0)
+            _refuse(name, layer, f"{kind}_{counted} of token {token} above {counted}", of_tokens.above[row] > 0)
+        fault = f"{kind}_count of token {token} that does not sum to its {predictions[row]} {counted_as}"
+        _refuse(name, layer, fault, sum(of_tokens.sums[row] for of_tokens in held.values()) != predictions[row])
 
 
 def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms) -> None:

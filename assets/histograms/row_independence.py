@@ -7,7 +7,7 @@ model, on fixed token ids, before it is used; a shape that fails is given up for
 
 import weakref
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from assets.histograms.batches import padded_lengths, rows_of_batch
 from assets.histograms.embedding_predictor import predictions_by_embedding
 from assets.histograms.top_predictions import SLICE, linear_unembedding, predictor
 from assets.model.language_model import LanguageModel
-from assets.model.plain_model import neurons_reported
+from assets.model.plain_model import last_hidden, neurons_reported, plain_names
 
 if TYPE_CHECKING:
     import torch
@@ -46,29 +46,30 @@ def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int, em
 
 
 def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedding_predictions: bool = False) -> bool:
-    """Run one batch twice, the second time with every window one row further: are all activations and predictions the same?
+    """Run a batch of one window in every row: are all activations and predictions the same in each, bit for bit?
 
-    Blocks that are alike multiply matrices of the same shapes, so two of them are tried for all; not where predictions by the embedding
-    are wanted, which read the stream behind the last block.
+    Blocks that are alike do the same operations on the same shapes, so the first is tried for all; not where predictions by the
+    embedding are wanted, which read the stream behind the last block.
     """
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    token_ids = torch.randint(0, model.facts.vocabulary, (rows, positions), generator=generator).to(model.device)
-    is_short = are_blocks_alike(model) and linear_unembedding(model) is not None and not embedding_predictions
-    layers = 2 if is_short else model.facts.layers
-    first, moved = (_fingerprints(model, ids, layers, embedding_predictions) for ids in (token_ids, token_ids.roll(1, dims=0)))
-    return all(torch.equal(one.roll(1, dims=0), other) for one, other in zip(first, moved, strict=True)) and (
-        layers >= model.facts.layers or are_predictions_independent(model, rows, positions)
-    )
+    token_ids = torch.randint(0, model.facts.vocabulary, (1, positions), generator=generator).to(model.device).expand(rows, positions)
+    if are_blocks_alike(model) and linear_unembedding(model) is not None and not embedding_predictions:
+        return _is_first_block_independent(model, token_ids) and are_predictions_independent(model, rows, positions)
+    return _is_model_independent(model, token_ids, embedding_predictions)
 
 
 def are_blocks_alike(model: LanguageModel) -> bool:
     """Whether all blocks have weights of the same names and shapes, and one kind of attention."""
-    blocks = [getattr(block, "original_component", block) for block in model.bridge.blocks]
+    blocks = [_plain_block(block) for block in model.bridge.blocks]
     shapes = {tuple((name, tuple(weights.shape)) for name, weights in block.named_parameters()) for block in blocks}
     kinds = set(getattr(model.plain.config, "layer_types", None) or getattr(model.plain.config, "attention_layers", None) or ["one"])
-    return len(shapes) == 1 and len(kinds) == 1
+    return len(blocks) > 1 and len(shapes) == 1 and len(kinds) == 1
+
+
+def _plain_block(block: Any) -> Any:
+    return getattr(block, "original_component", block)
 
 
 def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
@@ -85,34 +86,61 @@ def are_predictions_independent(model: LanguageModel, rows: int, positions: int)
     key = (number, torch.get_num_threads())
     if key not in known:
         weight = unembedding.weight
-        hidden = torch.randn(number, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
-        moved = hidden.roll(positions, dims=0)
+        hidden = torch.randn(1, positions, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+        repeated = hidden.expand(rows, -1, -1).reshape(number, -1)
         slices = [weight[first : first + SLICE].t() for first in (0, (weight.shape[0] - 1) // SLICE * SLICE)]
-        known[key] = all(torch.equal(torch.mm(hidden, rows).roll(positions, dims=0), torch.mm(moved, rows)) for rows in slices)
+        known[key] = all(are_rows_the_same(torch.mm(repeated, entries).view(rows, -1)) for entries in slices)
     return known[key]
 
 
+def are_rows_the_same(values: "torch.Tensor") -> bool:
+    """Whether values [row, ...] have the same bits in every row, NaN and signed zeros included."""
+    import torch
+
+    bits = values.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
+    return bool((bits == bits[:1]).all())
+
+
 class _EnoughSeenError(Exception):
-    """Ends a forward pass after the layers that are tried."""
+    """Ends a forward pass behind the first block."""
 
 
-def _fingerprints(model: LanguageModel, token_ids: "torch.Tensor", layers: int, embedding_predictions: bool) -> "list[torch.Tensor]":
-    """Int64 [row] for each of the first layers: the sum of the bit patterns of the row's activations; of all layers, predictions too."""
+def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor") -> bool:
+    """The neurons of the first block, and the stream that the second reads."""
+    import torch
+
+    same: list[bool] = []
+
+    def enough(module: "torch.nn.Module", given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        same.append(are_rows_the_same(given[0] if given else named["hidden_states"]))
+        raise _EnoughSeenError
+
+    second = model.plain.get_submodule(plain_names(model.bridge, [_plain_block(model.bridge.blocks[1])])[0])
+    handle = second.register_forward_pre_hook(enough, with_kwargs=True)
+    try:
+        with (
+            torch.inference_mode(),
+            neurons_reported(model, lambda layer, activations: same.append(are_rows_the_same(activations))),
+            suppress(_EnoughSeenError),
+        ):
+            last_hidden(model, token_ids)
+    finally:
+        handle.remove()
+    return all(same)
+
+
+def _is_model_independent(model: LanguageModel, token_ids: "torch.Tensor", embedding_predictions: bool) -> bool:
+    """The neurons of every layer and the predictions, of both kinds if asked."""
     import torch
 
     top_predictions = predictor(model)
-    patterns = {2: torch.int16, 4: torch.int32}
-    marks: list[torch.Tensor] = []
-
-    def note(layer: int, activations: torch.Tensor) -> None:
-        bits = activations.contiguous().view(patterns[activations.element_size()])
-        marks.append(bits.sum((1, 2), dtype=torch.int64))
-        if len(marks) == layers < model.facts.layers:
-            raise _EnoughSeenError
-
     by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
-    with torch.inference_mode(), by_embedding as last_by_embedding, neurons_reported(model, note), suppress(_EnoughSeenError):
-        marks.append(top_predictions(token_ids))
+    same: list[bool] = []
+    with (
+        torch.inference_mode(),
+        by_embedding as last_by_embedding,
+        neurons_reported(model, lambda layer, activations: same.append(are_rows_the_same(activations))),
+    ):
+        same.append(are_rows_the_same(top_predictions(token_ids)))
         found = last_by_embedding()
-        marks += [] if found is None else [found]
-    return marks
+    return all(same) and (found is None or are_rows_the_same(found))

@@ -10,16 +10,19 @@ import polars as pl
 
 from assets.contracts import SCREENED_TOKENS, conform
 from assets.histograms.activation_bins import evenly_spread
-from assets.histograms.batches import batches
-from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.batches import batches, padded_lengths, rows_of_batch
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
 from assets.study import Screen
 
 BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and group
-# A pilot costs a forward pass of so many tokens: a 128th of the first shard, within these bounds. It need only tell which tokens are
-# frequent; those that it never meets are ordered by their occurrences, which cost nothing to count.
-PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 128, 1_024, 65_536
+# A pilot costs a forward pass of so many tokens: a 512th of the first shard, within these bounds. It need only tell which tokens are
+# frequent; those that it never meets are ordered by their occurrences, which cost nothing to count. Of the predictions of the story model
+# on 413,717 tokens, 128 of its 512 tokens hold 91.2 % so, 92.1 % with a pilot four times as large, 93.3 % if chosen in hindsight.
+PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 512, 1_024, 65_536
+# Positions of a batch of the pilot: every padded length that it meets costs a whole batch, dummies included, so small ones. They are not
+# tried on row independence: the pilot alone reads them, always in the same order.
+PILOT_BATCH_POSITIONS = 256
 
 
 def screened_number(choice: Screen, layers: int, neurons: int, vocabulary: int) -> int:
@@ -29,15 +32,13 @@ def screened_number(choice: Screen, layers: int, neurons: int, vocabulary: int) 
     return max(0, min(wanted, groups, vocabulary))
 
 
-def screened_tokens(
-    model: LanguageModel, windows: pl.DataFrame, tracked: list[int], choice: Screen, batch_positions: int, *, count_bos: bool
-) -> pl.DataFrame:
+def screened_tokens(model: LanguageModel, windows: pl.DataFrame, tracked: list[int], choice: Screen, *, count_bos: bool) -> pl.DataFrame:
     """The table `screened_tokens` from the first shard's windows. No model is run where the whole vocabulary is screened, or nothing."""
     facts = model.facts
     number = screened_number(choice, facts.layers, facts.neurons, facts.vocabulary)
     predictions = np.zeros(facts.vocabulary, np.int64)
     if 0 < number < facts.vocabulary:
-        predictions = pilot_predictions(model, windows, batch_positions, count_bos=count_bos)
+        predictions = pilot_predictions(model, windows, count_bos=count_bos)
     occurrences = _occurrences(windows, facts.vocabulary)
     chosen = in_order(predictions, occurrences, tracked)[:number]
     texts = model.token_texts
@@ -62,17 +63,19 @@ def in_order(predictions: np.ndarray, occurrences: np.ndarray, tracked: list[int
     return np.lexsort((entries, -occurrences, -predictions, place_of_tracked))
 
 
-def pilot_predictions(model: LanguageModel, windows: pl.DataFrame, batch_positions: int, *, count_bos: bool) -> np.ndarray:
+def pilot_predictions(model: LanguageModel, windows: pl.DataFrame, *, count_bos: bool) -> np.ndarray:
     """Int64 [vocabulary]: how often each entry is the top prediction over windows spread evenly over the shard."""
     import torch
 
     facts = model.facts
     tokens = min(PILOT_MOST, max(PILOT_LEAST, int(windows["length"].sum()) // PILOT_SHARE))
     chosen = evenly_spread(windows, tokens)
+    lengths = np.unique(padded_lengths(chosen["length"].to_numpy().astype(np.int64), facts.context_length)).tolist()
+    rows = {length: rows_of_batch(length, PILOT_BATCH_POSITIONS, threads=torch.get_num_threads()) for length in lengths}
     top_predictions = predictor(model)
     found = np.zeros(facts.vocabulary, np.int64)
     with torch.inference_mode():
-        for batch in batches(chosen, facts.context_length, facts.beginning_token_id, rows_of_batches(model, chosen, batch_positions)):
+        for batch in batches(chosen, facts.context_length, facts.beginning_token_id, rows):
             predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device)).cpu().numpy().reshape(-1)
             found += np.bincount(predictions[batch.counted(count_bos)], minlength=facts.vocabulary)
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.heavy_imports import heavy_imports
 from assets.model.freed_memory import keep_freed_memory
 from assets.model.plain_model import plain_twin
 from assets.model.refusals import ModelError, readable, refuse_by_files, refuse_by_trial, refuse_weights_that_do_not_fit
@@ -63,7 +64,8 @@ class LanguageModel:
 
 def choose_device(name: str) -> str:
     """`auto` is the first CUDA device, or the CPU where there is none. Raises ModelError for a GPU that is not there."""
-    import torch
+    with heavy_imports("torch"):
+        import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -87,10 +89,11 @@ def load(folder: Path, dtype: str = "float32", device: str = "auto", linear_maps
     refuse_by_files(folder)
     keep_freed_memory()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import torch
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    with heavy_imports("torch", "transformer_lens.model_bridge"):
+        import torch
+        from transformer_lens.model_bridge import TransformerBridge
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading takes seconds; its bar would cut through the run's log
     tokenizer = load_tokenizer(folder)

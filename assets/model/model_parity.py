@@ -21,14 +21,20 @@ if TYPE_CHECKING:
     Slots = Callable[[int, torch.Tensor], torch.Tensor]  # layer, activations [row, position, neuron]: the bin of each
     Largest = Callable[[], np.ndarray]  # finds each neuron's largest activation in the sample, float32 [layer, neuron]
 
-SAMPLE_WINDOWS = 4  # spread over the first shard: the wrapper's errors, where there are any, are in every window
+# Windows spread over the first shard. Two where every number must be the same: the wrapper's errors, where there are any, are in every
+# window. Four where a share of disagreements is estimated.
+EXACT_WINDOWS, SHARE_WINDOWS = 2, 4
 SAMPLE_POSITIONS = 256  # of each window: 256 x 50,257 float32 logits are 51 MB, one window at a time
 
 
 def model_parity(
-    model: LanguageModel, folder: Path, windows: pl.DataFrame, slots_of: "Callable[[Largest], Slots] | None" = None
+    model: LanguageModel,
+    folder: Path,
+    windows: pl.DataFrame,
+    slots_of: "Callable[[Largest], Slots] | None" = None,
+    sample_windows: int = SHARE_WINDOWS,
 ) -> pl.DataFrame:
-    """The table `model_parity`: one row per sample window.
+    """The table `model_parity`: one row for each of at most `sample_windows` windows.
 
     `slots_of` makes the function that finds bins; it may ask for the largest activation of each neuron in the sample, which costs
     one more forward of it. Without `slots_of` bins are a fifth of a unit wide.
@@ -37,7 +43,7 @@ def model_parity(
 
     plain = _plain_code(model, folder, str(model.bridge.cfg.dtype).removeprefix("torch."))
     exact = plain if model.bridge.cfg.dtype == torch.float32 else _plain_code(model, folder, "float32")
-    sample = windows.gather_every(max(1, windows.height // SAMPLE_WINDOWS)).head(SAMPLE_WINDOWS)
+    sample = windows.gather_every(max(1, windows.height // sample_windows)).head(sample_windows)
     token_ids = [torch.tensor([ids[:SAMPLE_POSITIONS]], device=model.device) for ids in sample["token_ids"]]  # [1, position] each
     rows = []
     with torch.inference_mode():

@@ -4,13 +4,13 @@ Holds counting only. Counters are read in blocks of neurons of one layer, so mem
 [token, neuron, bin], with the three outcomes outside the bins as [neuron, outcome] and [token, neuron, outcome].
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
+from assets.histograms.held_counts import held_counts
 from assets.histograms.histogram_store import counter_blocks
 from assets.histograms.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
 
@@ -57,13 +57,14 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
             layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
         for kind, predictions in histograms.prediction_kinds.items():  # one kind at a time: each is a block of READ_AT_ONCE
             of_token = {part: np.asarray(histograms[f"{kind}_{part}"][held, layer, block.neurons]) for part in COUNTED_PARTS}
-            for part, values in of_token.items():
-                negative[f"{kind}_{part}"] += _negative(values)
-            sums = np.sum([values.sum(axis=-1) for values in of_token.values()], axis=0)  # [token, neuron]
+            holds = held_counts(of_token, counters)
+            for part, found in holds.items():
+                negative[f"{kind}_{part}"] += int(found.negative.sum())
+            sums, above = (np.sum([getattr(found, name) for found in holds.values()], axis=0) for name in ("sums", "above"))
             if layer == 0 and block.neurons.start == 0:
                 first_sums[kind][held] = sums[:, 0]
             expected = vocabulary[predictions][token_ids[held]]
-            tokens[kind].append(_token_rows(layer, token_ids[held], sums, first_sums[kind][held], expected, of_token, counters))
+            tokens[kind].append(_token_rows(layer, token_ids[held], sums, first_sums[kind][held], expected, above))
     by_layer = pl.DataFrame(layers).group_by("layer", maintain_order=True).sum()
     by_token = {
         kind: pl.concat(frames).group_by("layer", "token_id", maintain_order=True).sum() for kind, frames in tokens.items() if frames
@@ -74,16 +75,10 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
 
 
 def _token_rows(
-    layer: int,
-    token_ids: np.ndarray,
-    sums: np.ndarray,
-    first_sums: np.ndarray,
-    predictions: np.ndarray,
-    of_token: Mapping[str, np.ndarray],
-    counters: Mapping[str, np.ndarray],
+    layer: int, token_ids: np.ndarray, sums: np.ndarray, first_sums: np.ndarray, predictions: np.ndarray, above: np.ndarray
 ) -> pl.DataFrame:
-    """One row a tracked token of a block. `sums` [token, neuron] are those of `of_token`, `first_sums` [token] those of layer 0,
-    neuron 0; `predictions` [token]; `counters` hold all positions."""
+    """One row a tracked token of a block. `sums` and counters `above` those of all positions are [token, neuron]; `first_sums` [token]
+    are the sums of layer 0, neuron 0; `predictions` [token]."""
     return pl.DataFrame(
         {
             "layer": np.full(len(token_ids), layer),
@@ -91,7 +86,7 @@ def _token_rows(
             "neurons": np.full(len(token_ids), sums.shape[1]),
             "differing": (sums != first_sums[:, None]).sum(axis=-1),
             "unlike_predictions": (sums != predictions[:, None]).sum(axis=-1),
-            "above_count": np.sum([(of_token[part] > counters[part]).sum(axis=(-2, -1)) for part in COUNTED_PARTS], axis=0),
+            "above_count": above.sum(axis=-1),
         }
     )
 

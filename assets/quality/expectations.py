@@ -14,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from assets.contracts import DATA_QUALITY, conform
+from assets.heavy_imports import heavy_imports
 
 Severity = Literal["blocking", "warning"]
 
@@ -95,8 +96,9 @@ def judge(asset: str, check: str, frame: pl.DataFrame, expectations: list[Expect
 def _great_expectations() -> tuple[Any, Any]:
     """The library (3 s to import) and a batch definition in one throw-away context per process: nothing is written or sent."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    with heavy_imports("great_expectations"):
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)

@@ -69,11 +69,14 @@ def test_quartiles_of_nine_rounds_are_the_third_fifth_and_seventh() -> None:
     assert quartiles([9, 1, 8, 2, 7, 3, 6, 4, 5]) == (3, 5, 7)
 
 
-def test_overhead_is_told_as_a_share_of_ten_minutes_with_four_shards() -> None:
-    rows = [{"imports": 5.0, "checks": 3.0, "shard": 1.0}, {"imports": 7.0, "checks": 3.0, "shard": 2.0}]
-    table = overhead_table([*rows, {"imports": 6.0, "checks": 9.0, "shard": 1.0}])
-    assert table["seconds"].to_list() == [6.0, 3.0, 1.0, 13.0]
-    assert table["share"].to_list()[-1] == pytest.approx(13 / 600)
+def test_overhead_is_told_as_a_share_of_ten_minutes_with_one_shard_and_with_four() -> None:
+    def row(imports: float, shard: float, whole: float) -> dict[str, float]:
+        return {"imports": imports, "parity": 3.0, "shard": shard, "shard's checks": 0.5, "merge": 4.0, "whole run": whole, "batches": 90.0}
+
+    table = overhead_table([row(5.0, 1.0, 99.0), row(7.0, 2.0, 100.0), row(6.0, 1.0, 200.0)])
+    assert table["seconds"].to_list() == [6.0, 3.0, 1.0, 0.5, 10.5, 15.0, 4.0, 10.0]
+    assert table["share"].to_list()[4:6] == pytest.approx([10.5 / 600, 15 / 600])
+    assert table["share"].to_list()[-1] == pytest.approx(10 / 100)
 
 
 def test_the_page_tells_the_numbers_of_the_tables(tmp_path: Path) -> None:

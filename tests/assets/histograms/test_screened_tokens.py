@@ -23,7 +23,7 @@ def windows(planted: LanguageModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def choose(planted: LanguageModel, windows: pl.DataFrame, screen: Screen, tracked: list[int]) -> pl.DataFrame:
-    return screened_tokens(planted, windows, tracked, screen, 256, count_bos=False)
+    return screened_tokens(planted, windows, tracked, screen, count_bos=False)
 
 
 def test_tracked_tokens_come_first_then_predictions_then_occurrences_then_the_lower_id() -> None:
