@@ -1,9 +1,9 @@
 """Start-up and shards as a share of a run: `python -m benchmarks.overhead`.
 
 A study of a GPT-2-small-sized random model is run as Dagster assets in a new process, up to the merge of two short shards. Start-up is
-everything before the first shard; a shard's overhead is all of its asset but the batches (inputs verified, batch shapes tried, counters
-made, written, hashed, published) and its checks. The tracked tokens are the ones that the model predicts most, so that their counters
-are as full as they get. The rounds before the measured ones compile the loops and find these tokens.
+everything before the first shard, and the trial of the batch shapes that occur; a shard's overhead is all of its asset but the batches
+(inputs verified, counters made, written, hashed, published) and its checks. The tracked tokens are the ones that the model predicts
+most, so that their counters are as full as they get. The rounds before the measured ones compile the loops and find these tokens.
 
 `--positions 400000 --rounds 1` measures a run of some ten minutes as a whole: what its batches did not take.
 """
@@ -146,7 +146,6 @@ def child(place: str, began: float) -> None:
     import dagster as dg
 
     from assets.stages import STAGES, ancestors
-    from assets.store import Place
     from assets.study import read_study
     from assets.wiring import asset_key
     from orchestration.definitions import build_definitions
@@ -160,22 +159,62 @@ def child(place: str, began: float) -> None:
     before = [asset for asset in STAGES if asset in ancestors("activation_histograms")]
     keys = [asset_key(study, asset) for asset in (*before, "activation_histograms", "merged_histograms")]
     started = time.perf_counter()
-    with in_batches() as counted, in_checks() as checked, dg.DagsterInstance.ephemeral() as instance:
+    with (
+        in_batches() as counted,
+        in_trials() as tried,
+        in_assets() as made,
+        in_checks() as checked,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
         job.execute_in_process(instance=instance, tags=all_shards(study), asset_selection=keys)
     whole = time.perf_counter() - started
-    store = settings.deployment.store
-
-    def seconds(asset: str) -> float:
-        shards = study.shard_names if STAGES[asset].is_sharded else (None,)
-        return sum(record.seconds for shard in shards if (record := store.find(Place(study.name, asset, shard))) is not None)
-
-    parts = {asset: seconds(asset) for asset in before}
-    shards, merge = seconds("activation_histograms"), seconds("merged_histograms") + checked["merged_histograms"]
-    shards_checks = checked["activation_histograms"]
-    parts |= {"imports and definitions": imports}
-    parts |= {"checks, records, Dagster": whole - sum(map(seconds, before)) - shards - shards_checks - merge}
+    shards, shards_checks = made.pop("activation_histograms"), checked["activation_histograms"]
+    merge = made.pop("merged_histograms") + checked["merged_histograms"]
+    shards -= sum(tried)
+    start_up = {
+        **made,
+        "batch shapes tried": sum(tried),
+        "imports and definitions": imports,
+        "checks, Dagster": whole - sum(made.values()) - sum(tried) - shards - shards_checks - merge,
+    }
     per_shard = {"shard": (shards - sum(counted)) / study.shards, "shard's checks": shards_checks / study.shards}
-    print(json.dumps(parts | per_shard | {"merge": merge, "whole run": imports + whole - merge, "batches": sum(counted)}))
+    print(json.dumps(start_up | per_shard | {"merge": merge, "whole run": imports + whole - merge, "batches": sum(counted)}))
+
+
+@contextmanager
+def in_trials() -> Iterator[list[float]]:
+    """While open, the seconds that shards spend on trials of batch shapes; a process tries each once."""
+    import assets.histograms.activation_histograms as one_pass
+
+    trying = one_pass.rows_of_batches
+    seconds: list[float] = []
+
+    def timed(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        rows = trying(*arguments)
+        seconds.append(time.perf_counter() - started)
+        return rows
+
+    with patch.object(one_pass, "rows_of_batches", timed):
+        yield seconds
+
+
+@contextmanager
+def in_assets() -> Iterator[dict[str, float]]:
+    """While open, the seconds that each asset takes: inputs verified, made, hashed, published."""
+    import assets.wiring as wiring
+
+    making = wiring.materialize
+    seconds: defaultdict[str, float] = defaultdict(float)
+
+    def timed(study: Any, stage: Any, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        record = making(study, stage, *arguments)
+        seconds[stage.name] += time.perf_counter() - started
+        return record
+
+    with patch.object(wiring, "materialize", timed):
+        yield seconds
 
 
 @contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int, bool], int]]" = weakref.WeakKeyDictionary()
+_lengths_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], list[int]]]" = weakref.WeakKeyDictionary()
 _predictions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], bool]]" = weakref.WeakKeyDictionary()
 
 
@@ -49,15 +50,23 @@ def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedd
     """Run a batch of one window in every row: are all activations and predictions the same in each, bit for bit?
 
     Blocks that are alike do the same operations on the same shapes, so the first is tried for all; not where predictions by the
-    embedding are wanted, which read the stream behind the last block.
+    embedding are wanted, which read the stream behind the last block. Of an operation that sees positions alone, not windows, only
+    their number is the shape: it is tried once for rows of the smallest length, and after that only attention for their multiples.
     """
     import torch
 
     generator = torch.Generator().manual_seed(0)
     token_ids = torch.randint(0, model.facts.vocabulary, (1, positions), generator=generator).to(model.device).expand(rows, positions)
-    if are_blocks_alike(model) and linear_unembedding(model) is not None and not embedding_predictions:
-        return _is_first_block_independent(model, token_ids) and are_predictions_independent(model, rows, positions)
-    return _is_model_independent(model, token_ids, embedding_predictions)
+    if not are_blocks_alike(model) or linear_unembedding(model) is None or embedding_predictions:
+        return _is_model_independent(model, token_ids, embedding_predictions)
+    known = _lengths_of_model.setdefault(model.plain, {})
+    tried = known.setdefault((rows * positions, torch.get_num_threads()), [])
+    if any(positions % length == 0 for length in tried):
+        return _is_first_block_independent(model, token_ids, attention_alone=True)
+    if not _is_first_block_independent(model, token_ids) or not are_predictions_independent(model, rows, positions):
+        return False
+    tried.append(positions)
+    return True
 
 
 def are_blocks_alike(model: LanguageModel) -> bool:
@@ -102,21 +111,22 @@ def are_rows_the_same(values: "torch.Tensor") -> bool:
 
 
 class _EnoughSeenError(Exception):
-    """Ends a forward pass behind the first block."""
+    """Ends a forward pass behind what is tried."""
 
 
-def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor") -> bool:
-    """The neurons of the first block, and the stream that the second reads."""
+def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor", attention_alone: bool = False) -> bool:
+    """The first block's neurons and the stream behind it, or what its attention writes."""
     import torch
 
     same: list[bool] = []
 
-    def enough(module: "torch.nn.Module", given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        same.append(are_rows_the_same(given[0] if given else named["hidden_states"]))
+    def enough(module: "torch.nn.Module", given: Any, made: Any) -> None:
+        same.append(are_rows_the_same(made[0] if isinstance(made, tuple) else made))
         raise _EnoughSeenError
 
-    second = model.plain.get_submodule(plain_names(model.bridge, [_plain_block(model.bridge.blocks[1])])[0])
-    handle = second.register_forward_pre_hook(enough, with_kwargs=True)
+    first = model.bridge.blocks[0]
+    tried = first.attn.original_component if attention_alone else _plain_block(first)
+    handle = model.plain.get_submodule(plain_names(model.bridge, [tried])[0]).register_forward_hook(enough)
     try:
         with (
             torch.inference_mode(),

@@ -19,7 +19,7 @@ BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and
 # A pilot costs a forward pass of so many tokens: a 512th of the first shard, within these bounds. It need only tell which tokens are
 # frequent; those that it never meets are ordered by their occurrences, which cost nothing to count. Of the predictions of the story model
 # on 413,717 tokens, 128 of its 512 tokens hold 91.2 % so, 92.1 % with a pilot four times as large, 93.3 % if chosen in hindsight.
-PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 512, 1_024, 65_536
+PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 512, 512, 65_536
 # Positions of a batch of the pilot: every padded length that it meets costs a whole batch, dummies included, so small ones. They are not
 # tried on row independence: the pilot alone reads them, always in the same order.
 PILOT_BATCH_POSITIONS = 256

@@ -9,7 +9,7 @@ import polars as pl
 from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.language_model import choose_device
-from assets.model.model_parity import EXACT_WINDOWS, SHARE_WINDOWS, model_parity
+from assets.model.model_parity import model_parity, sample_windows
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
 from assets.model.tracked_tokens import tracked_tokens, try_study
 from assets.prompts.prompt_runs import require_defined_improvement
@@ -66,13 +66,8 @@ def _model_parity(work: Work) -> None:
     model, choice = work.model(), work.study.bins
     layers, neurons = model.facts.layers, model.facts.neurons
     is_exact = work.study.model.dtype == "float32" and work.study.model.linear_maps == "plain"
-    parity = model_parity(
-        model,
-        folder,
-        windows,
-        lambda largest: slot_finder(bins_for(choice, layers, neurons, largest)),
-        sample_windows=EXACT_WINDOWS if is_exact else SHARE_WINDOWS,
-    )
+    sample = sample_windows(windows, is_exact=is_exact)
+    parity = model_parity(model, folder, sample, lambda largest: slot_finder(bins_for(choice, layers, neurons, largest)))
     work.write("model_parity", parity)
     work.draft.summary.update(
         positions=int(parity["positions"].sum()),

@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     Slots = Callable[[int, torch.Tensor], torch.Tensor]  # layer, activations [row, position, neuron]: the bin of each
     Largest = Callable[[], np.ndarray]  # finds each neuron's largest activation in the sample, float32 [layer, neuron]
 
-# Windows spread over the first shard. Two where every number must be the same: the wrapper's errors, where there are any, are in every
-# window. Four where a share of disagreements is estimated.
-EXACT_WINDOWS, SHARE_WINDOWS = 2, 4
+SHARE_WINDOWS = 4  # spread over the first shard; a share of disagreements is estimated from them
 SAMPLE_POSITIONS = 256  # of each window: 256 x 50,257 float32 logits are 51 MB, one window at a time
 
 
+def sample_windows(windows: pl.DataFrame, *, is_exact: bool) -> pl.DataFrame:
+    """The windows of a shard to compare.
+
+    Where every number must be the same, the longest: a wrapper's errors, where there are any, are in every window, and some grow with
+    the position. Where a share of disagreements is estimated, SHARE_WINDOWS of them.
+    """
+    if is_exact:
+        return windows.slice(windows["length"].arg_max() or 0, 1)
+    return windows.gather_every(max(1, windows.height // SHARE_WINDOWS)).head(SHARE_WINDOWS)
+
+
 def model_parity(
-    model: LanguageModel,
-    folder: Path,
-    windows: pl.DataFrame,
-    slots_of: "Callable[[Largest], Slots] | None" = None,
-    sample_windows: int = SHARE_WINDOWS,
+    model: LanguageModel, folder: Path, sample: pl.DataFrame, slots_of: "Callable[[Largest], Slots] | None" = None
 ) -> pl.DataFrame:
-    """The table `model_parity`: one row for each of at most `sample_windows` windows.
+    """The table `model_parity`: one row for each window of `sample`, compared over its first SAMPLE_POSITIONS.
 
     `slots_of` makes the function that finds bins; it may ask for the largest activation of each neuron in the sample, which costs
     one more forward of it. Without `slots_of` bins are a fifth of a unit wide.
@@ -43,7 +48,6 @@ def model_parity(
 
     plain = _plain_code(model, folder, str(model.bridge.cfg.dtype).removeprefix("torch."))
     exact = plain if model.bridge.cfg.dtype == torch.float32 else _plain_code(model, folder, "float32")
-    sample = windows.gather_every(max(1, windows.height // sample_windows)).head(sample_windows)
     token_ids = [torch.tensor([ids[:SAMPLE_POSITIONS]], device=model.device) for ids in sample["token_ids"]]  # [1, position] each
     rows = []
     with torch.inference_mode():

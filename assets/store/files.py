@@ -7,6 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from assets.store.records import FileEntry, StoreError
 
 # Not allowed, read-only, or a file where a folder should be.
 CANNOT_WRITE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+HASHED_AT_ONCE = 4  # files; more than cores, since some wait for the disk
 VERSION = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
 
 
@@ -59,7 +61,9 @@ def _sha256(file: Path, *state: int) -> str:
 
 def entries_of(folder: Path) -> dict[str, FileEntry]:
     """Size and SHA-256 of every file of a folder, by path from the folder; each is on disk when this returns."""
-    return {str(file.relative_to(folder)): _entry(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:  # hashing and waiting for the disk leave the interpreter to others
+        return {str(file.relative_to(folder)): entry for file, entry in zip(files, pool.map(_entry, files), strict=True)}
 
 
 def difference(folder: Path, name: str, entry: FileEntry) -> str:

@@ -147,15 +147,34 @@ def test_the_first_block_is_tried_for_all_only_where_all_are_alike(planted: Lang
         for layer, block in enumerate(planted.plain.transformer.h)
     ]
     try:
-        assert are_rows_independent(planted, 4, 16)
+        assert are_rows_independent(planted, 4, 24)
         assert seen == [0]  # the pass ends before the second block
+        assert are_rows_independent(planted, 2, 48)
+        assert seen == [0]  # as many positions in multiples of a length that was tried: attention alone, the block is not finished
+        assert are_rows_independent(planted, 12, 8)
+        assert seen == [0, 0]
         seen.clear()
         monkeypatch.setattr(planted.plain.config, "layer_types", ["full_attention", "sliding_attention", "full_attention"], raising=False)
-        assert are_rows_independent(planted, 4, 16)
+        assert are_rows_independent(planted, 4, 24)
         assert seen == [0, 1, 2]
     finally:
         for handle in handles:
             handle.remove()
+
+
+def test_attention_that_depends_on_the_row_is_found_out_where_only_attention_is_tried(planted: LanguageModel) -> None:
+    def lopsided(module, given, output):
+        attended = output[0].clone()
+        attended[-1] *= 1 + 2**-20
+        return (attended, *output[1:])
+
+    assert are_rows_independent(planted, 5, 16)
+    handle = planted.plain.transformer.h[0].attn.register_forward_hook(lopsided)
+    try:
+        assert not are_rows_independent(planted, 2, 40)  # 80 positions again, not in multiples of 16: the whole block
+        assert not are_rows_independent(planted, 5, 16)  # attention alone
+    finally:
+        handle.remove()
 
 
 def test_predictions_that_depend_on_the_row_are_found_out(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
