@@ -145,6 +145,7 @@ def child(place: str, began: float) -> None:
     name, _, number = place.rpartition(":")
     import dagster as dg
 
+    import orchestration.run  # noqa: F401  # as `make study` does, Dagster first
     from assets.stages import STAGES, ancestors
     from assets.study import read_study
     from assets.wiring import asset_key

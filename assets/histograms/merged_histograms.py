@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from assets.histograms.held_counts import held_counts
 from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
 from assets.histograms.histograms import (
     COUNTED_PARTS,
@@ -118,6 +117,8 @@ def verify_tokens(
 
     `kind` says by what a token is the top prediction, as in histograms.PREDICTIONS; predictions: int64 [token of `rows`].
     """
+    from assets.histograms.held_counts import held_counts
+
     held = held_counts(added, {counted: np.asarray(part[counted][layer]) for counted in COUNTED_PARTS})
     counted_as = part.prediction_kinds[kind].replace("_", " ")
     for row, token in enumerate(part.token_ids[rows]):

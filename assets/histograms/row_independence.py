@@ -125,7 +125,7 @@ def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor",
         raise _EnoughSeenError
 
     first = model.bridge.blocks[0]
-    tried = first.attn.original_component if attention_alone else _plain_block(first)
+    tried = first.attn.original_component if attention_alone and hasattr(first, "attn") else _plain_block(first)
     handle = model.plain.get_submodule(plain_names(model.bridge, [tried])[0]).register_forward_hook(enough)
     try:
         with (

@@ -5,12 +5,14 @@ often in the first shard's text, then the lower id. The order of the whole vocab
 groups: a larger budget adds groups and takes none away. Counting the groups is in screen_counter.
 """
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 
 from assets.contracts import SCREENED_TOKENS, conform
 from assets.histograms.activation_bins import evenly_spread
-from assets.histograms.batches import batches, padded_lengths, rows_of_batch
+from assets.histograms.batches import batches, padded_lengths
 from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
 from assets.study import Screen
@@ -20,8 +22,8 @@ BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and
 # frequent; those that it never meets are ordered by their occurrences, which cost nothing to count. Of the predictions of the story model
 # on 413,717 tokens, 128 of its 512 tokens hold 91.2 % so, 92.1 % with a pilot four times as large, 93.3 % if chosen in hindsight.
 PILOT_SHARE, PILOT_LEAST, PILOT_MOST = 512, 512, 65_536
-# Positions of a batch of the pilot: every padded length that it meets costs a whole batch, dummies included, so small ones. They are not
-# tried on row independence: the pilot alone reads them, always in the same order.
+# Most positions of a batch of the pilot, which holds no more rows than there are windows. Its shapes are not tried on row independence:
+# the pilot alone reads them, always in the same order.
 PILOT_BATCH_POSITIONS = 256
 
 
@@ -70,8 +72,8 @@ def pilot_predictions(model: LanguageModel, windows: pl.DataFrame, *, count_bos:
     facts = model.facts
     tokens = min(PILOT_MOST, max(PILOT_LEAST, int(windows["length"].sum()) // PILOT_SHARE))
     chosen = evenly_spread(windows, tokens)
-    lengths = np.unique(padded_lengths(chosen["length"].to_numpy().astype(np.int64), facts.context_length)).tolist()
-    rows = {length: rows_of_batch(length, PILOT_BATCH_POSITIONS, threads=torch.get_num_threads()) for length in lengths}
+    windows_of_length = Counter(padded_lengths(chosen["length"].to_numpy().astype(np.int64), facts.context_length).tolist())
+    rows = {length: min(number, max(1, PILOT_BATCH_POSITIONS // length)) for length, number in windows_of_length.items()}
     top_predictions = predictor(model)
     found = np.zeros(facts.vocabulary, np.int64)
     with torch.inference_mode():

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 SHARE_WINDOWS = 4  # spread over the first shard; a share of disagreements is estimated from them
 SAMPLE_POSITIONS = 256  # of each window: 256 x 50,257 float32 logits are 51 MB, one window at a time
+EXACT_POSITIONS = 128  # where every number must be the same: 6 million logits and 5 million activations of GPT-2 small
 
 
 def sample_windows(windows: pl.DataFrame, *, is_exact: bool) -> pl.DataFrame:
     """The windows of a shard to compare.
 
-    Where every number must be the same, the longest: a wrapper's errors, where there are any, are in every window, and some grow with
-    the position. Where a share of disagreements is estimated, SHARE_WINDOWS of them.
+    Where every number must be the same, the beginning of the longest: a wrapper's errors, where there are any, are in every window, and
+    some grow with the position. Where a share of disagreements is estimated, SHARE_WINDOWS whole ones.
     """
     if is_exact:
-        return windows.slice(windows["length"].arg_max() or 0, 1)
+        return windows.slice(windows["length"].arg_max() or 0, 1).with_columns(pl.col("token_ids").list.head(EXACT_POSITIONS))
     return windows.gather_every(max(1, windows.height // SHARE_WINDOWS)).head(SHARE_WINDOWS)
 
 

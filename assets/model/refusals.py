@@ -172,6 +172,7 @@ def _residual(bridge: "TransformerBridge", token_ids: Any, layer: int, nudge: fl
         seen["residual"] = residual[0, -1].float()
 
     hooks = [(f"blocks.{layer}.mlp.hook_post", nudged), (f"blocks.{layer}.hook_resid_post", note)]
+    behind = layer + 1 if layer + 1 < int(bridge.cfg.n_layers) else None
     with torch.inference_mode(), bridge.hooks(fwd_hooks=hooks):
-        bridge(token_ids, use_cache=False, output_attentions=False)
+        bridge(token_ids, use_cache=False, output_attentions=False, stop_at_layer=behind)
     return seen["activations"], seen["residual"]

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
-from assets.histograms.held_counts import held_counts
 from assets.histograms.histogram_store import counter_blocks
 from assets.histograms.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
 
@@ -41,6 +40,8 @@ class CounterViolations:
 
 def counter_violations(histograms: Histograms) -> CounterViolations:
     """Count every violation in the counters of a shard or of the whole corpus."""
+    from assets.histograms.held_counts import held_counts
+
     vocabulary = {name: np.asarray(histograms[name][:]) for name in histograms.vocabulary_sums}
     negative = {name: _negative(counters) for name, counters in vocabulary.items()}
     negative |= dict.fromkeys((*PER_LAYER, *histograms.token_sums), 0)
