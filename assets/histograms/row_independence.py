@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from assets.histograms.batches import padded_lengths, rows_of_batch
+from assets.histograms.batches import SHORTEST_STEP, padded_lengths, rows_of_batch
 from assets.histograms.embedding_predictor import predictions_by_embedding
 from assets.histograms.top_predictions import SLICE, linear_unembedding, predictor
 from assets.model.language_model import LanguageModel
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int, bool], int]]" = weakref.WeakKeyDictionary()
-_lengths_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], list[int]]]" = weakref.WeakKeyDictionary()
-_predictions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int], bool]]" = weakref.WeakKeyDictionary()
+_positions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int], bool]]" = weakref.WeakKeyDictionary()
 
 
 def rows_of_batches(
@@ -50,23 +49,36 @@ def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedd
     """Run a batch of one window in every row: are all activations and predictions the same in each, bit for bit?
 
     Blocks that are alike do the same operations on the same shapes, so the first is tried for all; not where predictions by the
-    embedding are wanted, which read the stream behind the last block. Of an operation that sees positions alone, not windows, only
-    their number is the shape: it is tried once for rows of the smallest length, and after that only attention for their multiples.
+    embedding are wanted, which read the stream behind the last block. What sees positions alone, not windows, has only their number
+    for a shape: it is tried once for each number, in rows of SHORTEST_STEP, and attention for each shape. So the answer depends on the
+    shape and the machine, never on what else was tried before.
     """
+    if not are_blocks_alike(model) or linear_unembedding(model) is None or embedding_predictions:
+        return _is_model_independent(model, _one_window(model, rows, positions), embedding_predictions)
+    shortest = SHORTEST_STEP if positions % SHORTEST_STEP == 0 else positions
+    return _are_positions_independent(model, rows * positions // shortest, shortest) and (
+        positions == shortest or _is_first_block_independent(model, _one_window(model, rows, positions), attention_alone=True)
+    )
+
+
+def _one_window(model: LanguageModel, rows: int, positions: int) -> "torch.Tensor":
+    """Token ids [row, position], the same made-up ones in every row."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    token_ids = torch.randint(0, model.facts.vocabulary, (1, positions), generator=generator).to(model.device).expand(rows, positions)
-    if not are_blocks_alike(model) or linear_unembedding(model) is None or embedding_predictions:
-        return _is_model_independent(model, token_ids, embedding_predictions)
-    known = _lengths_of_model.setdefault(model.plain, {})
-    tried = known.setdefault((rows * positions, torch.get_num_threads()), [])
-    if any(positions % length == 0 for length in tried):
-        return _is_first_block_independent(model, token_ids, attention_alone=True)
-    if not _is_first_block_independent(model, token_ids) or not are_predictions_independent(model, rows, positions):
-        return False
-    tried.append(positions)
-    return True
+    return torch.randint(0, model.facts.vocabulary, (1, positions), generator=generator).to(model.device).expand(rows, positions)
+
+
+def _are_positions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
+    """Whether the first block and the predictions give every row the same: tried once for each shape."""
+    import torch
+
+    known = _positions_of_model.setdefault(model.plain, {})
+    key = (rows, positions, torch.get_num_threads())
+    if key not in known:
+        whole_block = _is_first_block_independent(model, _one_window(model, rows, positions))
+        known[key] = whole_block and are_predictions_independent(model, rows, positions)
+    return known[key]
 
 
 def are_blocks_alike(model: LanguageModel) -> bool:
@@ -82,7 +94,7 @@ def _plain_block(block: Any) -> Any:
 
 
 def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
-    """The same for the logits of made-up hidden states, slice by slice as predictions take them: tried once for each number of positions.
+    """The same for the logits of made-up hidden states, slice by slice as predictions take them.
 
     Slices are alike but for the last. A screen of them decides nothing by itself: what it leaves open has the bits of these logits.
     """
@@ -90,16 +102,11 @@ def are_predictions_independent(model: LanguageModel, rows: int, positions: int)
 
     unembedding = linear_unembedding(model)
     assert unembedding is not None
-    known = _predictions_of_model.setdefault(model.plain, {})
-    number = rows * positions
-    key = (number, torch.get_num_threads())
-    if key not in known:
-        weight = unembedding.weight
-        hidden = torch.randn(1, positions, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
-        repeated = hidden.expand(rows, -1, -1).reshape(number, -1)
-        slices = [weight[first : first + SLICE].t() for first in (0, (weight.shape[0] - 1) // SLICE * SLICE)]
-        known[key] = all(are_rows_the_same(torch.mm(repeated, entries).view(rows, -1)) for entries in slices)
-    return known[key]
+    weight = unembedding.weight
+    hidden = torch.randn(1, positions, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+    repeated = hidden.expand(rows, -1, -1).reshape(rows * positions, -1)
+    slices = [weight[first : first + SLICE].t() for first in (0, (weight.shape[0] - 1) // SLICE * SLICE)]
+    return all(are_rows_the_same(torch.mm(repeated, entries).view(rows, -1)) for entries in slices)
 
 
 def are_rows_the_same(values: "torch.Tensor") -> bool:
