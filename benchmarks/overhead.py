@@ -145,6 +145,9 @@ def child(place: str, began: float) -> None:
     name, _, number = place.rpartition(":")
     import dagster as dg
 
+    import assets.histograms.activation_histograms as one_pass
+    import assets.quality.asset_checks as asset_checks
+    import assets.wiring as wiring
     import orchestration.run  # noqa: F401  # as `make study` does, Dagster first
     from assets.stages import STAGES, ancestors
     from assets.study import read_study
@@ -162,77 +165,39 @@ def child(place: str, began: float) -> None:
     started = time.perf_counter()
     with (
         in_batches() as counted,
-        in_trials() as tried,
-        in_assets() as made,
-        in_checks() as checked,
+        timed(one_pass, "rows_of_batches", lambda *_: "shapes") as tried,  # a process tries each shape once
+        timed(wiring, "materialize", lambda study, stage, *_: stage.name) as made,  # inputs verified, made, hashed, published
+        timed(asset_checks, "outcomes_of", lambda study, asset, *_: asset) as checked,
         dg.DagsterInstance.ephemeral() as instance,
     ):
         job.execute_in_process(instance=instance, tags=all_shards(study), asset_selection=keys)
     whole = time.perf_counter() - started
     shards, shards_checks = made.pop("activation_histograms"), checked["activation_histograms"]
     merge = made.pop("merged_histograms") + checked["merged_histograms"]
-    shards -= sum(tried)
+    shards -= tried["shapes"]
     start_up = {
         **made,
-        "batch shapes tried": sum(tried),
+        "batch shapes tried": tried["shapes"],
         "imports and definitions": imports,
-        "checks, Dagster": whole - sum(made.values()) - sum(tried) - shards - shards_checks - merge,
+        "checks, Dagster": whole - sum(made.values()) - tried["shapes"] - shards - shards_checks - merge,
     }
     per_shard = {"shard": (shards - sum(counted)) / study.shards, "shard's checks": shards_checks / study.shards}
     print(json.dumps(start_up | per_shard | {"merge": merge, "whole run": imports + whole - merge, "batches": sum(counted)}))
 
 
 @contextmanager
-def in_trials() -> Iterator[list[float]]:
-    """While open, the seconds that shards spend on trials of batch shapes; a process tries each once."""
-    import assets.histograms.activation_histograms as one_pass
-
-    trying = one_pass.rows_of_batches
-    seconds: list[float] = []
-
-    def timed(*arguments: Any) -> Any:
-        started = time.perf_counter()
-        rows = trying(*arguments)
-        seconds.append(time.perf_counter() - started)
-        return rows
-
-    with patch.object(one_pass, "rows_of_batches", timed):
-        yield seconds
-
-
-@contextmanager
-def in_assets() -> Iterator[dict[str, float]]:
-    """While open, the seconds that each asset takes: inputs verified, made, hashed, published."""
-    import assets.wiring as wiring
-
-    making = wiring.materialize
+def timed(module: Any, name: str, label: Callable[..., str]) -> Iterator[dict[str, float]]:
+    """While open, the seconds that calls of a module's function take, added up under the label of each call's arguments."""
+    function = getattr(module, name)
     seconds: defaultdict[str, float] = defaultdict(float)
 
-    def timed(study: Any, stage: Any, *arguments: Any) -> Any:
+    def measured(*arguments: Any) -> Any:
         started = time.perf_counter()
-        record = making(study, stage, *arguments)
-        seconds[stage.name] += time.perf_counter() - started
-        return record
+        made = function(*arguments)
+        seconds[label(*arguments)] += time.perf_counter() - started
+        return made
 
-    with patch.object(wiring, "materialize", timed):
-        yield seconds
-
-
-@contextmanager
-def in_checks() -> Iterator[dict[str, float]]:
-    """While open, the seconds that the checks of each asset take."""
-    import assets.quality.asset_checks as asset_checks
-
-    judging = asset_checks.outcomes_of
-    seconds: defaultdict[str, float] = defaultdict(float)
-
-    def timed(study: Any, asset: str, *arguments: Any) -> Any:
-        started = time.perf_counter()
-        outcomes = judging(study, asset, *arguments)
-        seconds[asset] += time.perf_counter() - started
-        return outcomes
-
-    with patch.object(asset_checks, "outcomes_of", timed):
+    with patch.object(module, name, measured):
         yield seconds
 
 

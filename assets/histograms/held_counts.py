@@ -32,7 +32,7 @@ def held_counts(of_token: Mapping[str, np.ndarray], counters: Mapping[str, np.nd
 
 @njit(nogil=True, cache=True)
 def _read(of_token: np.ndarray, counters: np.ndarray, sums: np.ndarray, negative: np.ndarray, above: np.ndarray) -> None:
-    """NumPy takes three passes over memory for the same, and one of them along short rows: four times as long."""
+    """NumPy takes three passes over memory for the same, one of them along short rows."""
     tokens, neurons, slots = of_token.shape
     for token in range(tokens):
         for neuron in range(neurons):

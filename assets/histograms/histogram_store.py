@@ -156,21 +156,22 @@ def counter_blocks(histograms: Histograms) -> Iterator[CounterBlock]:
 
     Ranges of neurons are whole chunks, so that none is decompressed more than once.
     """
-    bytes_of_neuron = max(histograms.bins, 1) * 8
-    width = min(histograms.neurons, max(1, CHUNK_BYTES // bytes_of_neuron))
-    rows = max(1, READ_AT_ONCE // (width * bytes_of_neuron))
+    width = min(histograms.neurons, max(1, CHUNK_BYTES // _bytes_of_neuron(histograms)))
     for layer, start in itertools.product(range(histograms.layers), range(0, histograms.neurons, width)):
         neurons = slice(start, min(start + width, histograms.neurons))
-        for first in range(0, max(len(histograms.token_ids), 1), rows):
-            yield CounterBlock(layer, neurons, slice(first, min(first + rows, len(histograms.token_ids))))
+        for tokens in list(token_blocks(histograms, width)) or [slice(0, 0)]:
+            yield CounterBlock(layer, neurons, tokens)
 
 
-def token_blocks(histograms: Histograms) -> Iterator[slice]:
-    """Rows of tracked tokens whose counters of a layer are at most READ_AT_ONCE, or one."""
-    bytes_of_token = histograms.neurons * max(histograms.bins, 1) * 8
-    rows, tokens = max(1, READ_AT_ONCE // max(bytes_of_token, 1)), len(histograms.token_ids)
+def token_blocks(histograms: Histograms, neurons: int) -> Iterator[slice]:
+    """Rows of tracked tokens whose counters of so many neurons are at most READ_AT_ONCE, or one row."""
+    rows, tokens = max(1, READ_AT_ONCE // (neurons * _bytes_of_neuron(histograms))), len(histograms.token_ids)
     for first in range(0, tokens, rows):
         yield slice(first, min(first + rows, tokens))
+
+
+def _bytes_of_neuron(histograms: Histograms) -> int:
+    return max(histograms.bins, 1) * 8
 
 
 def _chunks(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _merge_tokens(
     arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms], kind: str, predictions: np.ndarray
 ) -> None:
     """The counts of a layer where tracked tokens are the top prediction, a block of tokens at a time. predictions: int64 [part, token]."""
-    for rows in token_blocks(parts[0]):
+    for rows in token_blocks(parts[0], parts[0].neurons):
         total: dict[str, np.ndarray] = {}
         for name, part, predicted in zip(names, parts, predictions, strict=True):
             added = {counted: np.asarray(part[f"{kind}_{counted}"][rows, layer]) for counted in COUNTED_PARTS}  # [token, neuron, slot]
