@@ -250,7 +250,10 @@ SCREENED_TOKENS = Table(
         Column("is_tracked", pl.Boolean(), "", "The study tracks the token: it is screened however rare it is."),
         Column("pilot_predictions", pl.Int64(), "position", "Times that it was the top prediction in the pilot; 0 where none was needed."),
         Column(
-            "occurrences", pl.Int64(), "position", "Times that it occurs in the first shard: what decides between equal pilot_predictions."
+            "occurrences",
+            pl.Int64(),
+            "position",
+            "Times that it occurs in the first shard behind the first position of a window: tells with pilot_predictions how frequent it is.",
         ),
     ),
 )

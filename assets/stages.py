@@ -83,7 +83,7 @@ _STAGES = (
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
         inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "count_bos"), added_fields=("model.linear_maps",),
-        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True, code_version="3",
+        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True, code_version="4",
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "

@@ -9,7 +9,7 @@ from typing import Any
 
 from assets.store import Record
 
-KEPT_BYTES = 32 * 2**20  # a layer's counts are asked for once per tracked token
+KEPT_BYTES = 32 * 2**20  # a layer's counts are asked for once per block of tracked tokens
 
 
 def zarr_files(record: Record) -> Any:

@@ -1,13 +1,14 @@
 """Blocks of counters: every counter once, whatever their size, and the same results from many as from one."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
 from assets.histograms import histogram_store
-from assets.histograms.histogram_store import counter_blocks
+from assets.histograms.histogram_store import counter_blocks, read_histograms, write_histograms
 from assets.histograms.histograms import ActivationBins, Histograms, empty_tensors
 from assets.quality.counter_violations import counter_violations
 from assets.statistics.token_neuron_scores import token_neuron_scores
@@ -50,6 +51,19 @@ def test_every_counter_is_in_one_block_and_plain_counts_come_with_the_first_of_t
     assert (seen == 1).all()
     assert (firsts == 1).all()
     assert [block.is_first_of_tokens for block in counter_blocks(replace(histograms, token_ids=()))][0]
+
+
+@pytest.mark.parametrize(("neurons_of_chunk", "read", "chunk"), [(14, 21, (2, 1, 7, 4)), (28, 35, (4, 1, 7, 4)), (3, 7, (1, 1, 3, 4))])
+def test_chunks_hold_as_many_tokens_as_fit_and_no_block_of_tokens_ends_within_one(
+    histograms: Histograms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, neurons_of_chunk: int, read: int, chunk: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(histogram_store, "CHUNK_BYTES", neurons_of_chunk * BINS * 8)
+    monkeypatch.setattr(histogram_store, "READ_AT_ONCE", read * BINS * 8)
+    write_histograms(tmp_path / "group", histograms)
+    written = read_histograms(tmp_path / "group")
+    assert written["top_prediction_count"].chunks == chunk
+    assert np.array_equal(written["top_prediction_count"][:], histograms["top_prediction_count"])
+    assert all(block.tokens.start % chunk[0] == 0 for block in counter_blocks(written))
 
 
 def test_violations_and_scores_do_not_depend_on_the_size_of_blocks(histograms: Histograms, monkeypatch: pytest.MonkeyPatch) -> None:

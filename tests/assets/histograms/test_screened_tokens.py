@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from pydantic import ByteSize
 
-from assets.histograms.screened_tokens import in_order, screened_number, screened_tokens
+from assets.histograms.screened_tokens import in_order, pilot_windows, screened_number, screened_tokens
 from assets.model.language_model import LanguageModel
 from assets.study import Screen
 from tests.assets.histograms.made_batches import windows_frame
@@ -28,7 +28,27 @@ def choose(planted: LanguageModel, windows: pl.DataFrame, screen: Screen, tracke
 
 def test_tracked_tokens_come_first_then_predictions_then_occurrences_then_the_lower_id() -> None:
     predictions, occurrences = np.array([0, 7, 9, 0, 0, 9]), np.array([5, 0, 1, 5, 6, 2])
-    assert in_order(predictions, occurrences, [4, 1]).tolist() == [4, 1, 5, 2, 0, 3]
+    assert in_order(predictions, occurrences, [4, 1], unread=0.0).tolist() == [4, 1, 5, 2, 0, 3]
+
+
+def test_occurrences_in_text_that_the_pilot_did_not_read_weigh_as_much_as_2048_predictions() -> None:
+    predictions, occurrences = np.array([1, 0, 2, 110, 0]), np.array([0, 50, 1, 0, 949])  # 50 of 1,000 occurrences are 102.4 predictions
+    assert in_order(predictions, occurrences, [], unread=1.0).tolist() == [4, 3, 1, 2, 0]
+    assert in_order(predictions, occurrences, [], unread=0.5).tolist() == [4, 3, 1, 2, 0]
+    assert in_order(predictions, occurrences, [], unread=0.05).tolist() == [3, 4, 1, 2, 0]
+    assert in_order(predictions, occurrences, [], unread=0.01).tolist() == [3, 4, 2, 1, 0]
+    assert in_order(predictions, np.zeros(5, np.int64), [], unread=1.0).tolist() == [3, 2, 0, 1, 4]
+
+
+def test_the_pilot_reads_the_beginnings_of_windows_spread_over_the_shard() -> None:
+    windows = windows_frame([[0] * length for length in np.random.default_rng(0).integers(3, 200, 1000).tolist()])
+    pilot = pilot_windows(windows)
+    assert pilot["length"].to_list() == [len(ids) for ids in pilot["token_ids"]]
+    assert 400 < pilot["length"].sum() < 640
+    assert pilot["length"].max() == 64
+    assert pilot["document"].to_list()[-1] > 850
+    few = windows_frame([[0, 1, 2], [0, 3]])
+    assert pilot_windows(few).equals(few)  # all of a small shard
 
 
 @pytest.mark.parametrize(
@@ -68,4 +88,8 @@ def test_no_model_is_run_where_every_token_fits_or_none_is_asked_for(
     every = choose(planted, windows, Screen(), [3])
     assert sorted(every["token_id"]) == list(range(len(VOCABULARY)))
     occurrences = dict(every.select("token", "occurrences").iter_rows())
-    assert (occurrences["<|endoftext|>"], occurrences[" climbed"], occurrences["<unk>"]) == (28, 22, 0)
+    assert (occurrences["<|endoftext|>"], occurrences[" climbed"], occurrences["<unk>"]) == (
+        0,
+        22,
+        0,
+    )  # no text holds what begins each window
