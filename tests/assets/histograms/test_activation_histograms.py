@@ -15,8 +15,9 @@ from assets.histograms.activation_bins import bins_that_hold, calibrated_bins, f
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.batches import batches
 from assets.histograms.histograms import ActivationBins, HistogramError, Histograms, merge
-from assets.histograms.row_independence import are_predictions_independent, are_rows_independent, rows_of_batches
+from assets.histograms.row_independence import are_predictions_independent, are_rows_independent, maps_of_one_row, rows_of_batches
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import last_hidden
 from assets.model.vocabulary import token_id
 from assets.study import CalibratedBins, FixedBins
 from tests.assets.histograms.conftest import STORIES
@@ -184,6 +185,42 @@ def test_attention_that_depends_on_the_row_is_found_out_where_only_attention_is_
         assert not are_rows_independent(planted, 5, 16)
     finally:
         handle.remove()
+
+
+def test_where_only_attention_is_tried_its_maps_get_one_row_and_it_gets_all(
+    planted: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped: list[int] = []
+    attended: list[int] = []
+    softmax = torch.nn.functional.softmax
+
+    def noted(scores: torch.Tensor, *given, **named) -> torch.Tensor:
+        attended.append(scores.shape[0])
+        return softmax(scores, *given, **named)
+
+    assert are_rows_independent(planted, 10, 8)  # as many positions as 5 rows of 16
+    monkeypatch.setattr(torch.nn.functional, "softmax", noted)
+    handle = planted.plain.transformer.h[0].attn.c_attn.register_forward_hook(lambda module, given, made: mapped.append(made.shape[0]))
+    try:
+        assert are_rows_independent(planted, 5, 16)
+    finally:
+        handle.remove()
+    assert (mapped, attended) == ([1], [5])
+
+
+def test_attention_on_repeated_maps_has_the_bits_of_attention(stories: LanguageModel) -> None:
+    module = stories.plain.model.layers[0].self_attn
+    token_ids = torch.randint(0, 500, (1, 24), generator=torch.Generator().manual_seed(0)).expand(4, 24)
+    made: list[torch.Tensor] = []
+    handle = module.register_forward_hook(lambda module, given, output: made.append(output[0]))
+    try:
+        with torch.inference_mode():
+            last_hidden(stories, token_ids)
+            with maps_of_one_row(module, 4, 24):
+                last_hidden(stories, token_ids)
+    finally:
+        handle.remove()
+    assert torch.equal(made[0], made[1])
 
 
 def test_predictions_that_depend_on_the_row_are_found_out(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
