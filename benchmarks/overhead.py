@@ -122,13 +122,14 @@ def write_study(folder: Path, corpus: str, tokens: list[int], shards: int) -> Pa
 
 
 def most_predicted(data: Path, number: int) -> list[int]:
-    """The tokens that the pilot of a run in this folder met most often."""
+    """The tokens that were the top prediction most often in a run in this folder."""
+    from assets.histograms.histogram_store import read_histograms
     from assets.store import Place, Store
 
-    record = Store(data).find(Place("overhead", "screened_tokens"))
+    record = Store(data).find(Place("overhead", "merged_histograms"))
     assert record is not None
-    table = pl.read_parquet(record.folder / "screened_tokens.parquet").filter(~pl.col("is_tracked")).sort("rank")
-    return [int(token) for token in table["token_id"][:number]]
+    predictions = np.asarray(read_histograms(record)["predictions"][:])
+    return [int(token) for token in np.argsort(-predictions, kind="stable")[:number]]
 
 
 def _measured(file: Path, number: int) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Which tokens are screened: chosen before the pass on the first shard, so that all shards count the same groups.
 
 The tracked tokens come first, then those that are expected to be predicted most often: by a pilot, a short run of the model, and
-by their occurrences in the first shard's text, which weigh less the more of it the pilot has read; among equals the lower id. The
-order of the whole vocabulary is fixed by this, whatever the number of groups: a larger budget adds groups and takes none away.
-Counting the groups is in screen_counter.
+by their occurrences in the first shard's text, which weigh less the more of it the pilot has read; among equals those that occur
+more often, then the lower id. The order of the whole vocabulary is fixed by this, whatever the number of groups: a larger budget
+adds groups and takes none away. Counting the groups is in screen_counter.
 """
 
 from collections import Counter
