@@ -159,7 +159,7 @@ def merge_in_this_process(bench: Bench, **fields: object) -> dict[str, np.ndarra
 
 
 def wait_for_a_launched_run(workers: list[int], known: dict[int, int]) -> int:
-    """The worker that has just been given the process of a run that is not one of the known."""
+    """The worker that has been given the process of a run that is not one of the known, as soon as there is one."""
     deadline = time.monotonic() + LONGEST
     while time.monotonic() < deadline:
         for process, worker in processes_of_runs(workers).items():
@@ -191,11 +191,12 @@ def test_a_worker_is_killed_and_the_integers_are_those_of_one_process(
 
     output = start("orchestration.cluster.run", "planted", environment=environment)
     if moment == "in the middle of a shard":
-        output.wait_for(r"shard \d+, run \w+ started", times=2)  # one on each worker
-        kill_with_descendants(workers[0])
+        output.wait_for(r"shard \d+, run \w+ started", times=2)
+        known: dict[int, int] = {}  # whichever worker is at work now
     else:
         output.wait_for(r"shards, a run for each")
-        kill_with_descendants(wait_for_a_launched_run(workers, processes_of_runs(workers)))
+        known = processes_of_runs(workers)
+    kill_with_descendants(wait_for_a_launched_run(workers, known))
     told = output.succeeded()
 
     lost = re.findall(r"shard \d+, run (\w+) failure", told)
