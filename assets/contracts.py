@@ -253,7 +253,7 @@ SCREENED_TOKENS = Table(
             "occurrences",
             pl.Int64(),
             "position",
-            "Times that it occurs in the first shard behind the first position of a window: tells with pilot_predictions how frequent it is.",
+            "Times that it occurs in the first shard, beginnings of windows included: tells with pilot_predictions how frequent it is.",
         ),
     ),
 )
