@@ -157,7 +157,7 @@ def counter_blocks(histograms: Histograms) -> Iterator[CounterBlock]:
 
     Ranges of neurons are whole chunks, so that none is decompressed more than once.
     """
-    width = min(histograms.neurons, max(1, CHUNK_BYTES // _bytes_of_neuron(histograms)))
+    width = min(histograms.neurons, max(1, CHUNK_BYTES // _bytes_of_neuron(histograms.bins)))
     for layer, start in itertools.product(range(histograms.layers), range(0, histograms.neurons, width)):
         neurons = slice(start, min(start + width, histograms.neurons))
         for tokens in list(token_blocks(histograms, width)) or [slice(0, 0)]:
@@ -166,7 +166,7 @@ def counter_blocks(histograms: Histograms) -> Iterator[CounterBlock]:
 
 def token_blocks(histograms: Histograms, neurons: int) -> Iterator[slice]:
     """Rows of tracked tokens whose counters of so many neurons are at most READ_AT_ONCE, or one row; whole chunks."""
-    rows, tokens = max(1, READ_AT_ONCE // (neurons * _bytes_of_neuron(histograms))), len(histograms.token_ids)
+    rows, tokens = max(1, READ_AT_ONCE // (neurons * _bytes_of_neuron(histograms.bins))), len(histograms.token_ids)
     rows -= rows % tokens_of_chunk(neurons, histograms.bins)
     for first in range(0, tokens, rows):
         yield slice(first, min(first + rows, tokens))
@@ -175,11 +175,11 @@ def token_blocks(histograms: Histograms, neurons: int) -> Iterator[slice]:
 def tokens_of_chunk(neurons: int, bins: int) -> int:
     """Tracked tokens whose counters of a layer's neurons make one chunk: half as many files of GPT-2 Small as with one, and a third less
     time to write and hash them."""
-    return max(1, CHUNK_BYTES // (max(neurons, 1) * max(bins, 1) * 8))
+    return max(1, CHUNK_BYTES // (max(neurons, 1) * _bytes_of_neuron(bins)))
 
 
-def _bytes_of_neuron(histograms: Histograms) -> int:
-    return max(histograms.bins, 1) * 8
+def _bytes_of_neuron(bins: int) -> int:
+    return max(bins, 1) * 8
 
 
 def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, ...]:

@@ -77,8 +77,8 @@ def in_order(predictions: np.ndarray, occurrences: np.ndarray, tracked: list[int
 def pilot_windows(windows: pl.DataFrame) -> pl.DataFrame:
     """The beginnings of windows spread evenly over the shard, as `token_windows`."""
     tokens = min(PILOT_MOST, max(PILOT_LEAST, int(windows["length"].sum()) // PILOT_SHARE))
-    beginnings = windows.with_columns(pl.col("token_ids").list.head(PILOT_WINDOW), pl.col("length").clip(upper_bound=PILOT_WINDOW))
-    return evenly_spread(beginnings, tokens)
+    spread = evenly_spread(windows.with_columns(pl.col("length").clip(upper_bound=PILOT_WINDOW)), tokens)
+    return spread.with_columns(pl.col("token_ids").list.head(PILOT_WINDOW))  # only now: ids of a whole shard may be gigabytes
 
 
 def pilot_predictions(model: LanguageModel, pilot: pl.DataFrame, *, count_bos: bool) -> np.ndarray:
@@ -87,7 +87,7 @@ def pilot_predictions(model: LanguageModel, pilot: pl.DataFrame, *, count_bos: b
 
     facts = model.facts
     windows_of_length = Counter(padded_lengths(pilot["length"].to_numpy().astype(np.int64), facts.context_length).tolist())
-    rows = {length: _rows(number, max(1, PILOT_BATCH_POSITIONS // length)) for length, number in windows_of_length.items()}
+    rows = {length: _rows(number, PILOT_BATCH_POSITIONS // length) for length, number in windows_of_length.items()}
     top_predictions = predictor(model)
     found = np.zeros(facts.vocabulary, np.int64)
     with torch.inference_mode():
