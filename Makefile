@@ -78,7 +78,7 @@ bench: setup ## throughput of the one pass beside other ways to count, start-up,
 	$(RUN) -m benchmarks.neuron_patching
 
 retention: setup ## what old runs, left outputs and copies could be freed; make retention ARGS=--delete frees it
-	@$(RUN) -m orchestration.retention $(ARGS)
+	@$(RUN) -m orchestration.upkeep.retention $(ARGS)
 
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
 	$(RUN) -m orchestration.studies.demo.build

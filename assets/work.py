@@ -1,4 +1,4 @@
-"""What a stage's computation is given: the study, its verified inputs, a folder to write to, the model, a way to tell progress.
+"""What a stage's computation is given: the study, its verified inputs, a folder to write to, a way to tell progress.
 
 Knows no Dagster, so that a stage can be run from a notebook or a test as well.
 """
@@ -10,8 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from assets.contracts import TABLES
-from assets.model.language_model import LanguageModel, load
-from assets.model.model_snapshot import snapshot_folder
 from assets.store import Draft, Record
 from assets.study import Study
 from assets.tables import read_table, scan_table, write_table
@@ -47,21 +45,3 @@ class Work:
         """Write a table of this output and note its number of rows."""
         write_table(self.draft.folder, TABLES[table], frame)
         self.draft.summary[f"{table}_rows"] = frame.height
-
-    def model_folder(self) -> Path:
-        """The files of the study's model on this machine, fetched again where another machine recorded them."""
-        return snapshot_folder(self.study, self.inputs["model_snapshot"])
-
-    def model(self) -> LanguageModel:
-        """The study's model: loaded once per process, from the files that model_snapshot verified."""
-        return load_model(self.study, self.inputs["model_snapshot"])
-
-
-def load_model(study: Study, snapshot: Record) -> LanguageModel:
-    """The model of a snapshot record, in the study's dtype, on the study's device, with the study's linear maps."""
-    return load_choice(snapshot_folder(study, snapshot), study)
-
-
-def load_choice(folder: Path, study: Study) -> LanguageModel:
-    """The model in a folder as the study wants it; the same call everywhere, so that a process loads it once."""
-    return load(folder, study.model.dtype, study.model.device, study.model.linear_maps)

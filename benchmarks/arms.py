@@ -59,8 +59,8 @@ def prepacked_engine(setting: Setting) -> Callable[[], Any]:
 
 
 def _engine(setting: Setting, screened_ids: list[int]) -> Callable[[], Any]:
+    from assets.counting.parts import parts
     from assets.histograms.activation_histograms import counter_of_part, counting
-    from assets.histograms.parts import parts
 
     whole = parts(setting.model.facts.layers, len(setting.token_ids), len(screened_ids))[0]
     counter = counter_of_part(

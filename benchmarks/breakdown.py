@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from assets.histograms.batch_counter import BatchCounter, slot_dtype
-from assets.histograms.counting import NEURONS_OF_BLOCK, Moments, Windows, _add_moments, _add_values, _write_slots
+from assets.counting.batch_counter import BatchCounter, slot_dtype
+from assets.counting.batch_loops import NEURONS_OF_BLOCK, Moments, Windows, _add_moments, _add_values, _write_slots
 from benchmarks.machine import interleaved
 from benchmarks.setting import EXAMPLES, Setting, random_windows
 
@@ -69,8 +69,8 @@ def breakdown(setting: Setting, rounds: int, threads: int) -> dict[str, list[flo
 
     from assets.histograms.activation_histograms import new_counter
     from assets.histograms.histogram_store import write_histograms
-    from assets.histograms.top_predictions import linear_unembedding, top_entries
     from assets.model.plain_model import last_hidden, neurons_reported
+    from assets.predictions.top_predictions import linear_unembedding, top_entries
 
     model, device = setting.model, setting.model.device.type
     unembedding = linear_unembedding(model)

@@ -133,7 +133,7 @@ def _random_gpt2_small(folder: Path) -> Any:
     from tokenizers import Tokenizer, models
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from assets.model.language_model import load
+    from assets.model.loading import load
 
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config()).save_pretrained(str(folder))

@@ -10,8 +10,8 @@ import polars as pl
 if TYPE_CHECKING:
     import torch
 
-    from assets.histograms.batches import Batch
-    from assets.histograms.histograms import ActivationBins
+    from assets.counting.batches import Batch
+    from assets.counting.histograms import ActivationBins
     from assets.model.language_model import LanguageModel
 
 EXAMPLES = 10
@@ -69,7 +69,8 @@ def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> 
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from assets.model.language_model import LanguageModel, ModelFacts, choose_device
+    from assets.model.language_model import LanguageModel, ModelFacts
+    from assets.model.loading import choose_device
     from assets.model.plain_model import plain_twin
 
     torch.manual_seed(seed)
@@ -114,7 +115,7 @@ def random_windows(model: "LanguageModel", windows: int, length: int) -> pl.Data
 
 def random_batch(model: "LanguageModel", windows: int, length: int) -> "Batch":
     """One batch of random windows."""
-    from assets.histograms.batches import batches
+    from assets.counting.batches import batches
 
     frame = random_windows(model, windows, length)
     return next(batches(frame, model.facts.context_length, model.facts.beginning_token_id, {length: windows}))
@@ -124,7 +125,7 @@ def most_predicted(model: "LanguageModel", ids: "torch.Tensor", tracked: int) ->
     """The tokens that the model predicts most often, so that the tracked counters have their work."""
     import torch
 
-    from assets.histograms.top_predictions import predictor
+    from assets.predictions.top_predictions import predictor
 
     with torch.inference_mode():
         predictions = predictor(model)(ids).cpu().numpy().reshape(-1)

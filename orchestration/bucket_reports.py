@@ -16,7 +16,8 @@ from assets.errors import InputError
 from assets.store import Place, Store
 from assets.store.bucket import Bucket
 from assets.study import STUDY_NAME
-from orchestration.serve import LOOPBACK, QuietFiles
+from orchestration.report_server import QuietFiles
+from orchestration.settings import LOOPBACK
 from reports.across_models.asset import SITE as ACROSS_MODELS_SITE
 
 

@@ -19,12 +19,12 @@ from assets.claims.asset import claims_assets  # noqa: E402
 from assets.congruence.asset import congruence_assets  # noqa: E402
 from assets.corpus.asset import corpus_assets  # noqa: E402
 from assets.histograms.asset import histogram_assets  # noqa: E402
-from assets.model.asset import model_assets  # noqa: E402
 from assets.prompts.asset import prompt_assets  # noqa: E402
 from assets.quality.asset import quality_assets  # noqa: E402
 from assets.quality.asset_checks import study_checks  # noqa: E402
 from assets.statistics.asset import statistics_assets  # noqa: E402
 from assets.study import Study  # noqa: E402
+from assets.trial.asset import model_assets  # noqa: E402
 from orchestration.alerts import alert_sensors  # noqa: E402
 from orchestration.cluster.lost_runs import lost_runs_sensor  # noqa: E402
 from orchestration.cluster.phases import one_run_per_shard  # noqa: E402

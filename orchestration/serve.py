@@ -7,8 +7,6 @@ Reports are static files: a plain file server beside the UI gives them an addres
 """
 
 import argparse
-import functools
-import http.server
 import os
 import signal
 import socket
@@ -18,34 +16,11 @@ import threading
 from pathlib import Path
 
 from assets.errors import InputError
+from orchestration.report_server import serve_reports
 from orchestration.settings import LOOPBACK, REPOSITORY, SITE_PORT, Settings, SettingsError
 
 FIRST_UI_PORT = 3000
 STOP_SECONDS = 10
-NAMES_OF_THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
-
-
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a log line for each, and tells browsers to ask again: reports are replaced in place.
-
-    Answers only who asks for this machine by name: a page from elsewhere whose name was made to lead here would read the reports.
-    """
-
-    def parse_request(self) -> bool:
-        if not super().parse_request():
-            return False
-        name = self.headers.get("Host", LOOPBACK)
-        if (name if name.endswith("]") else name.rpartition(":")[0] or name) in NAMES_OF_THIS_MACHINE:
-            return True
-        self.send_error(403, explain=f"these reports are served to this machine alone, as http://{LOOPBACK}")
-        return False
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
 
 
 def free_port(first: int) -> int:
@@ -55,14 +30,6 @@ def free_port(first: int) -> int:
             if probe.connect_ex((LOOPBACK, port)) != 0:
                 return port
     raise OSError(f"ports {first} to {first + 99} on {LOOPBACK} are all taken; stop a server that uses one")
-
-
-def serve_reports(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
-    """Serve the published reports in a thread of this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    server = http.server.ThreadingHTTPServer((LOOPBACK, port), functools.partial(QuietFiles, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
 
 
 def port_from(variable: str, default: int) -> int:

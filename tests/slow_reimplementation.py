@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.histograms.batches import Batch
-from assets.histograms.histograms import ActivationBins
+from assets.counting.batches import Batch
+from assets.counting.histograms import ActivationBins
 
 Examples = list[tuple[float, int, int, int]]  # activation, document, window, position
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 
 UNDERFLOW, OVERFLOW = -1, 10**6  # levels beside the bins 0, 1, ...
 

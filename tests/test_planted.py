@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from tests import planted
 from tests.planted import ANSWER, CLEAN_PROMPT, CORRUPT_PROMPT, VOCABULARY, WRONG_ANSWER, Role, planted_token_id
 

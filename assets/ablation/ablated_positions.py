@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from assets.histograms.batches import Batch, batches, padded_lengths, rows_of_batch
-from assets.histograms.top_predictions import predictor
+from assets.counting.batches import Batch, batches, padded_lengths, rows_of_batch
 from assets.model.language_model import LanguageModel
+from assets.predictions.top_predictions import predictor
 
 SEED = 20230211
 KINDS_OF_POSITION = ("predicted", "other")

@@ -7,6 +7,7 @@ from assets.ablation.ablated_positions import chosen_windows
 from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.ablation.replacements import DONORS, donors
+from assets.model.loading import model_of
 from assets.prompts.prompts import encode_prompts
 from assets.study import Study
 from assets.wiring import study_asset
@@ -25,7 +26,7 @@ def _neuron_ablation(work: Work) -> None:
     study = work.study
     pairs = work.read("proportion_curves").select("token_id", "layer", "neuron").unique()
     made = neuron_ablation(
-        work.model(),
+        model_of(work),
         _windows(work),
         pairs,
         work.read("neuron_statistics"),
@@ -38,7 +39,7 @@ def _neuron_ablation(work: Work) -> None:
 
 
 def _prompt_ablation(work: Work) -> None:
-    model, statistics = work.model(), work.read("neuron_statistics")
+    model, statistics = model_of(work), work.read("neuron_statistics")
     studied = work.read("proportion_curves").group_by("layer").agg(pl.col("neuron").unique().sort()).sort("layer")
     neurons = {row["layer"]: row["neuron"] for row in studied.iter_rows(named=True)}
     windows = chosen_windows(_windows(work), DONORS * work.study.corpus.context_length)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 from assets.prompts.continuation import StreamContinuation
 from assets.prompts.prompt_runs import PromptRun, residual_after, run_prompt, tolerance
 

@@ -1,4 +1,4 @@
-"""The checks of across_models in Dagster: contracts, and the suite of assets/quality/across_models.py. All of them blocking.
+"""The checks of across_models in Dagster: contracts, and the suite of assets/across_models/quality.py. All of them blocking.
 
 `from __future__ import annotations` must not be added: Dagster reads the annotation of `context`.
 """
@@ -9,8 +9,8 @@ import dagster as dg
 
 from assets.across_models.asset import KEY
 from assets.across_models.comparison import NAME, published
+from assets.across_models.quality import CHECKS, across_models_quality
 from assets.deployment import Deployment
-from assets.quality.across_models import CHECKS, across_models_quality
 from assets.quality.asset_checks import check_result
 from assets.quality.suites import promise_of
 from assets.study import Study

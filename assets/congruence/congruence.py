@@ -13,7 +13,8 @@ from assets import contracts
 from assets.congruence import frames
 from assets.congruence.conventions import CONVENTIONS, refuse_indirect
 from assets.congruence.scan import CHUNK_BYTES, Wanted, scan
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 
 NEURONS_PER_TOKEN = 10  # ranks in congruence_tokens: 500,000 rows per convention for GPT-2's vocabulary
 TOKENS_PER_END = 5  # ranks per end in congruence_neurons: 1.8 million rows per convention for GPT-2 Large

@@ -16,7 +16,8 @@ model's own dtype. Holds no products; those are in congruence.
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from assets.congruence.conventions import Convention, reading_vectors, reading_weights, token_vectors, writing_weights
 from assets.congruence.ordering import RunningBest, best
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.corpus.corpus_documents import CorpusError, read_corpus
 from assets.corpus.token_windows import refuse_unknown_entries, shard_of, token_windows
+from assets.model.loading import model_folder
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -30,13 +31,13 @@ def _corpus_documents(work: Work) -> None:
 
 
 def _token_windows(work: Work) -> None:
-    from assets.model.language_model import load_tokenizer
+    from assets.model.loading import load_tokenizer
 
     snapshot, corpus = work.inputs["model_snapshot"].summary, work.study.corpus
     rows = shard_of(work.inputs["corpus_documents"].summary["documents"], work.study.shard_names.index(str(work.shard)), work.study.shards)
     documents = work.scan("corpus_documents").slice(rows.start, len(rows)).collect()
     windows = token_windows(
-        load_tokenizer(work.model_folder()),
+        load_tokenizer(model_folder(work)),
         snapshot["beginning_token_id"],
         documents,
         corpus.context_length,

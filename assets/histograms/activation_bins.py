@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from assets.histograms.batches import batches, first_counted
-from assets.histograms.histograms import ActivationBins, HistogramError
+from assets.counting.batches import batches, first_counted
+from assets.counting.histograms import ActivationBins, HistogramError
+from assets.counting.sending import sent
 from assets.histograms.row_independence import rows_of_batches
-from assets.histograms.sending import sent
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
 from assets.study import CalibratedBins, FixedBins

@@ -11,17 +11,17 @@ from contextlib import contextmanager, nullcontext
 
 import polars as pl
 
-from assets.histograms.batch_counter import BatchCounter, Counter
-from assets.histograms.batches import Batch, batches
-from assets.histograms.embedding_predictor import predictions_by_embedding
-from assets.histograms.histograms import ActivationBins, HistogramError, Histograms
-from assets.histograms.parts import LayerCounter, Part, parts
+from assets.counting.batch_counter import BatchCounter, Counter
+from assets.counting.batches import Batch, batches
+from assets.counting.histograms import ActivationBins, HistogramError, Histograms
+from assets.counting.parts import LayerCounter, Part, parts
+from assets.counting.sending import sent
+from assets.counting.token_sums import CompiledSums, ScreenCounter, group_of_token, group_tokens
 from assets.histograms.row_independence import rows_of_batches
-from assets.histograms.screen_counter import CompiledSums, ScreenCounter, group_of_token, group_tokens
-from assets.histograms.sending import sent
-from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
+from assets.predictions.embedding_predictor import predictions_by_embedding
+from assets.predictions.top_predictions import predictor
 
 
 def count_windows(
@@ -106,7 +106,7 @@ def counter_of_part(
     """The counter of a part of all layers, tracked tokens and screened groups."""
     import torch
 
-    from assets.histograms.kernel_counter import new_device_sums
+    from assets.counting.kernel_counter import new_device_sums
 
     layers = slice(part.layers.start, part.layers.stop)
     own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
@@ -138,7 +138,7 @@ def new_counter(
     """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
 
-    from assets.histograms.kernel_counter import device_counter_of
+    from assets.counting.kernel_counter import device_counter_of
 
     vocabulary = model.facts.vocabulary
     counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions}

@@ -8,16 +8,17 @@ import dagster as dg
 import polars as pl
 from tqdm import tqdm
 
+from assets.counting.histograms import ActivationBins, Histograms
+from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
-from assets.histograms.histograms import ActivationBins, Histograms
 from assets.histograms.machine_memory import peak_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
-from assets.histograms.parts import Part, parts
 from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, prepacked_bytes, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
+from assets.model.loading import model_folder, model_of
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -41,7 +42,7 @@ def _activation_bins(work: Work) -> None:
         bins = fixed_bins(snapshot["layers"], snapshot["neurons"], choice)
     else:
         windows = work.read("token_windows", work.study.shard_names[0])
-        bins = calibrated_bins(work.model(), windows, choice, work.study.batch_positions, count_bos=work.study.count_bos)
+        bins = calibrated_bins(model_of(work), windows, choice, work.study.batch_positions, count_bos=work.study.count_bos)
     work.write("activation_bins", bins.to_frame())
     work.draft.summary.update(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
 
@@ -49,7 +50,7 @@ def _activation_bins(work: Work) -> None:
 def _screened_tokens(work: Work) -> None:
     study = work.study
     windows, tracked = work.read("token_windows", study.shard_names[0]), work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    tokens = screened_tokens(work.model(), windows, tracked, study.screen, count_bos=study.count_bos)
+    tokens = screened_tokens(model_of(work), windows, tracked, study.screen, count_bos=study.count_bos)
     work.write("screened_tokens", tokens)
     work.draft.summary.update(screened=tokens.height, vocabulary=work.inputs["model_snapshot"].summary["vocabulary"])
 
@@ -60,7 +61,7 @@ def _activation_histograms(work: Work) -> None:
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
     plan = shard_plan(work, windows)  # before the model is loaded
-    model = work.model()
+    model = model_of(work)
     shapes = shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples, study.embedding_predictions)
     group = create_group(work.draft.folder, shapes)
 
@@ -96,7 +97,7 @@ def _activation_histograms(work: Work) -> None:
 def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     """The plan of one shard's pass, told in one line. Raises HistogramError where the study's memory cannot hold it."""
     snapshot, study = work.inputs["model_snapshot"].summary, work.study
-    folder = work.model_folder()
+    folder = model_folder(work)
     sizes = planned_model(folder, study.model)
     facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
     if sizes is None:  # a configuration that names its sizes in another way: what loading found, and heads of the usual width

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from assets.histograms.histograms import COUNTED_PARTS
+from assets.counting.histograms import COUNTED_PARTS
 
 
 class HeldCounts(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from assets.contracts import EMBEDDING_TENSORS, Tensor, histogram_tensors
-from assets.histograms.histograms import (
+from assets.counting.histograms import (
     COUNTED_PARTS,
     NEURON_TENSORS,
     OUTCOMES,
@@ -22,7 +22,7 @@ from assets.histograms.histograms import (
     Histograms,
     empty_value,
 )
-from assets.histograms.parts import Part, number_of_groups
+from assets.counting.parts import Part, number_of_groups
 from assets.histograms.record_files import zarr_files
 from assets.model.language_model import ModelFacts
 from assets.store import Record

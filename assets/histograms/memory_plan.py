@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.histograms.batch_counter import slot_dtype
+from assets.counting.batch_counter import slot_dtype
+from assets.counting.histograms import HistogramError
+from assets.counting.parts import number_of_groups
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
-from assets.histograms.histograms import HistogramError
-from assets.histograms.parts import number_of_groups
-from assets.histograms.screened_predictions import LEAST
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
+from assets.predictions.shortlist import LEAST
 
 MIB = 2**20
 PROGRAM = 960 * MIB  # Python, PyTorch, TransformerLens, polars, Dagster, Great Expectations, loops compiled once (docs/memory.md)

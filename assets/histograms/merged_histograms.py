@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
-from assets.histograms.histograms import (
+from assets.counting.histograms import (
     COUNTED_PARTS,
     NEURON_TENSORS,
     SCREEN_SUMS,
@@ -19,6 +18,7 @@ from assets.histograms.histograms import (
     Histograms,
     merge_neurons,
 )
+from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
 
 
 def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = ()) -> None:

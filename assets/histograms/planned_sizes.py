@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.histograms.batches import padded_lengths, rows_of_batch
-from assets.histograms.histograms import HistogramError
+from assets.counting.batches import padded_lengths, rows_of_batch
+from assets.counting.histograms import HistogramError
 from assets.histograms.machine_memory import available_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.screened_tokens import screened_number

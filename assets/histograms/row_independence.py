@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from assets.histograms.batches import SHORTEST_STEP, padded_lengths, rows_of_batch
-from assets.histograms.embedding_predictor import predictions_by_embedding
-from assets.histograms.top_predictions import SLICE, linear_unembedding, predictor
+from assets.counting.batches import SHORTEST_STEP, padded_lengths, rows_of_batch
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported, plain_names
+from assets.predictions.embedding_predictor import predictions_by_embedding
+from assets.predictions.top_predictions import SLICE, linear_unembedding, predictor
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def _plain_block(block: Any) -> Any:
 def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
     """The same for the logits of made-up hidden states, slice by slice as predictions take them.
 
-    Slices are alike but for the last. A screen of them decides nothing by itself: what it leaves open has the bits of these logits.
+    Slices are alike but for the last. A shortlist of them decides nothing by itself: what it leaves open has the bits of these logits.
     """
     import torch
 

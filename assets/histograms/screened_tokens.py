@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import SCREENED_TOKENS, conform
+from assets.counting.batches import batches, padded_lengths
 from assets.histograms.activation_bins import evenly_spread
-from assets.histograms.batches import batches, padded_lengths
-from assets.histograms.top_predictions import predictor
 from assets.model.language_model import LanguageModel
+from assets.predictions.top_predictions import predictor
 from assets.study import Screen
 
 BYTES_OF_COUNTERS = 16  # a sum and a sum of squares, int64, for each neuron and group

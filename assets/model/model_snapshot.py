@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from assets.contracts import TABLES
-from assets.model.language_model import ModelError
+from assets.model.refusals import ModelError
 from assets.store import Record, sha256_of
 from assets.store.sources import fetch_source
 from assets.study import COMMIT, MODEL_SUFFIXES, Study

@@ -3,7 +3,7 @@
 oneDNN multiplies faster by a weight that it has rearranged beforehand than MKL does by the weight as it lies in memory, and
 applies GELU to a product while that is in cache (docs/performance.md). Terms of a sum are added in another order, so the last
 bits are others than plain Hugging Face code's; `model_parity` measures how many bins and predictions that moves. Float32 on a
-CPU. The unembedding is left: top predictions have a faster way of their own (assets/histograms/screened_predictions.py).
+CPU. The unembedding is left: top predictions have a faster way of their own (assets/predictions/shortlist.py).
 """
 
 from typing import Any

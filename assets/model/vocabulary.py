@@ -1,6 +1,7 @@
 """From the text of a token to its vocabulary entry, and back to a refusal that says what the text splits into."""
 
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 
 
 def token_id(model: LanguageModel, token: str | int, remedy: str = "Track one of these, or give an id") -> int:

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import ACTIVATION_PATCHING, conform
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 from assets.prompts.continuation import Continuation
 from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
 from assets.prompts.prompt_runs import (

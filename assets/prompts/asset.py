@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from assets.model.loading import model_of
 from assets.prompts.activation_patching import activation_patching
 from assets.prompts.attribution_screen import attribution_screen, screen_agreement
 from assets.prompts.logit_lens import logit_lens
@@ -29,32 +30,32 @@ def prompt_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _prompt_predictions(work: Work) -> None:
-    prompts = encode_prompts(work.model(), work.study.prompts)
-    work.write("prompt_tokens", prompt_tokens(work.model(), prompts))
-    work.write("prompt_predictions", prompt_predictions(work.model(), prompts))
+    prompts = encode_prompts(model_of(work), work.study.prompts)
+    work.write("prompt_tokens", prompt_tokens(model_of(work), prompts))
+    work.write("prompt_predictions", prompt_predictions(model_of(work), prompts))
 
 
 def _logit_lens(work: Work) -> None:
-    work.write("logit_lens", logit_lens(work.model(), encode_prompts(work.model(), work.study.prompts)))
+    work.write("logit_lens", logit_lens(model_of(work), encode_prompts(model_of(work), work.study.prompts)))
 
 
 def _activation_patching(work: Work) -> None:
-    work.write("activation_patching", activation_patching(work.model(), encode_prompts(work.model(), work.study.prompts)))
+    work.write("activation_patching", activation_patching(model_of(work), encode_prompts(model_of(work), work.study.prompts)))
 
 
 def _neuron_patching(work: Work) -> None:
     layers = None if work.study.patching_layers == "all" else work.study.patching_layers
-    prompts = encode_prompts(work.model(), work.study.prompts)
-    patched = neuron_patching(work.model(), prompts, layers, tell=work.tell)
-    screen = attribution_screen(work.model(), prompts)
+    prompts = encode_prompts(model_of(work), work.study.prompts)
+    patched = neuron_patching(model_of(work), prompts, layers, tell=work.tell)
+    screen = attribution_screen(model_of(work), prompts)
     work.write("neuron_patching", patched)
     work.write("attribution_screen", screen)
     work.draft.summary["screen_agreement"] = screen_agreement(patched, screen).to_dicts()
 
 
 def _prompt_activations(work: Work) -> None:
-    prompts = encode_prompts(work.model(), work.study.prompts)
-    work.write("prompt_activations", prompt_activations(work.model(), prompts, _studied(work)))
+    prompts = encode_prompts(model_of(work), work.study.prompts)
+    work.write("prompt_activations", prompt_activations(model_of(work), prompts, _studied(work)))
 
 
 def _studied(work: Work) -> list[tuple[int, int]]:
@@ -64,9 +65,9 @@ def _studied(work: Work) -> list[tuple[int, int]]:
 
 def _neuron_inputs(work: Work) -> None:
     studied = _studied(work)
-    prompts = encode_prompts(work.model(), work.study.prompts)
+    prompts = encode_prompts(model_of(work), work.study.prompts)
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
-    made = neuron_inputs(work.model(), contexts_of(prompts, work.read("neuron_contexts"), studied, windows))
+    made = neuron_inputs(model_of(work), contexts_of(prompts, work.read("neuron_contexts"), studied, windows))
     for name, frame in made.items():
         work.write(name, frame)
     work.draft.summary["largest_source"] = dict(largest_source(made["neuron_inputs"]))

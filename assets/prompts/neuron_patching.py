@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_PATCHING, conform
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 from assets.prompts.continuation import TOKENS_IN_BATCH, Continuation
 from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
 from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, run_pair

@@ -7,7 +7,8 @@ something may stand between what a part writes and the residual stream. Holds no
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 from assets.prompts.prompt_runs import PairRuns, tolerance
 
 TOKENS_IN_BATCH = 4096  # with logits at every position, 4,096 x 50,257 x 4 bytes = 0.8 GB for GPT-2

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assets.model.language_model import LanguageModel, ModelError
+from assets.model.language_model import LanguageModel
+from assets.model.refusals import ModelError
 from assets.prompts.prompts import PromptError, PromptPair
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
+from assets.counting.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
 from assets.histograms.histogram_store import counter_blocks
-from assets.histograms.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
 
 PER_LAYER = ("count", "outside", "above_zero")
 

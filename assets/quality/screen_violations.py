@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from assets.histograms.histograms import OUTCOMES, Histograms
-from assets.histograms.screen_units import UNITS
+from assets.counting.histograms import OUTCOMES, Histograms
+from assets.counting.token_sum_units import UNITS
 
 
 @dataclass(frozen=True)

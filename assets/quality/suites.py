@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import polars as pl
 
 from assets.contracts import Table
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 from assets.quality import table_violations
 from assets.quality.counter_violations import counter_violations
 from assets.quality.expectations import Expectation, Outcome, Severity, judge

@@ -3,8 +3,9 @@
 import dagster as dg
 import polars as pl
 
+from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
-from assets.histograms.histograms import ActivationBins
+from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
@@ -32,7 +33,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _token_counts(work: Work) -> None:
-    work.write("token_counts", token_counts(read_histograms(work.folder("merged_histograms")), work.model().token_texts))
+    work.write("token_counts", token_counts(read_histograms(work.folder("merged_histograms")), model_of(work).token_texts))
 
 
 def _neuron_statistics(work: Work) -> None:
@@ -56,7 +57,7 @@ def _token_neuron_scores(work: Work) -> None:
 
 
 def _token_neuron_screen(work: Work) -> None:
-    histograms, model = read_histograms(work.folder("merged_histograms")), work.model()
+    histograms, model = read_histograms(work.folder("merged_histograms")), model_of(work)
     screen, mutual = token_neuron_screen(histograms, model.token_texts, work.study.min_count)
     tracked = work.read("tracked_tokens")["token_id"].to_list()
     work.write("token_neuron_screen", screen)
@@ -86,7 +87,7 @@ def _neuron_contexts(work: Work) -> None:
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
     drawn = random_places(windows, studied, work.study.examples, work.study.count_bos)
-    work.write("neuron_contexts", neuron_contexts(work.model(), pl.concat([context_places(histograms, studied), drawn]), windows))
+    work.write("neuron_contexts", neuron_contexts(model_of(work), pl.concat([context_places(histograms, studied), drawn]), windows))
 
 
 def _texts(work: Work) -> dict[int, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import EMBEDDING_CURVES, EMBEDDING_PREDICTIONS, conform
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 from assets.statistics.levels import ascending_levels
 
 

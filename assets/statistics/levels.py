@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from assets.histograms.histograms import ActivationBins
+from assets.counting.histograms import ActivationBins
 
 TokenTexts = Mapping[int, str] | Sequence[str]  # text by token id: of the tracked tokens at least
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_CONTEXTS, conform
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 from assets.model.language_model import LanguageModel
 from assets.model.text_activations import text_activations
 

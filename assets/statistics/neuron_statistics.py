@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_STATISTICS, conform
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 
 
 def neuron_statistics(histograms: Histograms, is_gated: bool) -> pl.DataFrame:

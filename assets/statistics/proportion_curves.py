@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import PROPORTION_CURVES, conform
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
 
 QUANTILE_95 = 1.959963984540054  # of the standard normal distribution, two-sided 95 %

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import TOKEN_COUNTS, conform
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 
 
 def token_counts(histograms: Histograms, token_texts: list[str]) -> pl.DataFrame:

@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import TOKEN_NEURON_SCORES, conform
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.histograms.histogram_store import counter_blocks
-from assets.histograms.histograms import ActivationBins, Histograms
 from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
 
 SCORES = (

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import PROPOSED_PAIRS, TOKEN_NEURON_SCREEN, conform
-from assets.histograms.histograms import Histograms
-from assets.histograms.screen_units import UNITS
+from assets.counting.histograms import Histograms
+from assets.counting.token_sum_units import UNITS
 from assets.statistics.levels import TokenTexts
 
 NEURONS_OF_TOKEN = 10  # kept for each token

@@ -10,10 +10,10 @@ import dagster as dg
 from assets.across_models.asset import KEY, WHEN_CONTENT_CHANGED
 from assets.across_models.comparison import NAME, published
 from assets.across_models.publication import publish
+from assets.across_models.quality import across_models_quality
 from assets.deployment import Deployment
 from assets.errors import InputError
 from assets.product import PRODUCT_VERSION
-from assets.quality.across_models import across_models_quality
 from assets.store import Place, Record
 from assets.study import Study
 from assets.wiring import faults_as_failures

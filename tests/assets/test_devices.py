@@ -13,7 +13,8 @@ from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.ablation.replacements import donors
 from assets.contracts import TABLES
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.prompts.activation_patching import activation_patching
 from assets.prompts.attribution_screen import attribution_screen
 from assets.prompts.logit_lens import logit_lens

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assets.model.language_model import load_tokenizer
+from assets.model.loading import load_tokenizer
 from assets.prompts.prompts import prompt_pairs
 from assets.study import read_study
 from benchmarks.neuron_patching import published_prompt

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from assets.model.language_model import load
-from assets.model.model_parity import model_parity
+from assets.model.loading import load
 from assets.model.refusals import ModelError
+from assets.trial.model_parity import model_parity
 from tests.hostile.tiny_models import COMMON, GROUPED, OPT, tiny_model
 from tests.planted import planted_model
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from assets.ablation.neuron_ablation import neuron_ablation
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.model.refusals import ModelError
 from assets.prompts.activation_patching import activation_patching
 from assets.prompts.logit_lens import logit_lens

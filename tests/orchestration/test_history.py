@@ -43,7 +43,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, home: str) -> None:
 
 def test_a_file_of_settings_with_a_fault_is_named(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("storage: {nowhere: {}}\n")
-    sentence = told(tmp_path, "orchestration.retention", DAGSTER_HOME=str(tmp_path))
+    sentence = told(tmp_path, "orchestration.upkeep.retention", DAGSTER_HOME=str(tmp_path))
     assert sentence.startswith(f"the run history of DAGSTER_HOME={tmp_path} cannot be opened (")
     assert len(sentence.splitlines()) == 1
 

@@ -168,7 +168,7 @@ def test_a_damaged_table_is_refused_by_name_and_the_last_good_page_stays(setting
 
 
 def test_a_table_that_contradicts_itself_is_judged_so_and_never_becomes_a_page(settings: Settings) -> None:
-    from assets.quality.across_models import across_models_quality
+    from assets.across_models.quality import across_models_quality
 
     assert across(settings).success
     _, tables = published(settings.deployment.store)

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES
-from assets.histograms.batches import batches
+from assets.counting.batches import batches
+from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
-from assets.histograms.histograms import ActivationBins
 from assets.histograms.row_independence import rows_of_batches
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.store import Place, Record, Store
 from assets.study import Study, read_study
 from assets.tables import read_table
@@ -88,7 +89,7 @@ def test_the_bridge_is_the_plain_model(published: tuple[Study, Store]) -> None:
 
 
 def test_a_token_that_this_vocabulary_lacks_is_refused_with_what_it_splits_into() -> None:
-    from assets.model.language_model import ModelError
+    from assets.model.refusals import ModelError
     from assets.model.vocabulary import token_id
 
     model = load(SHARED_REAL / "stories260k", "float32", "auto")

@@ -249,7 +249,7 @@ def following(planted_files: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The planted study run once as if its model were a branch on the hub that named the old commit."""
     folder = lay_out(tmp_path_factory.mktemp("following"), planted_files, model={"id": "owner/name", "revision": "main", "device": "cpu"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assets.model.asset.resolve_model", lambda study: ResolvedModel(folder / "model", OLD))
+        patch.setattr("assets.trial.asset.resolve_model", lambda study: ResolvedModel(folder / "model", OLD))
         run_once(folder)
     return folder
 
@@ -270,7 +270,7 @@ def test_a_branch_that_has_moved_asks_for_the_model_and_all_made_from_it_once(
         assert {"model_snapshot", "tracked_tokens", "activation_histograms", "report_site"} <= assets
         assert "corpus_documents" not in assets
         assert said(watched.tick(tick.cursor)) == "Nothing has changed since the last look"
-    monkeypatch.setattr("assets.model.asset.resolve_model", lambda study: ResolvedModel(watched.folder / "model", NEW))
+    monkeypatch.setattr("assets.trial.asset.resolve_model", lambda study: ResolvedModel(watched.folder / "model", NEW))
     assert watched.run(request).success
     with hub(monkeypatch, NEW):
         assert said(watched.tick(first.cursor)) == "Every output is what the study asks for"

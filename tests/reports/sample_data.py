@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import TABLES, conform
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_counts import token_counts

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from assets.model.language_model import load
+from assets.model.loading import load
 from tests.assets.ablation.small_corpus import Studied, corpus_windows, random_windows
 from tests.assets.prompts.tiny_models import FAMILIES, save_tiny_model
 from tests.planted import planted_corpus, planted_model

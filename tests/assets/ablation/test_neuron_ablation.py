@@ -13,7 +13,8 @@ from assets.ablation.control_neurons import control_neurons
 from assets.ablation.neuron_ablation import Ablation, ablate_token, neuron_ablation, output_norms
 from assets.ablation.position_effects import MEASURES
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION
-from assets.model.language_model import ModelError, load
+from assets.model.loading import load
+from assets.model.refusals import ModelError
 from tests import slow_ablation as slow
 from tests.assets.ablation.small_corpus import Studied, pairs_of, random_windows
 from tests.assets.prompts.tiny_models import LAYERS, save_tiny_model

@@ -6,7 +6,7 @@ import torch
 
 from assets.ablation.position_effects import MEASURES, Target, position_effects, require_plain_forward_agrees, run_window
 from assets.ablation.replacements import ABLATIONS, replacements
-from assets.model.language_model import ModelError
+from assets.model.refusals import ModelError
 from tests import slow_ablation as slow
 from tests import slow_patching
 from tests.assets.ablation.small_corpus import Studied

@@ -10,7 +10,9 @@ from polars.testing import assert_frame_equal
 
 from assets import contracts
 from assets.congruence.congruence import congruence
-from assets.model.language_model import LanguageModel, ModelError, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
+from assets.model.refusals import ModelError
 from tests import slow_congruence as slow
 from tests.assets.congruence.tiny_models import tiny_model
 from tests.planted import (

@@ -13,7 +13,9 @@ from assets.congruence.conventions import (
     token_vectors,
     writing_weights,
 )
-from assets.model.language_model import LanguageModel, ModelError, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
+from assets.model.refusals import ModelError
 from tests.assets.congruence.tiny_models import FAMILIES, tiny_model
 
 
@@ -33,7 +35,7 @@ def folded(folder: Path):
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 
-    from assets.model.language_model import load_tokenizer
+    from assets.model.loading import load_tokenizer
 
     bridge = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32, tokenizer=load_tokenizer(folder))
     bridge.enable_compatibility_mode(fold_ln=True, center_writing_weights=True, center_unembed=False)

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 import torch
 
-from assets.model.language_model import LanguageModel, load
-from tests.assets.histograms.made_batches import windows_frame
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
+from tests.assets.counting.made_batches import windows_frame
 from tests.planted import planted_model
 from tests.real_inputs import SHARED_REAL
 

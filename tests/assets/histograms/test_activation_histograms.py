@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from assets.contracts import HISTOGRAM_TENSORS
+from assets.counting.batches import batches
+from assets.counting.histograms import ActivationBins, HistogramError, Histograms, merge
 from assets.histograms import row_independence
 from assets.histograms.activation_bins import bins_that_hold, calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.batches import batches
-from assets.histograms.histograms import ActivationBins, HistogramError, Histograms, merge
 from assets.histograms.row_independence import are_predictions_independent, are_rows_independent, maps_of_one_row, rows_of_batches
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden
 from assets.model.vocabulary import token_id
 from assets.study import CalibratedBins, FixedBins
+from tests.assets.counting.made_batches import assert_same_counters, windows_frame
 from tests.assets.histograms.conftest import STORIES
-from tests.assets.histograms.made_batches import assert_same_counters, windows_frame
 from tests.slow_reimplementation import SlowCounts, slow_histograms
 
 BATCH_POSITIONS = 256

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
+from assets.counting.histograms import ActivationBins, Histograms, empty_tensors
 from assets.histograms import histogram_store
 from assets.histograms.histogram_store import counter_blocks, read_histograms, write_histograms
-from assets.histograms.histograms import ActivationBins, Histograms, empty_tensors
 from assets.quality.counter_violations import counter_violations
 from assets.statistics.token_neuron_scores import token_neuron_scores
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from assets.counting.histograms import HistogramError
 from assets.histograms.histogram_store import read_histograms
-from assets.histograms.histograms import HistogramError
 from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.planned_sizes import planned_model, weight_bytes
 from assets.study import ModelChoice

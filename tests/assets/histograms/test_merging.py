@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.counting.histograms import HistogramError, Histograms, empty, merge
 from assets.histograms.histogram_store import read_histograms, write_histograms
-from assets.histograms.histograms import HistogramError, Histograms, empty, merge
 from assets.histograms.merged_histograms import merge_histograms
-from tests.assets.histograms.made_batches import (
+from tests.assets.counting.made_batches import (
     SCREENED,
     VOCABULARY,
     add,

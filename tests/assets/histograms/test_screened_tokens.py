@@ -10,7 +10,7 @@ from pydantic import ByteSize
 from assets.histograms.screened_tokens import in_order, pilot_windows, screened_number, screened_tokens
 from assets.model.language_model import LanguageModel
 from assets.study import Screen
-from tests.assets.histograms.made_batches import windows_frame
+from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PREDICTIONS_OF_A, PREDICTIONS_OF_AN, VOCABULARY, planted_corpus, planted_token_id
 
 BYTES_OF_GROUP = 3 * 16 * 16  # layers x neurons x two int64

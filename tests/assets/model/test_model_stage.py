@@ -11,12 +11,14 @@ import pytest
 
 from assets.contracts import MODEL_PARITY, MODEL_SNAPSHOT, TRACKED_TOKENS, conform
 from assets.histograms.activation_bins import bins_for, slot_finder
-from assets.model.language_model import LanguageModel, ModelError, choose_device, load, texts_inside_running_text
-from assets.model.model_parity import model_parity
+from assets.model.language_model import LanguageModel, texts_inside_running_text
+from assets.model.loading import choose_device, load
 from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
-from assets.model.tracked_tokens import tracked_tokens, try_study
+from assets.model.refusals import ModelError
 from assets.model.vocabulary import token_id
 from assets.study import FixedBins, Study
+from assets.trial.model_parity import model_parity
+from assets.trial.tracked_tokens import tracked_tokens, try_study
 from tests.planted import LAYERS, NEURONS, VOCABULARY, planted_model, planted_token_id
 from tests.real_inputs import SHARED_REAL
 

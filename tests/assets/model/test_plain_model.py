@@ -9,7 +9,8 @@ from transformers.activations import NewGELUActivation
 
 from assets.model import cached_activation
 from assets.model.cached_activation import cached_new_gelu
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.model.plain_model import last_hidden, neurons_reported, whole_logits
 from tests.assets.prompts.tiny_models import FAMILIES, save_tiny_model
 from tests.planted import planted_model, planted_tokenizer

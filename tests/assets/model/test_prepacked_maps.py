@@ -11,7 +11,8 @@ from transformers.pytorch_utils import Conv1D
 from assets.errors import InputError
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.model.plain_model import last_hidden, neurons_reported, whole_logits
 from assets.model.prepacked_maps import prepacked_map, with_prepacked_maps
 from assets.study import FixedBins

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.prompts.prompts import EncodedPrompt, encode_prompts
 from assets.study import Prompt
 from tests.assets.prompts.tiny_models import FAMILIES, save_tiny_model

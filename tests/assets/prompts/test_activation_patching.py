@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assets.contracts import ACTIVATION_PATCHING
-from assets.model.language_model import ModelError
+from assets.model.refusals import ModelError
 from assets.prompts.activation_patching import activation_patching, head_changes
 from assets.prompts.prompt_runs import attention_output, head_outputs, run_pair
 from assets.prompts.prompts import EncodedPrompt, PromptError, prompt_pairs

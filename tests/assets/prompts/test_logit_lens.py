@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from assets.contracts import LOGIT_LENS
-from assets.model.language_model import ModelError
+from assets.model.refusals import ModelError
 from assets.prompts.logit_lens import logit_lens
 from tests import slow_patching as slow
 from tests.assets.prompts.conftest import Loaded

@@ -96,7 +96,7 @@ def test_without_contexts_the_tables_are_empty_and_of_their_contract(tiny: Loade
 
 
 def test_a_component_that_writes_more_than_its_parts_is_told(tiny: Loaded) -> None:
-    from assets.model.language_model import ModelError
+    from assets.model.refusals import ModelError
 
     handle = slow_hook(tiny)
     try:

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from assets.contracts import NEURON_PATCHING
-from assets.model.language_model import LanguageModel, ModelError, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
+from assets.model.refusals import ModelError
 from assets.prompts import neuron_patching as module
 from assets.prompts.continuation import fast_activation, replaced_forward
 from assets.prompts.neuron_patching import neuron_patching

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 from assets.quality import suites
 from assets.quality.expectations import Outcome
 from assets.statistics.token_neuron_screen import token_neuron_screen
-from tests.assets.histograms.made_batches import random_histograms
+from tests.assets.counting.made_batches import random_histograms
 
 TEXTS = ["<s>", " a", " an", " the", " of", ".", ","]
 ADD_UP = "positions of the screened tokens and of all others add up to the counted positions"

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.contracts import NEURON_STATISTICS, TOKEN_NEURON_SCORES
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.quality import suites
 from assets.quality.expectations import Outcome
 from assets.statistics.embedding_predictions import embedding_curves

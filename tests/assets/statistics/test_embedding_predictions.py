@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import EMBEDDING_CURVES, EMBEDDING_PREDICTIONS, conform
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs
 from assets.statistics.token_counts import token_counts

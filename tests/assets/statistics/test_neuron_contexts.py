@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from assets.contracts import NEURON_CONTEXTS
-from assets.model.language_model import LanguageModel, load
+from assets.model.language_model import LanguageModel
+from assets.model.loading import load
 from assets.statistics.neuron_contexts import AFTER, BEFORE, neuron_contexts, random_places
 from tests import slow_patching as slow
 from tests.assets.ablation.small_corpus import random_windows, windows_of

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from assets.contracts import NEURON_STATISTICS, conform
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.neuron_statistics import neuron_statistics
 from tests.slow_statistics import Recording, count_slowly, random_recording
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.contracts import PROPORTION_CURVES, conform
-from assets.histograms.histograms import ActivationBins
+from assets.counting.histograms import ActivationBins
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs, wilson_interval
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS, TEXTS

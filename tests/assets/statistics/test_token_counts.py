@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from assets.contracts import TOKEN_COUNTS, conform
-from assets.histograms.histograms import Histograms
+from assets.counting.histograms import Histograms
 from assets.statistics.token_counts import token_counts
 
 COUNTED = Histograms(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.contracts import TOKEN_NEURON_SCORES, conform
-from assets.histograms.histograms import ActivationBins, Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics import token_neuron_scores as module
 from assets.statistics.token_neuron_scores import area_under_roc, average_precision, token_neuron_scores
 from tests.slow_statistics import Recording, count_slowly, random_recording, scores_slowly

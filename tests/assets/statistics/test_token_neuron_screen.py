@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 import torch
 
+from assets.counting.histograms import Histograms
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.histograms import Histograms
 from assets.statistics.token_neuron_screen import NEURONS_OF_TOKEN, proposed_pairs, screen_coverage, token_neuron_screen
 from assets.study import FixedBins
-from tests.assets.histograms.made_batches import windows_frame
+from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PLANTED, PREDICTIONS_OF_AN, RELAY, VOCABULARY, planted_corpus, planted_model, planted_token_id
 
 TEXTS = ["<s>", " a", " an", " the", " of"]
@@ -152,7 +152,7 @@ def test_what_is_left_out_is_counted() -> None:
 
 @pytest.fixture(scope="module")
 def planted_screen(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
-    from assets.model.language_model import load
+    from assets.model.loading import load
 
     folder = tmp_path_factory.mktemp("planted")
     model = load.__wrapped__(planted_model(folder / "model"), device="cpu")

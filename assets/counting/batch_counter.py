@@ -1,0 +1,207 @@
+"""The running counters of a pass on the CPU: what a layer's activations and a batch's predictions are added to.
+
+Both counters (this one, and device_counter for other devices) have the same three steps a batch: `start`, `add_layer` for
+each layer, `add_predictions`. They give the same integers and examples on the same activations.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from assets.counting.batches import Batch, first_counted
+from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms, empty_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Counter(Protocol):
+    """Counters of one pass. Nothing that is handed over is kept after the call."""
+
+    def start(self, batch: Batch) -> None:
+        """A new batch: its layers follow."""
+
+    def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
+        """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
+
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
+        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted.
+
+        `by_embedding` are the top predictions by the embedding, of the same shape, where the counter counts these too.
+        """
+
+    def histograms(self) -> Histograms:
+        """All that was counted so far."""
+
+
+def slot_dtype(bins: int) -> type[np.unsignedinteger]:
+    """Smallest dtype for a slot number: the bins, then underflow, overflow and NaN."""
+    return np.uint8 if bins + 3 <= 256 else np.uint16
+
+
+@dataclass(frozen=True)
+class EmbeddingCounts:
+    """What is counted of the top predictions by the embedding."""
+
+    count: np.ndarray  # int64 [token, layer, neuron, slot]
+    predictions: np.ndarray  # int64 [vocabulary]
+
+    def tensors(self, bins: int) -> dict[str, np.ndarray]:
+        """Under their names in the contract; the first `bins` slots are bins."""
+        return {
+            "embedding_prediction_count": self.count[..., :bins],
+            "embedding_prediction_outside": self.count[..., bins:],
+            "embedding_predictions": self.predictions,
+        }
+
+
+def refuse_other_predictions(is_counted: bool, is_given: bool) -> None:
+    """Raise ValueError where top predictions by the embedding are counted and not given, or given and not counted."""
+    if is_counted != is_given:
+        raise ValueError(f"top predictions by the embedding: counted here: {is_counted}, given with the batch: {is_given}; both or neither")
+
+
+def following_tokens(batch: Batch) -> np.ndarray:
+    """Int64 [row, position]: the token after each position, -1 after a window's last."""
+    following = np.full_like(batch.token_ids, -1)
+    following[:, :-1] = batch.token_ids[:, 1:]
+    following[np.arange(len(batch.lengths)), batch.lengths - 1] = -1
+    return following
+
+
+class TokenCounter:
+    """Per vocabulary entry: occurrences, predictions, correct predictions over the counted positions."""
+
+    def __init__(self, vocabulary: int, token_ids: Sequence[int]) -> None:
+        self.occurrences = np.zeros(vocabulary, np.int64)
+        self.predictions = np.zeros(vocabulary, np.int64)
+        self.correct_predictions = np.zeros(vocabulary, np.int64)
+        self._row_of_token = np.full(vocabulary, -1, np.int64)
+        self._row_of_token[list(token_ids)] = np.arange(len(token_ids))
+
+    def add(self, batch: Batch, counted: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Count one batch. Returns the places in `counted` at which a tracked token is predicted, and its row, rows ascending."""
+        following = following_tokens(batch)
+        predicted = predictions.reshape(-1)[counted]
+        entries = self.occurrences.size
+        self.occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=entries)
+        self.predictions += np.bincount(predicted, minlength=entries)
+        self.correct_predictions += np.bincount(predicted[predicted == following.reshape(-1)[counted]], minlength=entries)
+        return self.tracked_places(predicted)
+
+    def tracked_places(self, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places in `predicted`, int64 [counted], that hold a tracked token, and its row, rows ascending."""
+        rows = self._row_of_token[predicted]
+        places = np.flatnonzero(rows >= 0)
+        order = np.argsort(rows[places], kind="stable")
+        return places[order], rows[places][order]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The three vocabulary tensors of the contract."""
+        return {
+            "occurrences": self.occurrences,
+            "predictions": self.predictions,
+            "correct_predictions": self.correct_predictions,
+        }
+
+
+class BatchCounter:
+    """Counters in NumPy arrays, filled by compiled loops on `threads` threads, each with its own range of neurons."""
+
+    def __init__(
+        self,
+        bins: ActivationBins,
+        token_ids: Sequence[int],
+        vocabulary: int,
+        *,
+        count_bos: bool,
+        examples: int,
+        threads: int,
+        embedding_predictions: bool = False,
+    ) -> None:
+        layers, neurons = bins.per_unit.shape
+        self._bins, self._token_ids, self._count_bos = bins, tuple(token_ids), count_bos
+        self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples)
+        self._tokens = TokenCounter(vocabulary, token_ids)
+        self._count = np.zeros((layers, neurons, bins.bins + 3), np.int64)
+        self._top_count = np.zeros((len(token_ids), layers, neurons, bins.bins + 3), np.int64)
+        self._by_embedding: EmbeddingCounts | None = None
+        if embedding_predictions:
+            self._by_embedding = EmbeddingCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
+        self._codes = np.empty((layers, 0, neurons), slot_dtype(bins.bins))
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="counting")
+        self._positions = 0
+
+    def start(self, batch: Batch) -> None:
+        """Make room for the batch's slot numbers; the buffer is kept from batch to batch."""
+        self._batch = batch
+        self._counted = batch.counted(self._count_bos)
+        if self._codes.shape[1] < self._counted.size:
+            layers, neurons = self._bins.per_unit.shape
+            self._codes = np.empty((layers, batch.token_ids.size, neurons), self._codes.dtype)
+
+    def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
+        """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
+        import assets.counting.batch_loops as counting
+
+        values = activations.detach().float().contiguous().numpy()
+        of = {name: self._tensors[name][layer] for name in NEURON_TENSORS}
+        batch = self._batch
+        arguments = (
+            values,
+            counting.Windows(first_counted(self._count_bos), batch.lengths, batch.documents, batch.windows),
+            counting.Bins(self._bins.per_unit[layer], self._bins.first_bin[layer].astype(np.float32), self._bins.bins),
+            self._positions,
+            self._count[layer],
+            self._codes[layer],
+            counting.Moments(*(of[name] for name in MOMENTS)),
+            counting.Extremes(of["minimum"], of["maximum"], of["above_zero"]),
+            *(counting.Examples(*(of[f"{side}_{part}"] for part in EXAMPLE_PARTS)) for side in ("top", "bottom")),
+        )
+        self._run([(counting.count_layer, (*arguments, start, stop)) for start, stop in self._shares()])
+
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
+        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted."""
+        refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
+        places, rows = self._tokens.add(self._batch, self._counted, predictions.numpy())
+        self._positions += self._counted.size
+        self._count_slots(places, rows, self._top_count)
+        if self._by_embedding is not None and by_embedding is not None:
+            predicted = by_embedding.numpy().reshape(-1)[self._counted]
+            held = self._by_embedding.predictions
+            held += np.bincount(predicted, minlength=held.size)
+            self._count_slots(*self._tokens.tracked_places(predicted), self._by_embedding.count)
+
+    def _count_slots(self, places: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> None:
+        """Count the kept slots of `places` again, under the rows of their tokens in counts [token, layer, neuron, slot]."""
+        import assets.counting.batch_loops as counting
+
+        if places.size:
+            arguments = (self._codes, places, rows, counts)
+            self._run([(counting.count_predicted, (*arguments, start, stop)) for start, stop in self._shares()])
+
+    def histograms(self) -> Histograms:
+        """All that was counted so far; the arrays are the counter's own, not copies."""
+        bins = self._bins.bins
+        counts = {
+            "count": self._count[..., :bins],
+            "outside": self._count[..., bins:],
+            "top_prediction_count": self._top_count[..., :bins],
+            "top_prediction_outside": self._top_count[..., bins:],
+        }
+        embedding = self._by_embedding.tensors(bins) if self._by_embedding else {}
+        return Histograms(self._tensors | counts | self._tokens.tensors() | embedding, self._positions, self._token_ids)
+
+    def _shares(self) -> list[tuple[int, int]]:
+        """A range of neurons for each thread. One call each: handing some thirty arrays to a compiled loop takes 0.1 ms."""
+        neurons = self._bins.per_unit.shape[1]
+        width = -(-neurons // self._threads)
+        return [(start, min(start + width, neurons)) for start in range(0, neurons, width)]
+
+    def _run(self, calls: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+        for done in [self._pool.submit(function, *arguments) for function, arguments in calls]:
+            done.result()

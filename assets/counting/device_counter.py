@@ -1,0 +1,262 @@
+"""The running counters of a pass on another device (a GPU): the same counts as batch_counter by whole-tensor operations.
+
+kernel_counter counts the same with kernels, where the device has Triton.
+
+Everything stays on the device until `histograms`: no operation of a batch waits for it, for all shapes follow from the batch
+alone (but for top predictions by the embedding, where a study asks for them). Each activation is counted once, when the
+predictions are known, under the tracked token that is predicted there or under a last row for all other tokens; the plain counts
+are the sum over these rows. Integers, extremes and examples equal the CPU's on the same activations; moments agree to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assets.counting.batch_counter import EmbeddingCounts, following_tokens, refuse_other_predictions, slot_dtype
+from assets.counting.batches import Batch
+from assets.counting.histograms import EXAMPLE_PARTS, ActivationBins, Histograms, empty_tensors, merged_moments
+from assets.counting.sending import sent
+
+if TYPE_CHECKING:
+    import torch
+
+    Parts = list[torch.Tensor]  # an example's value, document, window and position, each [neuron, candidate]
+
+
+class DeviceEmbeddingCounter:
+    """Slots at which a tracked token is the top prediction by the embedding, in tensors of the device.
+
+    Only the slots of these few places are counted, so the host must know how many there are: it waits for the device once a batch,
+    which counting every slot of the batch a second time would cost more than.
+    """
+
+    def __init__(self, alike: "torch.Tensor", vocabulary: int) -> None:
+        """Counters of the shape of `alike`, int64 [token, layer, neuron, slot], on its device."""
+        import torch
+
+        self.count = torch.zeros_like(alike)
+        self._predictions = torch.zeros(vocabulary, dtype=torch.int64, device=alike.device)
+
+    def add_predictions(self, predicted: "torch.Tensor") -> None:
+        """Count the predictions, int64 [counted]."""
+        import torch
+
+        one = torch.ones((), dtype=torch.int64, device=predicted.device)
+        self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
+
+    def add_slots(self, predicted: "torch.Tensor", row_of_token: "torch.Tensor", codes: "Sequence[torch.Tensor]") -> None:
+        """predicted: int64 [counted]. row_of_token: [vocabulary], no row of a tracked token where none. codes: of each layer, the
+        slots [counted, neuron]."""
+        import torch
+
+        tokens, layers, neurons, slots = self.count.shape
+        one = torch.ones((), dtype=torch.int64, device=predicted.device)
+        rows = row_of_token.index_select(0, predicted)
+        places = (rows < tokens).nonzero()[:, 0]
+        first = rows.index_select(0, places)[:, None] * (layers * neurons * slots)
+        first = first + torch.arange(neurons, device=predicted.device) * slots  # [place, neuron]
+        for layer in range(layers):
+            index = (first + (layer * neurons * slots) + codes[layer].index_select(0, places)).view(-1)
+            self.count.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def counts(self) -> EmbeddingCounts:
+        """All that was counted so far, copied to the host."""
+        return EmbeddingCounts(self.count.cpu().numpy(), self._predictions.cpu().numpy())
+
+
+class DeviceCounter:
+    """Counters in tensors of one device."""
+
+    def __init__(
+        self,
+        bins: ActivationBins,
+        token_ids: Sequence[int],
+        vocabulary: int,
+        *,
+        count_bos: bool,
+        examples: int,
+        device: "torch.device",
+        embedding_predictions: bool = False,
+    ) -> None:
+        import torch
+
+        layers, neurons = bins.per_unit.shape
+        self._bins, self._token_ids, self._count_bos, self._device = bins, tuple(token_ids), count_bos, device
+        self._slots = bins.bins + 3
+        self._per_unit = torch.from_numpy(bins.per_unit.astype(np.float32)).to(device)
+        self._lowest = torch.from_numpy(bins.first_bin.astype(np.float32)).to(device)
+        empty = empty_tensors(layers, neurons, 0, 0, 0, examples)
+        names = [name for name in empty if name not in ("count", "outside", "top_prediction_count", "top_prediction_outside")]
+        self._tensors = {name: torch.from_numpy(empty[name]).to(device) for name in names}
+        self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
+        self._counts = torch.zeros(len(token_ids) + 1, layers, neurons, self._slots, dtype=torch.int64, device=device)
+        self._occurrences = np.zeros(vocabulary, np.int64)  # known without the model
+        self._predictions, self._correct_predictions = (torch.zeros(vocabulary, dtype=torch.int64, device=device) for _ in range(2))
+        row_of_token = np.full(vocabulary, len(token_ids), np.int64)
+        row_of_token[list(token_ids)] = np.arange(len(token_ids))
+        self._row_of_token = torch.from_numpy(row_of_token).to(device)
+        self._by_embedding = DeviceEmbeddingCounter(self._counts[:-1], vocabulary) if embedding_predictions else None
+        self._codes: list[torch.Tensor] = []
+        self._positions = 0
+
+    def start(self, batch: Batch) -> None:
+        """Send the batch's indexes to the device."""
+        import torch
+
+        counted = batch.counted(self._count_bos)
+        is_counted = np.zeros(batch.token_ids.size, dtype=bool)
+        is_counted[counted] = True
+        self._occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=self._occurrences.size)
+        self._counted = sent(counted, self._device)
+        self._following = sent(following_tokens(batch).reshape(-1)[counted], self._device)
+        self._is_counted = sent(is_counted.reshape(batch.token_ids.shape), self._device)
+        self._documents = sent(batch.documents, self._device)
+        self._windows = sent(batch.windows, self._device)
+        self._codes = [torch.empty(0)] * self._per_unit.shape[0]
+
+    def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
+        """Take a layer's moments and examples, [row, position, neuron]; its slots are kept until the predictions are known."""
+        import torch
+
+        activations = activations.detach().float()
+        values = activations.reshape(-1, activations.shape[-1]).index_select(0, self._counted)  # [counted, neuron]
+        slots = self._slot_numbers(layer, values)
+        self._codes[layer] = slots.to(torch.uint8 if slot_dtype(self._bins.bins) is np.uint8 else torch.int16)
+        self._add_moments(layer, values)
+        self._add_examples(layer, activations)
+
+    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
+        """Count the top predictions, int64 [row, position], and all slots of the batch under them."""
+        import torch
+
+        refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
+        if self._by_embedding is not None and by_embedding is not None:
+            self._by_embedding.add_predictions(by_embedding.reshape(-1).index_select(0, self._counted))
+            self._count_slots_by_embedding(self._by_embedding, by_embedding)
+        predicted = predictions.reshape(-1).index_select(0, self._counted)
+        one = torch.ones((), dtype=torch.int64, device=self._device)
+        self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
+        self._correct_predictions.scatter_add_(0, predicted, (predicted == self._following).long())
+        self._positions += predicted.numel()
+        self._count_slots(predictions)
+
+    def histograms(self) -> Histograms:
+        """All that was counted so far, copied to the host."""
+        bins = self._bins.bins
+        top_count, count = self._counts[:-1].cpu().numpy(), self._count_of_all().cpu().numpy()
+        counts = {
+            "count": count[..., :bins],
+            "outside": count[..., bins:],
+            "top_prediction_count": top_count[..., :bins],
+            "top_prediction_outside": top_count[..., bins:],
+        }
+        kept = {name: tensor.cpu().numpy() for name, tensor in self._tensors.items()}
+        tokens = {
+            "occurrences": self._occurrences,
+            "predictions": self._predictions.cpu().numpy(),
+            "correct_predictions": self._correct_predictions.cpu().numpy(),
+        }
+        embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
+        return Histograms(kept | counts | tokens | embedding, self._positions, self._token_ids)
+
+    def _count_slots(self, predictions: "torch.Tensor") -> None:
+        """All slots of the batch under the predictions, int64 [row, position]."""
+        import torch
+
+        predicted = predictions.reshape(-1).index_select(0, self._counted)
+        _, layers, neurons, slots = self._counts.shape
+        first = self._row_of_token.index_select(0, predicted)[:, None] * (layers * neurons * slots)
+        first = first + torch.arange(neurons, device=self._device) * slots  # [counted, neuron]
+        one = torch.ones((), dtype=torch.int64, device=self._device)
+        for layer in range(layers):
+            index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
+            self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def _count_slots_by_embedding(self, counter: DeviceEmbeddingCounter, predictions: "torch.Tensor") -> None:
+        """The slots of the tracked places under the predictions by the embedding, int64 [row, position]."""
+        counter.add_slots(predictions.reshape(-1).index_select(0, self._counted), self._row_of_token, self._codes)
+
+    def _count_of_all(self) -> "torch.Tensor":
+        """Int64 [layer, neuron, slot] over all counted positions."""
+        return self._counts.sum(0)
+
+    def _slot_numbers(self, layer: int, values: "torch.Tensor") -> "torch.Tensor":
+        """Int64 [counted, neuron]: the bin, or after the bins underflow, overflow, NaN."""
+        import torch
+
+        bins = self._bins.bins
+        step = torch.floor(values * self._per_unit[layer]) - self._lowest[layer]
+        slots = step.clamp(0, bins - 1).nan_to_num(0).long()
+        slots = torch.where(step < 0, bins, slots)
+        slots = torch.where(step >= bins, bins + 1, slots)
+        return torch.where(step.isnan(), bins + 2, slots)
+
+    def _add_moments(self, layer: int, values: "torch.Tensor") -> None:
+        import torch
+
+        of = self._tensors
+        is_number = ~values.isnan()
+        count = is_number.sum(0)
+        exact = values.double()
+        mean = torch.where(is_number, exact, 0.0).sum(0) / count.clamp(min=1)
+        deviation = torch.where(is_number, exact - mean, 0.0)
+        square = deviation * deviation
+        new = {"mean": mean, "moment_2": square.sum(0), "moment_3": (square * deviation).sum(0), "moment_4": (square * square).sum(0)}
+        merged = merged_moments({name: of[name][layer] for name in new}, (self._positions - self._nan[layer]).double(), new, count.double())
+        self._nan[layer] += values.shape[0] - count
+        for name, tensor in merged.items():
+            of[name][layer] = tensor
+        of["above_zero"][layer] += (values > 0).sum(0)
+
+    def _add_examples(self, layer: int, activations: "torch.Tensor") -> None:
+        """One candidate a row and neuron: its extreme and the first position that holds it."""
+        import torch
+
+        positions = torch.arange(activations.shape[1], device=self._device)
+        usable = self._is_counted[:, :, None] & ~activations.isnan()  # [row, position, neuron]
+        for side, sign, bound in (("top", 1, "maximum"), ("bottom", -1, "minimum")):
+            extreme = torch.where(usable, sign * activations, -torch.inf).amax(1)  # [row, neuron]
+            holds = usable & (sign * activations == extreme[:, None])
+            position = torch.where(holds, positions[:, None], activations.shape[1]).amin(1)
+            is_candidate = (extreme > -torch.inf).t()
+            value = torch.where(is_candidate, (sign * extreme).t(), -sign * torch.inf)  # [neuron, row]
+            new = (
+                value,
+                torch.where(is_candidate, self._documents, -1),
+                torch.where(is_candidate, self._windows, 0),
+                torch.where(is_candidate, position.t(), 0).int(),
+            )
+            limit = self._tensors[bound][layer]
+            self._tensors[bound][layer] = torch.maximum(limit, value.amax(1)) if sign > 0 else torch.minimum(limit, value.amin(1))
+            old = [self._tensors[f"{side}_{part}"][layer] for part in EXAMPLE_PARTS]
+            both = [torch.cat([before, candidate.to(before.dtype)], dim=1) for before, candidate in zip(old, new, strict=True)]
+            for part, tensor in zip(EXAMPLE_PARTS, _ranked(both, sign, old[0].shape[1]), strict=True):
+                self._tensors[f"{side}_{part}"][layer] = tensor
+
+
+def _ranked(parts: "Parts", sign: int, keep: int) -> "Parts":
+    """As histograms.ranked_examples, on [neuron, candidate] tensors of a device."""
+    import torch
+
+    value, document, window, position = _sorted(
+        parts, lambda value, document, window, position: [position, window, -sign * value, document]
+    )
+    is_repeated = torch.zeros_like(document, dtype=torch.bool)
+    is_repeated[:, 1:] = document[:, 1:] == document[:, :-1]
+    parts = [
+        torch.where(is_repeated, -sign * torch.inf, value),
+        torch.where(is_repeated, -1, document),
+        torch.where(is_repeated, 0, window),
+        torch.where(is_repeated, 0, position),
+    ]
+    ranked = _sorted(parts, lambda value, document, window, position: [position, window, document, -sign * value, document < 0])
+    return [part[:, :keep] for part in ranked]
+
+
+def _sorted(parts: "Parts", keys: "Callable[..., Parts]") -> "Parts":
+    """Order by several keys, the last one first: stable sorts from the least important key to the most."""
+    for step in range(len(keys(*parts))):
+        order = keys(*parts)[step].argsort(dim=1, stable=True)
+        parts = [part.gather(1, order) for part in parts]
+    return parts

@@ -1,0 +1,150 @@
+"""Batches and activations made by hand or by a seed, and a way to count them with any counter. Holds no test."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from assets.contracts import TOKEN_WINDOWS
+from assets.counting.batch_counter import BatchCounter
+from assets.counting.batches import Batch
+from assets.counting.device_counter import DeviceCounter
+from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
+from assets.counting.kernel_counter import KernelCounter, KernelSums
+from assets.counting.parts import number_of_groups
+from assets.counting.token_sums import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from tests.slow_reimplementation import SlowCounts
+
+KERNEL = pytest.param(
+    "kernel",
+    marks=pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: make setup-kernels, on Linux"),
+)
+PUBLISHED = {"per_unit": 5.0, "first_bin": -5, "bins": 80}  # [-1, 15) in steps of 0.2
+VOCABULARY = 7
+SCREENED = (4, 1)
+
+
+def made_bins(layers: int, neurons: int, per_unit: float = 5.0, first_bin: int = -5, bins: int = 80) -> ActivationBins:
+    """The same bins for every neuron."""
+    return ActivationBins(np.full((layers, neurons), per_unit, np.float32), np.full((layers, neurons), first_bin, np.int32), bins)
+
+
+def made_batch(token_ids: Any, lengths: Any, documents: Any, windows: Any) -> Batch:
+    """A batch as written."""
+    return Batch(np.array(token_ids, np.int64), np.array(lengths, np.int64), np.array(documents, np.int64), np.array(windows, np.int32))
+
+
+def counter_of(
+    kind: str,
+    bins: ActivationBins,
+    token_ids: Sequence[int] = (1, 2),
+    count_bos: bool = False,
+    examples: int = 3,
+    screened: Sequence[int] = (),
+    embedding_predictions: bool = False,
+) -> Any:
+    """`compiled` (two threads), `device` (tensor operations), `kernel` (in Triton's interpreter), both on CPU tensors, or `slow`."""
+    if kind == "slow":
+        return SlowCounts(
+            bins,
+            token_ids,
+            VOCABULARY,
+            count_bos=count_bos,
+            examples=examples,
+            screened=screened,
+            embedding_predictions=embedding_predictions,
+        )
+    counter: Any
+    counted: dict[str, Any] = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions}
+    if kind == "compiled":
+        counter = BatchCounter(bins, token_ids, VOCABULARY, threads=2, **counted)
+    else:
+        of_device = KernelCounter if kind == "kernel" else DeviceCounter
+        counter = of_device(bins, token_ids, VOCABULARY, device=torch.device("cpu"), **counted)
+    if not screened:
+        return counter
+    groups = range(number_of_groups(len(screened)))
+    rows, tokens = group_of_token(VOCABULARY, screened, groups), group_tokens(screened, groups)
+    layers, neurons = bins.per_unit.shape
+    kept = CompiledSums(2) if kind == "compiled" else KernelSums() if kind == "kernel" else DeviceSums()
+    return ScreenCounter(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
+
+
+def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
+    """Count a batch; activations [layer, row, position, neuron]."""
+    if isinstance(counter, SlowCounts):
+        counter.add(batch, activations, predictions, by_embedding)
+        return
+    counter.start(batch)
+    for layer in range(activations.shape[0]):
+        counter.add_layer(layer, torch.from_numpy(activations[layer]))
+    counter.add_predictions(torch.from_numpy(predictions), None if by_embedding is None else torch.from_numpy(by_embedding))
+
+
+def tensors_of(counter: Any) -> dict[str, np.ndarray]:
+    """All tensors, as NumPy arrays."""
+    return counter.tensors() if isinstance(counter, SlowCounts) else dict(counter.histograms().tensors)
+
+
+def random_batches(seed: int, layers: int, neurons: int, number: int = 3) -> list[tuple[Batch, np.ndarray, np.ndarray]]:
+    """Seeded batches with padding, a dummy row, several windows a document, ties, and now and then NaN and infinities."""
+    random = np.random.default_rng(seed)
+    made = []
+    for place in range(number):
+        rows, positions = int(random.integers(1, 5)), int(random.integers(2, 9))
+        lengths = random.integers(0, positions + 1, rows)
+        documents = np.where(lengths > 0, random.integers(0, 4, rows), -1)
+        windows = 10 * place + np.arange(rows)  # a document's windows differ from batch to batch
+        ids = random.integers(0, VOCABULARY, (rows, positions))
+        activations = random.normal(0, 4, (layers, rows, positions, neurons)).round(1).astype(np.float32)
+        unusual = random.random(activations.shape)
+        activations[unusual < 0.02] = np.nan
+        activations[unusual > 0.99] = 400.0
+        made.append((made_batch(ids, lengths, documents, windows), activations, random.integers(0, VOCABULARY, (rows, positions))))
+    return made
+
+
+def assert_same_counters(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], relative: float = 1e-9) -> None:
+    """Integers, extremes and examples are equal; moments agree to rounding."""
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        if name in MOMENTS:
+            scale = np.abs(values).max() if values.size else 0
+            np.testing.assert_allclose(found[name], values, rtol=relative, atol=relative * (1 + scale), err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def windows_frame(token_ids: Sequence[Sequence[int]], documents: Sequence[int] | None = None) -> pl.DataFrame:
+    """A frame of `token_windows`, one window a document unless told otherwise."""
+    documents = list(range(len(token_ids))) if documents is None else list(documents)
+    return pl.DataFrame(
+        {
+            "document": documents,
+            "window_in_document": [documents[:place].count(document) for place, document in enumerate(documents)],
+            "start": [0] * len(documents),
+            "length": [len(ids) for ids in token_ids],
+            "token_ids": [list(ids) for ids in token_ids],
+        },
+        schema=TOKEN_WINDOWS.schema,
+    )
+
+
+def random_histograms(seed: int, number: int = 2, embedding_predictions: bool = False) -> Histograms:
+    """Histograms of a few random batches with documents of their own, without NaN, two tokens screened."""
+    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED, embedding_predictions=embedding_predictions)
+    for place, (batch, activations, predictions) in enumerate(random_batches(seed, 2, 3, number)):
+        documents = np.where(batch.documents >= 0, batch.documents + 100 * seed, -1)
+        own = Batch(batch.token_ids, batch.lengths, documents, batch.windows)
+        by_embedding = other_predictions(batch, place) if embedding_predictions else None
+        add(counter, own, np.nan_to_num(activations, nan=0.3), predictions, by_embedding)
+    return counter.histograms()
+
+
+def other_predictions(batch: Batch, seed: int) -> np.ndarray:
+    """Seeded predictions for a batch, int64 [row, position], to stand for those by the embedding."""
+    return np.random.default_rng(1000 + seed).integers(0, VOCABULARY, batch.token_ids.shape)

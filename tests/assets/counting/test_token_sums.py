@@ -1,0 +1,127 @@
+"""Sums by predicted token: worked out by hand, equal to the loop over positions to the last bit, and the same in any order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from assets.counting.histograms import Histograms
+from assets.counting.parts import Part, parts
+from assets.histograms.activation_bins import fixed_bins
+from assets.histograms.activation_histograms import count_windows
+from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
+from assets.model.language_model import LanguageModel
+from assets.study import FixedBins
+from tests.assets.counting.made_batches import (
+    KERNEL,
+    add,
+    assert_same_counters,
+    counter_of,
+    made_batch,
+    made_bins,
+    random_batches,
+    tensors_of,
+    windows_frame,
+)
+
+KINDS = ("compiled", "device", KERNEL, "slow")
+SCREEN = ("screen_token", "screen_count", "screen_sum", "screen_squares")
+UNIT = 2**24
+
+
+def screen_of(counter) -> dict[str, np.ndarray]:
+    tensors = tensors_of(counter)
+    return {name: tensors[name] for name in SCREEN}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_those_worked_out_by_hand_and_all_other_tokens_are_one_group(kind: str) -> None:
+    counter = counter_of(kind, made_bins(1, 1), screened=(4, 1))
+    batch = made_batch([[0, 3, 3, 3, 3, 0]], [5], [0], [0])  # position 0 is the beginning, position 5 is padding
+    activations = np.array([9, 0.5, -0.25, 3, 2, 9], np.float32).reshape(1, 1, 6, 1)
+    add(counter, batch, activations, np.array([[4, 1, 4, 6, 1, 4]]))
+    found = screen_of(counter)
+    assert found["screen_token"].tolist() == [4, 1, -1]
+    assert found["screen_count"].tolist() == [1, 2, 1]
+    assert (found["screen_sum"][0, :, 0] / UNIT).tolist() == [-0.25, 2.5, 3.0]
+    assert (found["screen_squares"][0, :, 0] / UNIT).tolist() == [0.0625, 4.25, 9.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infinity_the_largest(kind: str) -> None:
+    counter = counter_of(kind, made_bins(1, 1), screened=(1, 2, 3, 4, 5), count_bos=True)
+    values = [2**-24 * 2.5, 2**-24 * 3.5, np.nan, np.inf, -1e30]  # halves go to the even unit
+    add(counter, made_batch([[0] * 5], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]]))
+    found = screen_of(counter)
+    assert found["screen_sum"][0, :5, 0].tolist() == [2, 4, 0, 2**43, -(2**43)]
+    assert found["screen_squares"][0, :5, 0].tolist() == [0, 0, 0, 2**62, 2**62]
+    assert found["screen_count"].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+@pytest.mark.parametrize("count_bos", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_fast_sums_equal_the_loop_over_positions_to_the_last_bit(kind: str, count_bos: bool, seed: int) -> None:
+    fast, slow = (counter_of(name, made_bins(2, 5), count_bos=count_bos, screened=(5, 0, 2)) for name in (kind, "slow"))
+    for batch in random_batches(seed, layers=2, neurons=5):
+        add(fast, *batch)
+        add(slow, *batch)
+    assert_same_counters(tensors_of(fast), tensors_of(slow))
+
+
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+def test_batches_in_another_order_give_the_same_bits(kind: str) -> None:
+    made = random_batches(5, layers=1, neurons=300, number=6)  # more neurons than one block holds
+    there, back = (counter_of(kind, made_bins(1, 300), screened=(3, 6)) for _ in range(2))
+    for batch in made:
+        add(there, *batch)
+    for batch in made[::-1]:
+        add(back, *batch)
+    for name in SCREEN:
+        np.testing.assert_array_equal(screen_of(there)[name], screen_of(back)[name])
+
+
+def test_compiled_and_device_sums_agree_on_half_precision_activations() -> None:
+    found = []
+    for kind in ("compiled", "device"):
+        counter = counter_of(kind, made_bins(1, 2), screened=(1,), count_bos=True)
+        counter.start(made_batch([[0, 0]], [2], [0], [0]))
+        counter.add_layer(0, torch.tensor([[[0.2, 14.9], [0.6, -1.0]]], dtype=torch.bfloat16))
+        counter.add_predictions(torch.ones(1, 2, dtype=torch.int64))
+        found.append(screen_of(counter))
+    for name in SCREEN:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+    assert found[0]["screen_sum"][0, 0].tolist() == [int((0.2001953125 + 0.6015625) * UNIT), int((14.875 - 1) * UNIT)]
+
+
+def test_no_activation_is_kept_after_its_batch() -> None:
+    counter = counter_of("compiled", made_bins(2, 5), screened=(1,))
+    add(counter, *random_batches(0, layers=2, neurons=5, number=1)[0])
+    assert counter._kept == []
+
+
+@pytest.mark.parametrize(("layer_parts", "token_parts", "number"), [(3, 1, 3), (2, 1, 2), (1, 2, 2), (2, 3, 6), (1, 40, 7)])
+def test_parts_counted_in_passes_of_their_own_hold_the_integers_of_one_pass(
+    planted: LanguageModel, tmp_path: Path, layer_parts: int, token_parts: int, number: int
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    windows = windows_frame([[0, *torch.randint(1, 30, (length,), generator=generator).tolist()] for length in (3, 9, 20, 20, 33, 8)])
+    bins, tracked, screened = fixed_bins(3, 16, FixedBins()), [2, 6, 4], [2, 6, 4, 12, 13, 5]
+
+    def count(part: Part | None) -> Histograms:
+        return count_windows(
+            planted, windows, bins, tracked, count_bos=False, examples=2, batch_positions=64, screened_ids=screened, part=part
+        )
+
+    whole = count(None)
+    group = create_group(tmp_path, shapes_of(planted.facts, bins.bins, len(tracked), len(screened), 2))
+    made = parts(3, len(tracked), len(screened), layer_parts, token_parts)
+    assert len(made) == number
+    for part in made:
+        write_part(group, part, count(part))
+    finish_group(group, whole.positions, tracked)
+    together = read_histograms(tmp_path)
+    assert whole["screen_count"].sum() == whole.positions > 0
+    for name, expected in whole.tensors.items():
+        np.testing.assert_array_equal(together[name][:], expected, err_msg=name)
