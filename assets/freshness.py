@@ -1,7 +1,8 @@
-"""Whether an output is still what the study asks for: fingerprints over settings, code versions and the content of inputs.
+"""Whether an output is still what the study asks for: fingerprints over all that its stage can read, and over its code.
 
-Reads records and local source files; never what is inside an output. A fingerprint leaves out where files lie and on which
-device they were made.
+A fingerprint hashes the values of the fields and the content of the reads that a stage declares (assets/stages.py), the files from
+outside that it reads, its contracts, and the code behind it (assets/sources.py). A stage can read nothing else. Left out are where
+files lie and which device an output is made on. Reads records and local source files; never what is inside an output.
 """
 
 import hashlib
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from assets.contracts import TABLES, histogram_tensors
+from assets.reads import Read
+from assets.sources import code_of
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
 from assets.store.sources import source_marks
 from assets.study import MODEL_SUFFIXES, Study, claims_file
+from assets.study_view import EVERY_FIELD
 from assets.upstream import branches, noted_commit
 from assets.urls import is_url
 
@@ -59,14 +63,17 @@ class Freshness:
         """The current records that the stage reads, by "asset" or "asset/shard"."""
         return {_label(entry.asset, key): self.current(entry.asset, key) for entry in stage.inputs for key in self._keys(entry, shard)}
 
+    def found(self, stage: Stage, shard: str | None) -> dict[str, str]:
+        """A hash of what the stage reads of each record, by "asset" or "asset/shard"."""
+        return {label: found_in(record, stage.reads) for label, record in self.inputs(stage, shard).items()}
+
     def fingerprint(self, stage: Stage, shard: str | None = None) -> str:
         """SHA-256 (hex) over everything that decides what the output holds."""
-        inputs = {label: record.content for label, record in self.inputs(stage, shard).items()}
-        return _hash({**self._own(stage), "shard": shard, "inputs": inputs})
+        return hash_of({**self._own(stage), "shard": shard, "inputs": self.found(stage, shard)})
 
     def asked(self) -> str:
         """SHA-256 (hex) over all that people and the world outside decide: the study, its sources, the code. No record is read."""
-        return _hash([{**self._own(stage), "shards": self.study.shard_names} for stage in STAGES.values()])
+        return hash_of([{**self._own(stage), "shards": self.study.shard_names} for stage in STAGES.values()])
 
     def stale(self) -> list[Place]:
         """Every output that is missing or not made from what stands now, in the order of the work. File contents are not verified.
@@ -86,9 +93,9 @@ class Freshness:
         """What decides an output beside its inputs."""
         return {
             "asset": stage.name,
-            "code_version": stage.code_version,
-            "contract": _contract(stage, self.study),
-            "settings": _settings(stage, self.study),
+            "code": code_of(stage.name),
+            "contract": contract_of(stage.tables) + _tensors(stage, self.study),
+            "fields": values_of(self.study, stage.fields),
             "source": self._source(stage),
         }
 
@@ -99,25 +106,54 @@ class Freshness:
     def _source(self, stage: Stage) -> dict[str, str]:
         """Hashes of local source files, so that an edited corpus or model is noticed though its path stays the same, and the
         commits that followed branches of the hub were last seen at."""
+        if stage.source is None:
+            return {}
         study = self.study
-        if stage.name == "model_snapshot" and is_url(study.model.id):
+        if stage.source == "model" and is_url(study.model.id):
             return source_marks(study.model.id, MODEL_SUFFIXES)
-        if stage.name == "model_snapshot" and (folder := study.path(study.model.id)).is_dir():
-            files = [file for file in sorted(folder.iterdir()) if file.suffix in MODEL_SUFFIXES]
-        elif stage.name == "corpus_documents":
-            marks = [source_marks(file) for file in study.corpus.files if is_url(file)]
-            files = [study.path(file) for file in study.corpus.files if not is_url(file)]
-            return {**_hashes(files), **{name: mark for file in marks for name, mark in file.items()}}
-        elif stage.name == "replication_scorecard":
-            files = [claims_file(study)]
-        else:
-            files = []
         followed = [branch for branch in branches(study) if branch.asset == stage.name]
         commits = {str(branch): commit for branch in followed if (commit := noted_commit(self.store, study, branch))}
-        return _hashes(files) | commits
+        if stage.source == "claims":
+            return _hashes([claims_file(study)])
+        if stage.source == "model":
+            folder = study.path(study.model.id)
+            files = sorted(folder.iterdir()) if folder.is_dir() else []
+            return _hashes([file for file in files if file.suffix in MODEL_SUFFIXES]) | commits
+        marks = [source_marks(file) for file in study.corpus.files if is_url(file)]
+        files = [study.path(file) for file in study.corpus.files if not is_url(file)]
+        return {**_hashes(files), **{name: mark for found in marks for name, mark in found.items()}, **commits}
 
 
-def _hash(parts: Any) -> str:
+def found_in(record: Record, reads: Sequence[Read]) -> str:
+    """SHA-256 (hex) of what the reads find in a record: all that a reader can know of it."""
+    return hash_of({str(read): read.found_in(record) for read in reads if read.asset == record.place.asset})
+
+
+def contract_of(tables: Sequence[str]) -> list[str]:
+    """What the named tables promise of their columns, as texts."""
+    return [f"{name}.{column.name}:{column.dtype}:{column.nullable}" for name in tables for column in TABLES[name].columns]
+
+
+def values_of(study: Study, fields: Sequence[str]) -> dict[str, Any]:
+    """The values of dotted fields, or of the whole study, as plain JSON values. Where a study file lies is no value."""
+    whole = study.model_dump(mode="json", exclude={"folder"})
+    return whole if EVERY_FIELD in fields else {path: _value(whole, path) for path in fields}
+
+
+def _value(fields: Any, path: str) -> Any:
+    for part in path.split("."):
+        fields = fields[part]
+    return fields
+
+
+def _tensors(stage: Stage, study: Study) -> list[str]:
+    has_tensors = stage.name in ("activation_histograms", "merged_histograms")
+    tensors = histogram_tensors(study.embedding_predictions) if has_tensors else ()
+    return [f"{tensor.name}:{tensor.dtype}:{tensor.dimensions}" for tensor in tensors]
+
+
+def hash_of(parts: Any) -> str:
+    """SHA-256 (hex) of plain JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -132,30 +168,3 @@ def _hashes(files: Sequence[Path]) -> dict[str, str]:
 
 def _label(asset: str, shard: str | None) -> str:
     return f"{asset}/{shard}" if shard else asset
-
-
-def _field(study: Study, path: str) -> Any:
-    value: Any = study.model_dump(mode="json")
-    for part in path.split("."):
-        value = value[part]
-    return value
-
-
-def _default(path: str) -> Any:
-    *parents, last = path.split(".")
-    fields: Any = Study
-    for parent in parents:
-        fields = fields.model_fields[parent].annotation
-    return fields.model_fields[last].default
-
-
-def _settings(stage: Stage, study: Study) -> dict[str, Any]:
-    added = [path for path in stage.added_fields if _field(study, path) != _default(path)]
-    return {path: _field(study, path) for path in (*stage.fields, *added)}
-
-
-def _contract(stage: Stage, study: Study) -> list[str]:
-    columns = [f"{name}.{column.name}:{column.dtype}" for name in stage.tables for column in TABLES[name].columns]
-    has_tensors = stage.name in ("activation_histograms", "merged_histograms")
-    tensors = histogram_tensors(study.embedding_predictions) if has_tensors else ()
-    return columns + [f"{tensor.name}:{tensor.dtype}:{tensor.dimensions}" for tensor in tensors]

@@ -1,13 +1,16 @@
 """The assets of a study, in the order of the work: what each reads, which fields of the study it depends on, what it holds.
 
-One table for the whole graph: Dagster's assets, fingerprints and the report's provenance are read off it. What an asset does
-is in its stage's folder.
+One table for the whole graph: Dagster's assets, fingerprints and the report's provenance are read off it, and no asset can read
+what it does not declare here (assets/reading.py, assets/study_view.py). What an asset does is in its stage's folder.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-Shards = Literal["none", "same", "first", "all"]
+from assets.reads import Read, Shards, reads
+from assets.study_view import EVERY_FIELD
+
+Source = Literal["model", "corpus", "claims"]
 
 
 @dataclass(frozen=True)
@@ -22,184 +25,193 @@ class Input:
 class Stage:
     """One asset. `after` are assets that must stand before it without being read, so that faults show before long work.
 
-    `fields` are the study's fields that change the output, as dotted paths. `added_fields` do too, but came when there were outputs
-    already: such a field stands in the fingerprint only where it is not at its default, so that what was made before stays true
-    (the default must mean what the product did before the field was there). `code_version` is raised by whoever changes
-    what the output holds: everything made with an older one is then made again.
+    `reads` and `fields` are all that it can read: other outputs, and the study's fields as dotted paths. `source` names what it reads
+    from outside: files whose content is part of its fingerprint. `runs_model`: it waits for its turn on the device.
     """
 
     name: str
     group: str
     description: str
-    inputs: tuple[Input, ...] = ()
-    after: tuple[str, ...] = ()
+    reads: tuple[Read, ...] = ()
     fields: tuple[str, ...] = ()
-    added_fields: tuple[str, ...] = ()
-    code_version: str = "1"
+    after: tuple[str, ...] = ()
+    source: Source | None = None
     is_sharded: bool = False
     tables: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
-    uses_model: bool = False
+    runs_model: bool = False
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The upstream assets that it reads something of."""
+        return tuple(dict.fromkeys(Input(read.asset, read.shards) for read in self.reads))
 
 
-def _inputs(*names: str) -> tuple[Input, ...]:
-    """Inputs from "asset" or "asset:which shards"."""
-    pairs = [name.partition(":") for name in names]
-    return tuple(Input(asset, shards or "none") for asset, _, shards in pairs)  # type: ignore[arg-type]
-
+# What running the model reads: the snapshot's files as they were hashed, and how they are loaded.
+MODEL = reads("model_snapshot")
+MODEL_FIELDS = ("model.dtype", "model.linear_maps")
+TEXT_TABLES = ("corpus_documents", "token_windows")  # the corpus itself: too large for a page, and never handed to the report
 
 _STAGES = (
     Stage(
         "model_snapshot", "model", "The model's files with sizes and hashes, its resolved revision, and what it is in numbers. Safetensors only.",
-        fields=("model.id", "model.revision", "model.dtype"), tables=("model_snapshot",), kinds=frozenset({"huggingface"}), uses_model=True,
+        fields=("model.id", "model.revision", *MODEL_FIELDS), source="model", tables=("model_snapshot",), kinds=frozenset({"huggingface"}), runs_model=True,
     ),
     Stage(
         "tracked_tokens", "model", "The tracked tokens as vocabulary entries. Before anything is computed, the whole study is tried against "
         "the model: tokens, neurons, prompts, context length.",
-        inputs=_inputs("model_snapshot"),
-        fields=("tokens", "neurons", "prompts", "patching_layers", "corpus.context_length"), tables=("tracked_tokens",), kinds=frozenset({"polars"}), uses_model=True,
+        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "neurons", "prompts", "patching_layers", "corpus.context_length"),
+        tables=("tracked_tokens",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "corpus_documents", "corpus", "The documents of the corpus with ids and hashes; empty ones dropped and counted, duplicates marked.",
-        after=("tracked_tokens",),
-        fields=("corpus.id", "corpus.files", "corpus.revision", "corpus.split", "corpus.text_column", "corpus.documents"),
-        tables=("corpus_documents",), kinds=frozenset({"huggingface", "parquet"}),
+        fields=("corpus.id", "corpus.files", "corpus.revision", "corpus.split", "corpus.text_column", "corpus.documents"), source="corpus",
+        after=("tracked_tokens",), tables=("corpus_documents",), kinds=frozenset({"huggingface", "parquet"}),
     ),
     Stage(
         "token_windows", "corpus", "What the model reads: windows of tokens with the beginning-of-sequence token first, by shard.",
-        inputs=_inputs("model_snapshot", "corpus_documents"), fields=("corpus.context_length", "corpus.windows", "shards"),
-        is_sharded=True, tables=("token_windows",), kinds=frozenset({"parquet"}),
+        reads=reads("model_snapshot", "model_snapshot.beginning_token_id", "model_snapshot.vocabulary", "corpus_documents", "corpus_documents.documents"),
+        fields=("corpus.context_length", "corpus.windows", "shards"), is_sharded=True, tables=("token_windows",), kinds=frozenset({"parquet"}),
     ),
     Stage(
         "model_parity", "model", "The model as it is run here against plain Hugging Face code, on sample windows of the corpus.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), fields=("bins",), added_fields=("model.linear_maps",), tables=("model_parity",), kinds=frozenset({"pytorch"}), uses_model=True,
-        code_version="4",
+        reads=(*MODEL, *reads("token_windows:first")), fields=(*MODEL_FIELDS, "bins"),
+        tables=("model_parity",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "activation_bins", "histograms", "The bins of every neuron: the study's own, or a power-of-two width calibrated on the first shard and then frozen.",
-        inputs=_inputs("model_snapshot", "token_windows:first"), after=("model_parity",), fields=("bins", "batch_positions", "count_bos"), added_fields=("model.linear_maps",),
-        tables=("activation_bins",), kinds=frozenset({"polars"}), uses_model=True, code_version="2",
+        reads=(*MODEL, *reads("model_snapshot.layers", "model_snapshot.neurons", "token_windows:first")),
+        fields=(*MODEL_FIELDS, "bins", "batch_positions", "count_bos"), after=("model_parity",),
+        tables=("activation_bins",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "screened_tokens", "histograms", "The tokens whose means are counted beside the tracked ones: chosen on the first shard by how often they are predicted, then frozen.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:first"), after=("model_parity",), fields=("screen", "count_bos"), added_fields=("model.linear_maps",),
-        tables=("screened_tokens",), kinds=frozenset({"polars"}), uses_model=True, code_version="4",
+        reads=(*MODEL, *reads("tracked_tokens", "token_windows:first")), fields=(*MODEL_FIELDS, "screen", "count_bos"), after=("model_parity",),
+        tables=("screened_tokens",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
         "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens"), after=("model_parity",),
-        fields=("count_bos", "examples", "batch_positions"), added_fields=("embedding_predictions", "model.linear_maps"), is_sharded=True,
-        kinds=frozenset({"zarr", "pytorch"}), uses_model=True, code_version="2",
+        reads=(*MODEL, *reads("tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens")),
+        fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions"), after=("model_parity",), is_sharded=True,
+        kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
     ),
     Stage(
         "merged_histograms", "histograms", "The sum of all shards, exact and independent of their order. Each shard is verified before it is added.",
-        inputs=_inputs("activation_histograms:all"), fields=("shards",), kinds=frozenset({"zarr"}),
+        reads=reads("activation_histograms/:all"), kinds=frozenset({"zarr"}),
     ),
     Stage(
         "token_counts", "statistics", "How often each vocabulary entry occurs and is the top prediction.",
-        inputs=_inputs("model_snapshot", "merged_histograms"), tables=("token_counts",), kinds=frozenset({"polars"}), uses_model=True,
+        reads=(*MODEL, *reads("merged_histograms/")), fields=MODEL_FIELDS, tables=("token_counts",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "neuron_statistics", "statistics", "Distribution of every neuron's activation: moments, range, share above zero, positions outside the bins.",
-        inputs=_inputs("model_snapshot", "merged_histograms"), tables=("neuron_statistics",), kinds=frozenset({"polars"}),
+        reads=reads("model_snapshot.is_gated", "merged_histograms/"), tables=("neuron_statistics",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "token_neuron_scores", "statistics", "Every tracked token against every neuron: how well the activation tells where the token is the top prediction.",
-        inputs=_inputs("merged_histograms", "activation_bins", "tracked_tokens"), fields=("min_count",),
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens"), fields=("min_count",),
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
-        inputs=_inputs("model_snapshot", "merged_histograms", "tracked_tokens"), fields=("min_count",),
-        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), uses_model=True,
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
-        inputs=_inputs("merged_histograms", "activation_bins", "tracked_tokens", "token_neuron_scores"),
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_neuron_scores"),
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "
         "Empty where the study does not count that.",
-        inputs=_inputs("merged_histograms", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
+        reads=reads("merged_histograms/", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
         kinds=frozenset({"polars"}),
     ),
     Stage(
         "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
         "activation at each token.",
-        inputs=_inputs("model_snapshot", "merged_histograms", "proportion_curves", "token_windows:all"), fields=("batch_positions", "examples", "count_bos"),
-        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="2",
+        reads=(*MODEL, *reads("merged_histograms/", "proportion_curves", "token_windows:all")), fields=(*MODEL_FIELDS, "examples", "count_bos"),
+        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
-        inputs=_inputs("model_snapshot", "tracked_tokens"), fields=("neurons",),
+        reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
         tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs"),
-        kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "prompt_predictions", "prompts", "The model's most probable next tokens after each prompt.",
-        inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("prompt_tokens", "prompt_predictions"),
-        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("prompt_tokens", "prompt_predictions"),
+        kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "logit_lens", "prompts", "What each layer's residual stream would predict at the last position of each prompt.",
-        inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("logit_lens",),
-        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("logit_lens",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "activation_patching", "prompts", "Residual stream, attention, MLP and single heads' outputs of the clean run patched into the corrupt run, by layer and position.",
-        inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts",), tables=("activation_patching",),
-        kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("activation_patching",),
+        kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient screen of all.",
-        inputs=_inputs("model_snapshot"), after=("tracked_tokens",), fields=("prompts", "patching_layers"), tables=("neuron_patching", "attribution_screen"),
-        kinds=frozenset({"pytorch"}), uses_model=True,
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts", "patching_layers"), after=("tracked_tokens",), tables=("neuron_patching", "attribution_screen"),
+        kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
-        inputs=_inputs("model_snapshot", "token_windows:all", "neuron_statistics", "proportion_curves"), fields=("ablation_positions", "batch_positions"),
-        tables=("neuron_ablation", "ablation_controls"), kinds=frozenset({"pytorch", "polars"}), uses_model=True, code_version="3",
+        reads=(*MODEL, *reads("token_windows:all", "neuron_statistics", "proportion_curves")),
+        fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
+        kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
-        inputs=_inputs("model_snapshot", "tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves"),
-        fields=("prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), uses_model=True, code_version="2",
+        reads=(*MODEL, *reads("tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves")),
+        fields=(*MODEL_FIELDS, "prompts", "batch_positions", "corpus.context_length"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
-        inputs=_inputs("model_snapshot", "proportion_curves", "neuron_contexts", "token_windows:all"), after=("tracked_tokens",), fields=("prompts",),
-        tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), uses_model=True,
+        reads=(*MODEL, *reads("proportion_curves", "neuron_contexts", "token_windows:all")), fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",),
+        tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "prompt_activations", "prompts", "The studied neurons' activations at each token of the prompts.",
-        inputs=_inputs("model_snapshot", "proportion_curves"), after=("tracked_tokens",), fields=("prompts",),
-        tables=("prompt_activations",), kinds=frozenset({"pytorch"}), uses_model=True,
+        reads=(*MODEL, *reads("proportion_curves")), fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",),
+        tables=("prompt_activations",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
-        inputs=_inputs(
+        reads=reads(
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "embedding_predictions",
-            "congruence", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching", "prompt_ablation",
+            "embedding_curves", "congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest",
+            "congruence_mutual_pairs", "prompt_tokens", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
+            "attribution_screen", "prompt_ablation",
         ),
-        fields=("count_bos", "min_count"), code_version="3", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
+        fields=("count_bos", "min_count"), source="claims", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),
 )  # fmt: skip
 
-REPORTED = tuple(stage.name for stage in _STAGES if not stage.is_sharded)
+_EVERY_ASSET = tuple(f"{stage.name}.%s:all" if stage.is_sharded else f"{stage.name}.%s" for stage in _STAGES)
+_REPORTED_TABLES = tuple(table for stage in _STAGES for table in stage.tables if table not in TEXT_TABLES)
 
 _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
-        inputs=(*_inputs("token_windows:all", "activation_histograms:all"), *(Input(name) for name in REPORTED)), tables=("data_quality",),
-        fields=("shards", "ablation_positions", "min_count"), kinds=frozenset({"polars"}),
+        reads=reads(*(asset % "*" for asset in _EVERY_ASSET)),
+        fields=("model.dtype", "neurons", "shards", "ablation_positions", "min_count", "embedding_predictions"),
+        tables=("data_quality",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "report_site", "report", "The study's evidence as static pages that open from disk, offline.",
-        inputs=tuple(Input(name) for name in (*REPORTED, "data_quality")),
-        fields=("name", "description", "question", "tokens", "neurons", "prompts", "bins", "min_count", "shards", "count_bos"), added_fields=("model.linear_maps",), kinds=frozenset({"plotly"}),
-        code_version="4",
+        reads=reads(
+            *_REPORTED_TABLES, "data_quality", *(asset % "record" for asset in _EVERY_ASSET), "data_quality.record",
+            *(f"model_snapshot.{fact}" for fact in ("commit", "architecture", "layers", "neurons", "vocabulary", "dtype", "device", "is_gated", "normalization")),
+            *(f"corpus_documents.{fact}" for fact in ("commit", "fingerprint", "documents", "empty", "duplicates")),
+            "token_windows.windows:all", "merged_histograms.positions",
+        ),
+        fields=(EVERY_FIELD,), kinds=frozenset({"plotly"}),
     ),
 )  # fmt: skip
 

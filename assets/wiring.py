@@ -1,4 +1,4 @@
-"""One way from a stage and its computation to a Dagster asset: fresh outputs are kept, others are made and published.
+"""One way from a stage and its computation to a Dagster asset; how an output is kept or made is in publication.
 
 Holds no computation. `from __future__ import annotations` must not be added: Dagster reads the annotation of `context`.
 """
@@ -13,15 +13,12 @@ import dagster as dg
 from assets.contracts import TABLES, Table
 from assets.deployment import Deployment
 from assets.errors import InputError
-from assets.freshness import Freshness
 from assets.preview import PICTURED, picture, preview, view_of
-from assets.product import PRODUCT_VERSION
+from assets.publication import SHOWN_CODE, Compute, materialize
+from assets.sources import code_of
 from assets.stages import STAGES, Input, Stage, ancestors
 from assets.store import Place, Record
 from assets.study import Study
-from assets.work import Work
-
-Compute = Callable[[Work], None]
 
 MODEL_POOL = "model"  # one device runs one model at a time: limit this pool in the instance's dagster.yaml
 DOWNLOADS = ("model_snapshot", "corpus_documents")
@@ -50,10 +47,10 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         partitions_def=shard_partitions(study) if stage.is_sharded else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
         kinds=set(stage.kinds),
-        code_version=stage.code_version,
+        code_version=code_of(name)[:SHOWN_CODE],
         metadata=_definition_metadata(stage),
         tags={"neuron_atlas/stage": stage.group},
-        pool=MODEL_POOL if stage.uses_model else None,
+        pool=MODEL_POOL if stage.runs_model else None,
         retry_policy=DOWNLOAD_RETRIES if name in DOWNLOADS else None,
     )
     def asset(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
@@ -72,41 +69,6 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
         )
 
     return asset
-
-
-def materialize(
-    study: Study, stage: Stage, shard: str | None, deployment: Deployment, compute: Compute, tell: Callable[[str], None]
-) -> Record:
-    """Keep the output if it is current and undamaged, else make and publish it. Inputs are verified file by file first."""
-    store = deployment.store
-    freshness = Freshness(study, store)
-    place = freshness.place(stage.name, shard)
-    with store.one_writer(place), store.reading():
-        kept = freshness.fresh(stage.name, shard)
-        if kept is not None:
-            store.point_current(place)  # a kill between record and link would have left the link behind,
-            store.clear_remains(place)  # and one between link and clearing the version before it
-            _link(study, stage, deployment)
-            tell(f"{place}: nothing changed, kept as it is (made {kept.created_at}, fingerprint {kept.fingerprint[:12]})")
-            return kept
-        inputs = freshness.inputs(stage, shard)
-        for record in inputs.values():
-            store.verify(record)
-        contents = {label: record.content for label, record in inputs.items()}
-        with store.publish(place, freshness.fingerprint(stage, shard), contents) as draft:
-            draft.provenance.update(_provenance(study, stage, list(inputs.values())))
-            compute(Work(study, shard, inputs, draft, tell))
-            for record in inputs.values():  # another run may have replaced one while it was read: Zarr reads a missing chunk as zeros
-                store.verify(record)
-        published = freshness.current(stage.name, shard)
-        _link(study, stage, deployment)
-    tell(f"{place}: published in {published.seconds:.1f} s")
-    return published
-
-
-def _link(study: Study, stage: Stage, deployment: Deployment) -> None:
-    if stage.group == "report":
-        deployment.link_site(study.name)
 
 
 @contextmanager
@@ -130,12 +92,6 @@ def stop_told(place: Place, tell: Callable[[str], None]) -> Iterator[None]:
         raise
 
 
-def _provenance(study: Study, stage: Stage, inputs: list[Record]) -> dict[str, Any]:
-    """What an output was made from, inherited along its inputs: model and corpus with their commits."""
-    inherited = {key: value for record in inputs for key, value in record.provenance.items() if key in ("model", "corpus")}
-    return {"study": study.name, "study_hash": study.hash, "code_version": stage.code_version, "product": PRODUCT_VERSION, **inherited}
-
-
 def shown_inputs(stage: Stage) -> list[Input]:
     """What the graph draws an arrow from: all that must stand before, less what another of it builds on already.
 
@@ -157,8 +113,8 @@ def _dependency(study: Study, asset: str, shards: str) -> dg.AssetDep:
 def _definition_metadata(stage: Stage) -> dict[str, Any]:
     tables = [TABLES[name] for name in stage.tables]
     metadata: dict[str, Any] = {
-        "study fields": ", ".join((*stage.fields, *stage.added_fields)) or "none",
-        "reads": ", ".join(entry.asset for entry in stage.inputs) or "nothing that another asset makes",
+        "study fields": ", ".join(stage.fields) or "none",
+        "reads": ", ".join(str(read) for read in stage.reads) or "nothing that another asset makes",
     }
     if tables:
         metadata["dagster/column_schema"] = column_schema(tables[0])
@@ -196,7 +152,7 @@ def _shown(stage: Stage, record: Record) -> dict[str, Any]:
     if stage.name in PICTURED and (drawn := picture(stage.name, record.folder)) is not None:
         metadata["picture"] = dg.MetadataValue.md(drawn)
     rows = f"{stage.tables[0]}_rows" if stage.tables else ""
-    for name, value in record.summary.items():
+    for name, value in {**record.facts, **record.summary}.items():
         if name == rows:
             metadata["dagster/row_count"] = value
             continue

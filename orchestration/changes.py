@@ -67,7 +67,7 @@ def _follow(study: Study, store: Store, branch: Branch) -> str:
     except (OSError, ValueError) as error:
         return f"whether {branch} has moved is not known ({error})"
     try:
-        made_from = Freshness(study, store).current(branch.asset).summary["commit"]
+        made_from = Freshness(study, store).current(branch.asset).facts["commit"]
     except StoreError:  # stale already: its run asks the hub itself, unless this commit was noted and then withdrawn
         made_from = None
     if commit not in (made_from, noted_commit(store, study, branch)):

@@ -1,5 +1,6 @@
 """Dagster asset of the report: report_site, published in one step; the page of a study always shows the last good version."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,8 +14,18 @@ from assets.store import Record
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
-from reports.report_data import TOO_LARGE, ReportData
+from reports.report_data import ReportData
 from reports.site import build_site
+
+# What the index says of model and corpus, by the names of the report's facts.
+MODEL_FACTS = ("commit", "architecture", "layers", "neurons", "vocabulary", "dtype", "device", "is_gated", "normalization")
+CORPUS_FACTS = {
+    "corpus_commit": "commit",
+    "corpus_fingerprint": "fingerprint",
+    "documents": "documents",
+    "empty_documents": "empty",
+    "duplicate_documents": "duplicates",
+}
 
 
 def report_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -23,13 +34,16 @@ def report_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _report_site(work: Work) -> None:
-    tables = {name: work.read(name) for name in TABLES if name not in TOO_LARGE}
+    tables = {read.name: work.read(read.name) for read in work.reads if read.part == "table"}
     refuse_failed_checks(work.study, tables["data_quality"])
     data = ReportData(
-        study=work.study, tables=tables, provenance=[_lineage(record) for record in work.inputs.values()], facts=report_facts(work)
+        study=work.study,
+        tables={name: tables[name] for name in TABLES if name in tables},
+        provenance=[_lineage(record) for record in _records(work) if record.place.shard is None],
+        facts=report_facts(work),
     )
     files = build_site(data, work.draft.folder)
-    work.draft.summary.update(pages=sum(file.endswith(".html") for file in files), files=len(files))
+    work.show(pages=sum(file.endswith(".html") for file in files), files=len(files))
 
 
 def refuse_failed_checks(study: Study, data_quality: pl.DataFrame) -> None:
@@ -46,7 +60,7 @@ def _lineage(record: Record) -> dict[str, Any]:
         "asset": record.place.asset,
         "fingerprint": record.fingerprint,
         "content": record.content,
-        "code_version": STAGES[record.place.asset].code_version,
+        "code_version": record.provenance["code_version"],
         "inputs": sorted(record.inputs),
         "seconds": record.seconds,
         "created_at": record.created_at,
@@ -55,37 +69,38 @@ def _lineage(record: Record) -> dict[str, Any]:
     }
 
 
-def report_facts(work: Work) -> dict[str, Any]:
-    """What was run, on what, when and how long: read off the records of the outputs."""
-    from importlib.metadata import version
+def _records(work: Work) -> list[Record]:
+    """How and when every output was made, in the order of the work."""
+    shards: dict[str, Sequence[str | None]] = {
+        asset: work.shards_of(asset) or [None] for asset in dict.fromkeys(read.asset for read in work.reads)
+    }
+    return [work.record(asset, shard) for asset in STAGES if asset in shards for shard in shards[asset]]
 
-    model, corpus, merged = (work.inputs[name].summary for name in ("model_snapshot", "corpus_documents", "merged_histograms"))
-    study, records = work.study, list(work.inputs.values())
-    quality = work.inputs["data_quality"]
-    seconds = quality.provenance.get("counting_seconds", 0.0)
+
+def report_facts(work: Work) -> dict[str, Any]:
+    """What was run, on what, when and how long: stated by the outputs, and read off their records."""
+    study, records = work.study, _records(work)
+    passes = [record for record in records if record.place.asset == "activation_histograms"]
+    seconds, positions = sum(record.seconds for record in passes), work.fact("merged_histograms", "positions")
     return {
         "model": study.model.id,
         "revision": study.model.revision,
-        "commit": model["commit"],
-        **{
-            name: model[name]
-            for name in ("architecture", "layers", "neurons", "vocabulary", "dtype", "device", "is_gated", "normalization")
-        },
+        **{name: work.fact("model_snapshot", name) for name in MODEL_FACTS},
         "corpus": study.corpus.id or ", ".join(study.corpus.files),
-        "corpus_commit": corpus["commit"],
-        "corpus_fingerprint": corpus["fingerprint"],
-        "documents": corpus["documents"],
-        "empty_documents": corpus["empty"],
-        "duplicate_documents": corpus["duplicates"],
+        **{shown: work.fact("corpus_documents", name) for shown, name in CORPUS_FACTS.items()},
         "context_length": study.corpus.context_length,
-        "positions": merged["positions"],
+        "positions": positions,
         "shards": study.shards,
         "counting_seconds": seconds,
-        "positions_per_second": round(merged["positions"] / seconds, 1) if seconds else None,
-        "seconds": round(sum(record.seconds for record in records) + quality.provenance.get("shard_seconds", 0.0), 1),
+        "positions_per_second": round(positions / seconds, 1) if seconds else None,
+        "seconds": round(sum(record.seconds for record in records), 1),
         "finished_at": max(record.created_at for record in records),
-        "windows": quality.provenance.get("windows"),
+        "windows": sum(work.fact("token_windows", "windows", shard) for shard in work.shards_of("token_windows")),
         "version": PRODUCT_VERSION,
-        "torch": version("torch"),
-        "transformer_lens": version("transformer_lens"),
+        **{name: _made_with(passes, name) for name in ("torch", "transformer_lens")},
     }
+
+
+def _made_with(passes: list[Record], library: str) -> str:
+    """The version, or versions, that the shards were counted with."""
+    return ", ".join(sorted({str(record.provenance[library]) for record in passes}))

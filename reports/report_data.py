@@ -11,16 +11,15 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TABLES
+from assets.stages import TEXT_TABLES
 from assets.study import Prompt, Study
-
-TOO_LARGE = ("corpus_documents", "token_windows")  # the corpus itself: never handed to the report
 
 
 @dataclass(frozen=True)
 class ReportData:
     """The input of a whole site. Equal values give the same bytes.
 
-    `tables` holds frames under their contract names (assets.contracts.TABLES without TOO_LARGE); an absent one counts as empty.
+    `tables` holds frames under their contract names (assets.contracts.TABLES without TEXT_TABLES); an absent one counts as empty.
     `provenance` has one mapping per published output: asset, fingerprint, code_version, created_at (ISO 8601), seconds, bytes and,
     if known, inputs (name -> content hash, or names). `facts` may hold: model, revision, commit, architecture, layers, neurons (per
     layer), vocabulary, is_gated, normalization, dtype, device, corpus, corpus_commit, documents, empty_documents,
@@ -41,7 +40,7 @@ class ReportData:
     @property
     def table_names(self) -> list[str]:
         """The tables at hand, in the contracts' order."""
-        return [name for name in TABLES if name in self.tables and name not in TOO_LARGE]
+        return [name for name in TABLES if name in self.tables and name not in TEXT_TABLES]
 
     @functools.cached_property
     def tracked(self) -> list[tuple[int, str]]:

@@ -49,4 +49,4 @@ def _prompt_ablation(work: Work) -> None:
 
 
 def _windows(work: Work) -> pl.LazyFrame:
-    return pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
+    return pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])

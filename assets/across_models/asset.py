@@ -8,10 +8,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.across_models.comparison import CODE_VERSION, NAME, publish_across_models
+from assets.across_models.comparison import NAME, code, publish_across_models
 from assets.across_models.studies import READ
 from assets.contracts import ACROSS_MODELS_TABLES, Table
 from assets.deployment import Deployment
+from assets.publication import SHOWN_CODE
 from assets.study import Study
 from assets.wiring import asset_key, column_schema, faults_as_failures
 
@@ -33,9 +34,9 @@ def across_models_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:
         key=KEY,
         group_name=NAME,
         description=DESCRIPTION,
-        deps=[asset_key(study, asset) for study in studies for asset in READ],
+        deps=[asset_key(study, asset) for study in studies for asset in (*READ, "report_site")],  # whether there is a report is shown
         kinds={"polars"},
-        code_version=CODE_VERSION,
+        code_version=code()[:SHOWN_CODE],
         metadata=_columns(),
         automation_condition=WHEN_CONTENT_CHANGED,
     )
@@ -44,7 +45,7 @@ def across_models_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:
             record = publish_across_models(studies, deployment, context.log.info)
         return dg.MaterializeResult(
             metadata={
-                **{name.replace("_", " "): value for name, value in record.summary.items()},
+                **{name.replace("_", " "): value for name, value in {**record.facts, **record.summary}.items()},
                 "dagster/row_count": record.summary["across_models_neurons_rows"],
                 "fingerprint": record.fingerprint,
                 "folder": dg.MetadataValue.path(record.address),

@@ -1,6 +1,6 @@
 """The output across_models: from the records of all studies to its three published tables, and back from the store to frames.
 
-Holds what is read and written; what is computed stands in across_models, how it is published in publication.
+Holds what is read and written; what is computed stands in across_models, how it is published in assets/publication.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,30 +18,48 @@ from assets.across_models.across_models import (
     ranked_neurons,
     tokens_in_order,
 )
-from assets.across_models.publication import publish
-from assets.across_models.studies import Entry, entries
-from assets.contracts import ACROSS_MODELS_TABLES, TABLES, conform
+from assets.across_models.studies import FACTS, READS, Entry, entries
+from assets.contracts import ACROSS_MODELS_TABLES, conform
 from assets.deployment import Deployment
+from assets.freshness import found_in, hash_of
+from assets.product import PRODUCT_VERSION
+from assets.publication import Asked, publish
+from assets.reading import Reading
+from assets.sources import ALWAYS, code_behind
 from assets.store import Draft, Place, Record, Store, StoreError
 from assets.study import Study
 from assets.tables import read_table, write_table
 
 NAME = "across_models"  # the group, the asset, and in the store the folder that a study would have; no study's name holds a "_"
 PLACE = Place(NAME, NAME)
-CODE_VERSION = "1"
+
+
+def code() -> str:
+    """SHA-256 (hex) of the code behind the tables."""
+    return code_behind((("assets.across_models.comparison", "_make"), *ALWAYS))
 
 
 def publish_across_models(studies: Sequence[Study], deployment: Deployment, tell: Callable[[str], None]) -> Record:
     """Keep or make the three tables. Raises StoreError naming a damaged record, file or table of a study that would be compared."""
-    looked_at = entries(studies, deployment.store)
+    store = deployment.store
+
+    def make(_: Mapping[str, Record], draft: Draft) -> None:
+        _make(entries(studies, store), draft)
+
+    return publish(store, PLACE, lambda: _asked(entries(studies, store)), make, tell)
+
+
+def _asked(looked_at: Sequence[Entry]) -> Asked:
+    inputs = {f"{entry.name}/{asset}": record for entry in looked_at for asset, record in entry.records.items()}
+    found = {label: found_in(record, READS) for label, record in inputs.items()}
     parts = {
         "asset": NAME,
-        "code_version": CODE_VERSION,
+        "code": code(),
         "contract": [f"{table.name}.{column.name}:{column.dtype}" for table in ACROSS_MODELS_TABLES.values() for column in table.columns],
         "studies": [_shown(entry) for entry in looked_at],
+        "inputs": found,
     }
-    inputs = {f"{entry.name}/{asset}": record for entry in looked_at for asset, record in entry.records.items()}
-    return publish(deployment.store, PLACE, parts, inputs, lambda draft: _make(looked_at, draft), tell)
+    return Asked(PLACE, hash_of(parts), inputs, found, {"product": PRODUCT_VERSION, "code_version": code()[:12]})
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Compared:
 
 def _make(looked_at: Sequence[Entry], draft: Draft) -> None:
     compared = [entry for entry in looked_at if entry.state == COMPARED]
-    order = tokens_in_order({entry.name: _table(entry, "tracked_tokens").sort("row")["token"].to_list() for entry in compared})
+    order = tokens_in_order({entry.name: _reading(entry).read("tracked_tokens").sort("row")["token"].to_list() for entry in compared})
     parts = [_compare(entry, order) for entry in compared]  # one study's tables in memory at a time
     frames = {
         "across_models_studies": [pl.DataFrame([_shown(entry) for entry in looked_at], schema=_schema("across_models_studies"))],
@@ -72,26 +90,26 @@ def _make(looked_at: Sequence[Entry], draft: Draft) -> None:
 
 
 def _compare(entry: Entry, order: Sequence[str]) -> Compared:
-    evidence = Evidence(entry.name, {name: _table(entry, name) for name in TABLES_READ})
+    evidence = Evidence(entry.name, {name: _reading(entry).read(name) for name in TABLES_READ})
     ranked = ranked_neurons(evidence)
     return Compared(compared_tokens(evidence, ranked, order), best_neurons(ranked))
 
 
-def _table(entry: Entry, name: str) -> pl.DataFrame:
-    return read_table(entry.records[TABLES[name].asset].folder, TABLES[name])
+def _reading(entry: Entry) -> Reading:
+    assert entry.reading is not None, entry.name
+    return entry.reading
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
     """The study's row of across_models_studies."""
     row: dict[str, Any] = dict.fromkeys(_schema("across_models_studies"))
     row |= {"study": entry.name, "question": "", "state": entry.state, "reason": entry.reason, "has_report": entry.has_report}
-    if entry.study is not None:
-        corpus = entry.study.corpus
-        row |= {"question": entry.study.question, "model": entry.study.model.id, "corpus": corpus.id or ", ".join(corpus.files)}
-    if entry.state == COMPARED:
-        facts = entry.records["model_snapshot"].summary
-        row |= {name: facts[name] for name in ("commit", "architecture", "layers", "neurons")}
-        row["positions"] = entry.records["merged_histograms"].summary["positions"]
+    if entry.reading is not None:
+        study = entry.reading.study
+        row |= {"question": study.question, "model": study.model.id, "corpus": study.corpus.id or ", ".join(study.corpus.files)}
+        if entry.state == COMPARED:
+            row |= {name: entry.reading.fact("model_snapshot", name) for name in FACTS}
+            row["positions"] = entry.reading.fact("merged_histograms", "positions")
     return row
 
 

@@ -7,21 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assets.across_models.across_models import COMPARED, TABLES_READ
-from assets.contracts import TABLES
 from assets.freshness import Freshness
+from assets.reading import Reading
+from assets.reads import reads
 from assets.store import Place, Record, Store, StoreError
 from assets.study import Study
 
 NOT_MATERIALIZED, STALE, NO_STUDY_FILE = "not materialized", "stale", "no study file"
-READ = tuple(dict.fromkeys(["model_snapshot", "merged_histograms", *(TABLES[name].asset for name in TABLES_READ)]))
+FACTS = ("commit", "architecture", "layers", "neurons")  # of the model, as the comparison's table of studies shows them
+READS = reads(*TABLES_READ, *(f"model_snapshot.{fact}" for fact in FACTS), "merged_histograms.positions")
+FIELDS = ("question", "model.id", "corpus.id", "corpus.files")
+READ = tuple(dict.fromkeys(read.asset for read in READS))  # the assets
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One study that was looked at. `records` holds its outputs by asset, all of READ where `state` is `compared`, else none."""
+    """One study that was looked at. `records` holds its outputs by asset, all of READ where `state` is `compared`, else none.
+
+    `reading` is what the comparison may read of the study; None where there is no study file.
+    """
 
     name: str
-    study: Study | None
+    reading: Reading | None
     state: str
     reason: str | None
     records: Mapping[str, Record]
@@ -44,14 +51,18 @@ def _entry(study: Study, store: Store) -> Entry:
     missing = [asset for asset in READ if store.find(Place(study.name, asset)) is None]
     if missing:
         reason = "nothing of it was run" if len(missing) == len(READ) else f"not there yet: {', '.join(missing)}"
-        return Entry(study.name, study, NOT_MATERIALIZED, reason, {})
+        return Entry(study.name, _reading(study, {}), NOT_MATERIALIZED, reason, {})
     freshness = Freshness(study, store)
     try:
         records = {asset: freshness.current(asset) for asset in READ}
     except StoreError as error:
-        return Entry(study.name, study, STALE, str(error), {})
+        return Entry(study.name, _reading(study, {}), STALE, str(error), {})
     has_report = store.find(Place(study.name, "report_site")) is not None
-    return Entry(study.name, study, COMPARED, None, records, has_report)
+    return Entry(study.name, _reading(study, records), COMPARED, None, records, has_report)
+
+
+def _reading(study: Study, records: Mapping[str, Record]) -> Reading:
+    return Reading(study, records, READS, FIELDS, "the comparison of all models")
 
 
 def _published_studies(store: Store) -> list[str]:

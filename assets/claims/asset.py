@@ -4,8 +4,6 @@ import dagster as dg
 
 from assets.claims.claims import read_claims
 from assets.claims.replication_scorecard import NOT_REPLICATED, NOT_RUN, REPLICATED, replication_scorecard
-from assets.contracts import TABLES
-from assets.stages import STAGES
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -18,9 +16,8 @@ def claims_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _replication_scorecard(work: Work) -> None:
-    read = {entry.asset for entry in STAGES["replication_scorecard"].inputs}
-    tables = {name: work.scan(name) for name, table in TABLES.items() if table.asset in read}
+    tables = {read.name: work.scan(read.name) for read in work.reads}
     scorecard = replication_scorecard(read_claims(work.study), tables, work.study.count_bos, work.study.min_count)
     work.write("replication_scorecard", scorecard)
     verdicts = scorecard["verdict"].to_list()
-    work.draft.summary.update({verdict.replace(" ", "_"): verdicts.count(verdict) for verdict in (REPLICATED, NOT_REPLICATED, NOT_RUN)})
+    work.show(**{verdict.replace(" ", "_"): verdicts.count(verdict) for verdict in (REPLICATED, NOT_REPLICATED, NOT_RUN)})

@@ -17,32 +17,33 @@ def corpus_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _corpus_documents(work: Work) -> None:
     corpus = read_corpus(work.study)
-    if corpus.documents.height < work.study.shards:
-        raise CorpusError(f"study {work.study.name}: shards {work.study.shards} is more than the corpus's {corpus.documents.height} documents; "
-                          "choose at most that")  # fmt: skip
     work.write("corpus_documents", corpus.documents)
     work.draft.provenance["corpus"] = (
         f"{work.study.corpus.id or ', '.join(work.study.corpus.files)}@{corpus.commit or corpus.fingerprint[:12]}"
     )
-    work.draft.summary.update(
-        documents=corpus.documents.height, rows_read=corpus.rows_read, empty=corpus.empty, duplicates=corpus.duplicates,
-        characters=int(corpus.documents["characters"].sum()), commit=corpus.commit or "local files", fingerprint=corpus.fingerprint,
+    work.state(
+        documents=corpus.documents.height, empty=corpus.empty, duplicates=corpus.duplicates,
+        commit=corpus.commit or "local files", fingerprint=corpus.fingerprint,
     )  # fmt: skip
+    work.show(rows_read=corpus.rows_read, characters=int(corpus.documents["characters"].sum()))
 
 
 def _token_windows(work: Work) -> None:
     from assets.model.loading import load_tokenizer
 
-    snapshot, corpus = work.inputs["model_snapshot"].summary, work.study.corpus
-    rows = shard_of(work.inputs["corpus_documents"].summary["documents"], work.study.shard_names.index(str(work.shard)), work.study.shards)
+    study, total = work.study, work.fact("corpus_documents", "documents")
+    if total < study.shards:
+        raise CorpusError(f"study {study.name}: shards {study.shards} is more than the corpus's {total} documents; choose at most that")
+    rows = shard_of(total, study.shard_names.index(str(work.shard)), study.shards)
     documents = work.scan("corpus_documents").slice(rows.start, len(rows)).collect()
     windows = token_windows(
         load_tokenizer(model_folder(work)),
-        snapshot["beginning_token_id"],
+        work.fact("model_snapshot", "beginning_token_id"),
         documents,
-        corpus.context_length,
-        corpus.windows,
+        study.corpus.context_length,
+        study.corpus.windows,
     )
-    refuse_unknown_entries(windows, snapshot["vocabulary"], work.study)
+    refuse_unknown_entries(windows, work.fact("model_snapshot", "vocabulary"), study)
     work.write("token_windows", windows)
-    work.draft.summary.update(documents=documents.height, windows=windows.height, tokens=int(windows["length"].sum()))
+    work.state(windows=windows.height)
+    work.show(documents=documents.height, tokens=int(windows["length"].sum()))

@@ -18,7 +18,7 @@ from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
 from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, prepacked_bytes, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
-from assets.model.loading import model_folder, model_of
+from assets.model.loading import choose_device, model_folder, model_of
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -37,22 +37,23 @@ def histogram_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _activation_bins(work: Work) -> None:
-    snapshot, choice = work.inputs["model_snapshot"].summary, work.study.bins
+    choice = work.study.bins
     if isinstance(choice, FixedBins):
-        bins = fixed_bins(snapshot["layers"], snapshot["neurons"], choice)
+        bins = fixed_bins(work.fact("model_snapshot", "layers"), work.fact("model_snapshot", "neurons"), choice)
     else:
-        windows = work.read("token_windows", work.study.shard_names[0])
+        windows = work.read("token_windows", *work.shards_of("token_windows"))
         bins = calibrated_bins(model_of(work), windows, choice, work.study.batch_positions, count_bos=work.study.count_bos)
     work.write("activation_bins", bins.to_frame())
-    work.draft.summary.update(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
+    work.show(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
 
 
 def _screened_tokens(work: Work) -> None:
-    study = work.study
-    windows, tracked = work.read("token_windows", study.shard_names[0]), work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    tokens = screened_tokens(model_of(work), windows, tracked, study.screen, count_bos=study.count_bos)
+    study, model = work.study, model_of(work)
+    windows = work.read("token_windows", *work.shards_of("token_windows"))
+    tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    tokens = screened_tokens(model, windows, tracked, study.screen, count_bos=study.count_bos)
     work.write("screened_tokens", tokens)
-    work.draft.summary.update(screened=tokens.height, vocabulary=work.inputs["model_snapshot"].summary["vocabulary"])
+    work.show(screened=tokens.height, vocabulary=model.facts.vocabulary)
 
 
 def _activation_histograms(work: Work) -> None:
@@ -86,17 +87,17 @@ def _activation_histograms(work: Work) -> None:
     positions = [count_part(part) for part in parts(model.facts.layers, len(tracked), len(screened), plan.layer_parts, plan.token_parts)]
     counted = time.monotonic() - started
     finish_group(group, positions[0], tracked)
-    work.draft.summary.update(
-        _summary(read_histograms(work.draft.folder)),
-        positions_per_second=round(positions[0] / max(counted, 1e-9), 1),
-        **plan.summary(),
-        measured_peak_bytes=peak_bytes(),
-    )
+    work.state(positions=positions[0])
+    rate = round(positions[0] / max(counted, 1e-9), 1)
+    work.show(**_shown(read_histograms(work.draft.folder)), positions_per_second=rate, **plan.summary(), measured_peak_bytes=peak_bytes())
 
 
 def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
-    """The plan of one shard's pass, told in one line. Raises HistogramError where the study's memory cannot hold it."""
-    snapshot, study = work.inputs["model_snapshot"].summary, work.study
+    """The plan of one shard's pass, told in one line. Raises HistogramError where the study's memory cannot hold it.
+
+    It reads more than the stage declares: it decides in how many passes is counted, never what.
+    """
+    snapshot, study = work.records["model_snapshot"].facts, work.whole_study
     folder = model_folder(work)
     sizes = planned_model(folder, study.model)
     facts = {name: snapshot[name] for name in ("layers", "neurons", "vocabulary")}
@@ -109,28 +110,31 @@ def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     else:
         model = replace(sizes, **facts)
     return tell_plan(
-        study, model, planned_pass(study, model, snapshot["context_length"], windows), snapshot["device"], work.tell, work.shard
+        study,
+        model,
+        planned_pass(study, model, snapshot["context_length"], windows),
+        choose_device(study.model.device),
+        work.tell,
+        work.shard,
     )
 
 
 def _merged_histograms(work: Work) -> None:
-    parts = [read_histograms(work.record("activation_histograms", shard)) for shard in work.study.shard_names]
-    merge_histograms(parts, work.draft.folder, names=work.study.shard_names)
-    counted = [record.summary for record in work.inputs.values()]
-    seconds = sum(shard["positions"] / max(shard["positions_per_second"], 1e-9) for shard in counted)
-    summary = _summary(read_histograms(work.draft.folder))
-    rate = round(summary["positions"] / max(seconds, 1e-9), 1)
-    work.draft.summary.update(summary, shards=len(parts), counting_seconds=round(seconds, 1), positions_per_second=rate)
+    shards = work.shards_of("activation_histograms")
+    parts = [read_histograms(work.files("activation_histograms", shard)) for shard in shards]
+    merge_histograms(parts, work.draft.folder, names=shards)
+    merged = read_histograms(work.draft.folder)
+    work.state(positions=merged.positions, shards=shards)
+    work.show(**_shown(merged))
 
 
-def _summary(histograms: Histograms) -> dict[str, Any]:
+def _shown(histograms: Histograms) -> dict[str, Any]:
     tracked = list(histograms.token_ids)
     embedding = {}
     if histograms.counts_embedding_predictions:
         embedding["tracked_predictions_by_the_embedding"] = int(histograms["embedding_predictions"][:][tracked].sum())
     return {
         **embedding,
-        "positions": histograms.positions,
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,
@@ -161,7 +165,7 @@ class Progress:
         since, before = self.began or (self.told, 0)
         self.told = now
         rate = (done - before) / max(now - since, 1e-9)
-        shards = self.work.study.shard_names
+        shards = self.work.whole_study.shard_names
         which = f"shard {self.work.shard}, {shards.index(str(self.work.shard)) + 1} of {len(shards)}"
         self.work.tell(f"{which}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
                        f"{(total - done) / max(rate, 1e-9):,.0f} s left")  # fmt: skip

@@ -28,7 +28,7 @@ SMALL_MODEL = 5_000_000
 
 def model_folder(work: Work) -> Path:
     """The files of the study's model on this machine, fetched again where another machine recorded them."""
-    return snapshot_folder(work.study, work.inputs["model_snapshot"])
+    return snapshot_folder(work.whole_study, work.records["model_snapshot"], work.read("model_snapshot"))
 
 
 def model_of(work: Work) -> LanguageModel:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.contracts import TABLES
 from assets.model.refusals import ModelError
 from assets.store import Record, sha256_of
 from assets.store.sources import fetch_source
 from assets.study import COMMIT, MODEL_SUFFIXES, Study
-from assets.tables import read_table
 from assets.upstream import Branch, latest_commit
 from assets.urls import is_url
 
@@ -21,6 +19,8 @@ from assets.urls import is_url
 NEEDED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt",
           "special_tokens_map.json", "added_tokens.json")  # fmt: skip
 NEVER = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.py", "onnx/*", "*/*")
+
+LOCAL = "local folder"  # stands for the commit of a model that has none
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ def _download(study: Study) -> ResolvedModel:
     return ResolvedModel(Path(folder), commit)
 
 
-def snapshot_folder(study: Study, snapshot: Record) -> Path:
+def snapshot_folder(study: Study, snapshot: Record, files: pl.DataFrame) -> Path:
     """The folder of a snapshot's model on this machine; where another machine made the snapshot, the model is resolved again.
 
-    Raises ModelError if what is found then is not what the snapshot recorded.
+    `files` is the table model_snapshot of the record. Raises ModelError if what is found then is not what it lists.
     """
     recorded = Path(snapshot.summary["folder"])
     if recorded.is_dir() and not is_url(study.model.id):  # the copy of a URL may have been freed, or its original changed
         return recorded
-    commit = snapshot.summary["commit"]
+    commit = snapshot.facts["commit"]
     choice = study.model.model_copy(update={"revision": commit}) if COMMIT.fullmatch(commit) else study.model
     folder = resolve_model(study.model_copy(update={"model": choice})).folder
-    refuse_changed_files(read_table(snapshot.folder, TABLES["model_snapshot"]), folder)
+    refuse_changed_files(files, folder)
     return folder
 
 

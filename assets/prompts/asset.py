@@ -50,7 +50,7 @@ def _neuron_patching(work: Work) -> None:
     screen = attribution_screen(model_of(work), prompts)
     work.write("neuron_patching", patched)
     work.write("attribution_screen", screen)
-    work.draft.summary["screen_agreement"] = screen_agreement(patched, screen).to_dicts()
+    work.show(screen_agreement=screen_agreement(patched, screen).to_dicts())
 
 
 def _prompt_activations(work: Work) -> None:
@@ -66,8 +66,8 @@ def _studied(work: Work) -> list[tuple[int, int]]:
 def _neuron_inputs(work: Work) -> None:
     studied = _studied(work)
     prompts = encode_prompts(model_of(work), work.study.prompts)
-    windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
+    windows = pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])
     made = neuron_inputs(model_of(work), contexts_of(prompts, work.read("neuron_contexts"), studied, windows))
     for name, frame in made.items():
         work.write(name, frame)
-    work.draft.summary["largest_source"] = dict(largest_source(made["neuron_inputs"]))
+    work.show(largest_source=dict(largest_source(made["neuron_inputs"])))

@@ -25,16 +25,10 @@ def quality_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _data_quality(work: Work) -> None:
     judged = [name for name in STAGES if name not in ("data_quality", "report_site") and checks_of(name)]
-    outcomes = [outcome for name in judged for outcome in outcomes_of(work.study, name, work.inputs, work.study.shard_names)]
+    outcomes = [outcome for name in judged for outcome in outcomes_of(work.whole_study, name, work.records, work.study.shard_names)]
     refuse_broken_promises(work.study, outcomes)
     work.write("data_quality", outcome_frame(outcomes))
-    shards = [record for label, record in work.inputs.items() if "/" in label]
-    work.draft.provenance.update(
-        windows=sum(record.summary["windows"] for record in shards if record.place.asset == "token_windows"),
-        shard_seconds=sum(record.seconds for record in shards),
-        counting_seconds=sum(record.seconds for record in shards if record.place.asset == "activation_histograms"),
-    )
-    work.draft.summary.update(
+    work.show(
         checked=len(outcomes), passed=sum(outcome.passed for outcome in outcomes), warnings=sum(not outcome.passed for outcome in outcomes)
     )
 

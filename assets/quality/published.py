@@ -94,7 +94,7 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "model_parity":
         return suites.parity_quality(_frame(record, "model_parity"), suites.PARITY_TOLERANCE[study.model.dtype])
     if asset == "corpus_documents":
-        return suites.corpus_quality(record.summary["documents"], record.summary["duplicates"], record.summary["empty"])
+        return suites.corpus_quality(record.facts["documents"], record.facts["duplicates"], record.facts["empty"])
     if asset == "activation_histograms":
         histograms = read_histograms(record)
         return suites.histogram_quality(histograms, asset) + suites.screen_quality(histograms, asset)
@@ -105,21 +105,21 @@ def _own(study: Study, asset: str, label: str, records: Records) -> list[Outcome
     if asset == "token_neuron_scores":
         return suites.score_quality(_frame(record, asset))
     if asset == "token_neuron_screen":
-        merged = records["merged_histograms"].summary
-        left_out = (record.summary["positions_left_out"] if record.summary["is_on"] else 0, merged["positions"])
+        merged = records["merged_histograms"].facts
+        left_out = (record.facts["positions_left_out"] if record.facts["is_on"] else 0, merged["positions"])
         return suites.screen_table_quality(_frame(record, asset), study.min_count, left_out)
     if asset == "proportion_curves":
-        return suites.curve_quality(_frame(record, asset), records["merged_histograms"].summary["positions"])
+        return suites.curve_quality(_frame(record, asset), records["merged_histograms"].facts["positions"])
     return _of_prompts_and_neurons(study, asset, record, records)
 
 
 def _of_prompts_and_neurons(study: Study, asset: str, record: Record, records: Records) -> list[Outcome]:
     if asset == "embedding_predictions":
-        return suites.embedding_curve_quality(_frame(record, "embedding_curves"), records["merged_histograms"].summary["positions"])
+        return suites.embedding_curve_quality(_frame(record, "embedding_curves"), records["merged_histograms"].facts["positions"])
     if asset == "neuron_contexts":
         return suites.context_quality(_frame(record, asset))
     if asset == "activation_patching":
-        return suites.patching_quality(_frame(record, asset), records["model_snapshot"].summary["layers"])
+        return suites.patching_quality(_frame(record, asset), records["model_snapshot"].facts["layers"])
     if asset == "neuron_ablation":
         tracked = _frame(records["tracked_tokens"], "tracked_tokens").height
         return suites.ablation_quality(_frame(record, asset), _frame(record, "ablation_controls"), tracked, study.ablation_positions)
@@ -130,8 +130,8 @@ def _of_prompts_and_neurons(study: Study, asset: str, record: Record, records: R
 
 def _merged(study: Study, record: Record, records: Records) -> list[Outcome]:
     histograms = read_histograms(record.folder)
-    merged = [label.partition("/")[2] for label in record.inputs]
-    positions = [records[label].summary["positions"] for label in record.inputs]
+    merged = record.facts["shards"]
+    positions = [records[f"activation_histograms/{shard}"].facts["positions"] for shard in merged]
     counters = suites.histogram_quality(histograms) + suites.screen_quality(histograms)
     return counters + suites.merge_quality(study.shard_names, merged, positions, histograms)
 
@@ -144,7 +144,7 @@ def _grid(study: Study, table: str, records: Records) -> dict[str, Sequence[int 
     """The values whose every combination the table must hold, for tables that are whole grids."""
     if "model_snapshot" not in records:
         return None
-    facts: Mapping[str, Any] = records["model_snapshot"].summary
+    facts: Mapping[str, Any] = records["model_snapshot"].facts
     neurons: dict[str, Sequence[int | str]] = {"layer": range(facts["layers"]), "neuron": range(facts["neurons"])}
     both: dict[str, Sequence[int | str]] = {"convention": ["published", "logits"], "side": ["output", "input"]}
     if table in ("neuron_statistics", "activation_bins"):

@@ -37,9 +37,9 @@ def _token_counts(work: Work) -> None:
 
 
 def _neuron_statistics(work: Work) -> None:
-    statistics = neuron_statistics(read_histograms(work.folder("merged_histograms")), work.inputs["model_snapshot"].summary["is_gated"])
+    statistics = neuron_statistics(read_histograms(work.folder("merged_histograms")), work.fact("model_snapshot", "is_gated"))
     work.write("neuron_statistics", statistics)
-    work.draft.summary["dead_neurons"] = int(statistics["is_dead"].sum())
+    work.show(dead_neurons=int(statistics["is_dead"].sum()))
 
 
 def _token_neuron_scores(work: Work) -> None:
@@ -51,9 +51,8 @@ def _token_neuron_scores(work: Work) -> None:
     )
     work.write("token_neuron_scores", scores)
     best = scores.drop_nulls("auroc").sort("auroc", descending=True).group_by("token", maintain_order=True).first()
-    work.draft.summary["best_neurons"] = {
-        row["token"]: f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}" for row in best.iter_rows(named=True)
-    }
+    named = {row["token"]: f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}" for row in best.iter_rows(named=True)}
+    work.show(best_neurons=named)
 
 
 def _token_neuron_screen(work: Work) -> None:
@@ -62,7 +61,7 @@ def _token_neuron_screen(work: Work) -> None:
     tracked = work.read("tracked_tokens")["token_id"].to_list()
     work.write("token_neuron_screen", screen)
     work.write("proposed_pairs", proposed_pairs(screen, mutual, tracked, lambda entry: is_named_by_text(model, entry)))
-    work.draft.summary.update(screen_coverage(histograms, work.study.min_count))
+    work.state(**screen_coverage(histograms, work.study.min_count))
 
 
 def _proportion_curves(work: Work) -> None:
@@ -79,13 +78,13 @@ def _embedding_predictions(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     work.write("embedding_predictions", embedding_predictions(histograms, work.read("token_counts")))
     work.write("embedding_curves", embedding_curves(histograms, work.read("proportion_curves")))
-    work.draft.summary["is_counted"] = histograms.counts_embedding_predictions
+    work.show(is_counted=histograms.counts_embedding_predictions)
 
 
 def _neuron_contexts(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
-    windows = pl.concat([work.scan("token_windows", shard) for shard in work.study.shard_names])
+    windows = pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])
     drawn = random_places(windows, studied, work.study.examples, work.study.count_bos)
     work.write("neuron_contexts", neuron_contexts(model_of(work), pl.concat([context_places(histograms, studied), drawn]), windows))
 

@@ -88,12 +88,12 @@ class Bucket:
             except BaseException:
                 self.cache.drop(scratch.name)
                 raise
-            return self.cache.keep(scratch, record.content)
+            return self.cache.keep(scratch, record.files_content)
 
     def here(self, record: Record) -> Path | None:
-        copy = self.cache.find(record.content)
+        copy = self.cache.find(record.files_content)
         if copy is not None and any(difference(copy, name, entry) for name, entry in record.files.items()):
-            self.cache.drop(record.content)
+            self.cache.drop(record.files_content)
             return None
         return copy
 

@@ -11,7 +11,7 @@ from assets.errors import InputError
 
 RECORD = "record.json"
 CURRENT = "current"
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # 2: facts, which other outputs may be made from, apart from the summary that people look at
 
 
 class StoreError(InputError):
@@ -66,13 +66,17 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """What was published and what made it. `version` names the folder of its files beside the record."""
+    """What was published and what made it. `version` names the folder of its files beside the record.
+
+    `facts` are numbers and texts that other outputs may be made from: they are content, as the files are. `summary` is for people.
+    """
 
     place: Place
     version: str
     fingerprint: str
     inputs: Mapping[str, str]
     provenance: Mapping[str, Any]
+    facts: Mapping[str, Any]
     summary: Mapping[str, Any]
     files: Mapping[str, FileEntry]
     created_at: str
@@ -100,7 +104,14 @@ class Record:
 
     @property
     def content(self) -> str:
-        """SHA-256 over the names and hashes of all files: equal content, equal value, whenever it was made."""
+        """SHA-256 over the files and the facts: equal content, equal value, whenever it was made."""
+        if not self.facts:
+            return self.files_content
+        return hashlib.sha256(f"{self.files_content}\n{json.dumps(self.facts, sort_keys=True)}".encode()).hexdigest()
+
+    @property
+    def files_content(self) -> str:
+        """SHA-256 over the names and hashes of all files."""
         return content_of(self.files)
 
     @property
@@ -111,9 +122,11 @@ class Record:
 
 @dataclass
 class Draft:
-    """An output while it is made: write files into `folder`; fill `summary` with numbers that people look at."""
+    """An output while it is made: write files into `folder`; `facts` are what other outputs may read beside them, JSON values; fill
+    `summary` with numbers that people look at."""
 
     folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -125,7 +138,7 @@ def content_of(files: Mapping[str, FileEntry]) -> str:
 
 
 def encode_record(place: Place, version: str, files: Mapping[str, FileEntry], fields: Mapping[str, Any]) -> bytes:
-    """The JSON of a record. `fields` holds fingerprint, inputs, provenance, summary, created_at and seconds."""
+    """The JSON of a record. `fields` holds fingerprint, inputs, provenance, facts, summary, created_at and seconds."""
     entries = {name: {key: value for key, value in asdict(entry).items() if value != ""} for name, entry in files.items()}
     record = {"record_version": RECORD_VERSION, **asdict(place), "folder": version, **fields, "files": entries}
     return json.dumps(record, indent=1, sort_keys=True).encode()
@@ -145,6 +158,7 @@ def decode_record(place: Place, content: bytes, storage: Files) -> Record:
             fingerprint=raw["fingerprint"],
             inputs=raw["inputs"],
             provenance=raw["provenance"],
+            facts=raw["facts"],
             summary=raw["summary"],
             files={_below(name): FileEntry(**entry) for name, entry in raw["files"].items()},
             created_at=raw["created_at"],

@@ -67,6 +67,7 @@ class Store:
                     "fingerprint": fingerprint,
                     "inputs": dict(inputs),
                     "provenance": draft.provenance,
+                    "facts": draft.facts,
                     "summary": draft.summary,
                     "created_at": started.isoformat(timespec="seconds"),
                     "seconds": round(time.monotonic() - clock, 3),

@@ -9,7 +9,7 @@ import polars as pl
 from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.loading import choose_device, load_choice, model_folder, model_of
-from assets.model.model_snapshot import model_files, refuse_changed_files, resolve_model
+from assets.model.model_snapshot import LOCAL, model_files, refuse_changed_files, resolve_model
 from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
@@ -35,21 +35,16 @@ def _model_snapshot(work: Work) -> None:
     model = load_choice(resolved.folder, work.study)
     work.write("model_snapshot", files)
     work.draft.provenance["model"] = f"{work.study.model.id}@{resolved.commit or 'local'}"
-    work.draft.summary.update(
-        folder=str(resolved.folder),
-        commit=resolved.commit or "local folder",
-        device=str(model.device),
-        dtype=work.study.model.dtype,
-        **asdict(model.facts),
-    )
+    work.state(commit=resolved.commit or LOCAL, device=str(model.device), dtype=work.study.model.dtype, **asdict(model.facts))
+    work.show(folder=str(resolved.folder))
 
 
 def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
     """Plan the memory of the whole study before anything is loaded; the pass plans again with each shard's own windows."""
-    sizes = planned_model(folder, work.study.model)
+    study = work.whole_study  # a plan refuses or tells; nothing that is counted depends on it
+    sizes = planned_model(folder, study.model)
     if sizes is not None:
-        context_length = work.study.corpus.context_length
-        tell_plan(work.study, sizes, planned_pass(work.study, sizes, context_length), choose_device(work.study.model.device), work.tell)
+        tell_plan(study, sizes, planned_pass(study, sizes, study.corpus.context_length), choose_device(study.model.device), work.tell)
 
 
 def _tracked_tokens(work: Work) -> None:
@@ -62,14 +57,14 @@ def _tracked_tokens(work: Work) -> None:
 def _model_parity(work: Work) -> None:
     folder = model_folder(work)
     refuse_changed_files(work.read("model_snapshot"), folder)
-    windows = work.read("token_windows", work.study.shard_names[0])
+    windows = work.read("token_windows", *work.shards_of("token_windows"))
     model, choice = model_of(work), work.study.bins
     layers, neurons = model.facts.layers, model.facts.neurons
     is_exact = work.study.model.dtype == "float32" and work.study.model.linear_maps == "plain"
     sample = sample_windows(windows, is_exact=is_exact)
     parity = model_parity(model, folder, sample, lambda largest: slot_finder(bins_for(choice, layers, neurons, largest)))
     work.write("model_parity", parity)
-    work.draft.summary.update(
+    work.show(
         positions=int(parity["positions"].sum()),
         prediction_disagreements=int(parity["prediction_disagreements"].sum()),
         largest_logit_difference=float(parity["largest_logit_difference"].max() or 0.0),  # type: ignore[arg-type]

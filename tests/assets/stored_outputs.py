@@ -73,6 +73,7 @@ def publish(store: Store, text: str, fingerprint: str = "f" * 64) -> None:
     """Publish one file with the text."""
     with store.publish(PLACE, fingerprint, {"upstream": "c"}) as draft:
         (draft.folder / "part.txt").write_text(text)
+        draft.facts["first"] = text[:1]
         draft.summary["letters"] = len(text)
 
 

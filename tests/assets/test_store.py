@@ -20,13 +20,13 @@ def outputs(request: pytest.FixtureRequest, tmp_path: Path) -> Outputs:
     return FolderOutputs(tmp_path) if request.param == "folder" else BucketOutputs(request.getfixturevalue("bucket"))
 
 
-def test_a_published_output_is_found_with_its_summary_and_verifies(outputs: Outputs) -> None:
+def test_a_published_output_is_found_with_its_facts_and_summary_and_verifies(outputs: Outputs) -> None:
     store = outputs.store
     assert store.find(PLACE) is None
     publish(store, "abc")
     record = found(store)
     assert (record.folder / "part.txt").read_text() == "abc"
-    assert record.summary == {"letters": 3}
+    assert (record.facts, record.summary) == ({"first": "a"}, {"letters": 3})
     assert record.inputs == {"upstream": "c"}
     assert (
         record.files["part.txt"].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -40,6 +40,20 @@ def test_equal_content_has_an_equal_content_hash_whenever_it_was_made(outputs: O
         publish(outputs.store, text, fingerprint)
         contents.append(found(outputs.store).content)
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_facts_are_content_and_a_summary_is_not(outputs: Outputs) -> None:
+    contents, files = set(), set()
+    for fact, shown in ((1, 1), (1, 2), (2, 2)):
+        with outputs.store.publish(PLACE, "f" * 64, {}) as draft:
+            (draft.folder / "part.txt").write_text("abc")
+            draft.facts["fact"] = fact
+            draft.summary["shown"] = shown
+        record = found(outputs.store)
+        contents.add((fact, record.content))
+        files.add(record.files_content)
+    assert len(contents) == 2
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize("name", ["../../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "a\\..\\evil.txt", "evil\0.txt", ""])
@@ -155,7 +169,7 @@ def test_a_damaged_record_is_refused_and_says_what_to_do(outputs: Outputs) -> No
 def test_a_record_of_another_version_is_refused_with_the_command_that_rebuilds_it(outputs: Outputs) -> None:
     publish(outputs.store, "abc")
     outputs.write(RECORD, json.dumps({**json.loads(outputs.read(RECORD)), "record_version": 0}).encode())
-    with pytest.raises(StoreError, match=r"record version 0, this one reads 1.*; rebuild it with: make study STUDY=study"):
+    with pytest.raises(StoreError, match=r"record version 0, this one reads 2.*; rebuild it with: make study STUDY=study"):
         outputs.store.find(PLACE)
 
 

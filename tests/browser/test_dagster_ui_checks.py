@@ -50,7 +50,7 @@ def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_
     # Nothing downstream was made, and the last good report is still read.
     assert not [name for name in DOWNSTREAM if steps.get(f"planted__{name}", "SKIPPED") != "SKIPPED"]
     bad = published(server.data / "planted")
-    assert [name for name in bad if bad[name] != good[name]] == ["activation_histograms/0001"]
+    assert [name for name in bad if bad[name] != good[name]] == ["activation_histograms/0001", "report_site"]  # the report says when
     with urllib.request.urlopen(f"{server.site}/planted/index.html", timeout=30) as report:
         assert b'class="reply"' in report.read()
 
@@ -59,7 +59,7 @@ def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_
     assert server.end_of(launch(page, server, "planted")) == "SUCCESS"
     expect(logged(page, f"{SHARD}: published in")).to_be_visible()
     mended = published(server.data / "planted")
-    assert [name for name in mended if mended[name] != good[name]] == ["activation_histograms/0001"]
+    assert [name for name in mended if mended[name] != good[name]] == ["activation_histograms/0001", "report_site"]  # the report says when
     assert_all_blocking_checks_hold(server.checks("planted"))
     page.goto(f"{server.ui}/assets/planted/activation_histograms?view=checks&checkDetail=bin_counts")
     expect(page.get_by_text("10 of 10 expectations hold", exact=False).first).to_be_visible()
@@ -78,6 +78,7 @@ def publish_counts_that_do_not_add_up(store: Store) -> None:
         wrong = np.asarray(count[:])
         wrong[PLANTED_LAYER, PLANTED_NEURON, 7] += 1
         count[:] = wrong
+        draft.facts.update(record.facts)
         draft.summary.update(record.summary)
         draft.provenance.update(record.provenance)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from assets.histograms.asset import _activation_bins, _activation_histograms, _merged_histograms, _screened_tokens
+from assets.publication import materialize
 from assets.stages import STAGES
 from assets.store import Record, Store
 from assets.study import Study
-from assets.wiring import materialize
 from tests.pipeline.conftest import Bench
 from tests.planted import planted_corpus, planted_model
 

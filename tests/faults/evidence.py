@@ -1,8 +1,9 @@
 """What two data folders of the same study must have in common, whatever happened while they were made; and what is left over.
 
-Everything that was published is compared: each record's fingerprint, inputs, provenance and summary, and the SHA-256 of every
+Everything that was published is compared: each record's fingerprint, inputs, provenance, facts and summary, and the SHA-256 of every
 file, which covers integers, tables and tensors byte by byte. Left out, because they may honestly differ: when an output was
-made, how long it took (in records, in the report's pages, and as positions a second) and how much memory was free. Holds no test.
+made, how long it took (in records, in the report's pages and in its fingerprint, and as positions a second) and how much memory was
+free. Holds no test.
 """
 
 import hashlib
@@ -13,9 +14,8 @@ from typing import Any
 
 from assets.store import CURRENT, RECORD, Place, Store, StoreError
 
-DURATIONS = ("shard_seconds", "counting_seconds")  # in the provenance of data_quality
 # In a summary: speed, length and memory just then. A kill or damage lets a shard be counted again, in another time.
-OF_THE_MACHINE = ("positions_per_second", "counting_seconds", "allowed_bytes", "measured_peak_bytes")
+OF_THE_MACHINE = ("positions_per_second", "allowed_bytes", "measured_peak_bytes")
 PAGES_WITH_TIMES = ("index.html", "data.html")  # every other file of a report must be the same bytes
 TIMES = (
     re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"),
@@ -79,10 +79,12 @@ def _of_record(file: Path) -> dict[str, Any]:
     files = {name: entry["sha256"] for name, entry in raw["files"].items()}
     if raw["asset"] == "report_site":
         files |= {page: _without_times(file.parent / raw["folder"] / page) for page in PAGES_WITH_TIMES}
+    says_when = raw["asset"] == "report_site"  # it shows when and how fast everything was made, so that is in its fingerprint
     return {
-        "fingerprint": raw["fingerprint"],
-        "inputs": raw["inputs"],
-        "provenance": {key: value for key, value in raw["provenance"].items() if key not in DURATIONS},
+        "fingerprint": "" if says_when else raw["fingerprint"],
+        "inputs": sorted(raw["inputs"]) if says_when else raw["inputs"],
+        "provenance": raw["provenance"],
+        "facts": raw["facts"],
         "summary": {key: value for key, value in raw["summary"].items() if key not in OF_THE_MACHINE},
         "files": files,
     }

@@ -118,7 +118,7 @@ DAMAGES = {
         record_of_a_swept_version,
         "file above_zero/c/0/0 is missing from {home}/000000000000-00000000; materialize it again",
     ),
-    "half a record": (write_record(b'{"record_version": 1, "fol'), "{home}/record.json is damaged; delete that file and run the study again"),
+    "half a record": (write_record(b'{"record_version": 2, "fol'), "{home}/record.json is damaged; delete that file and run the study again"),
     "an empty record": (write_record(b""), "{home}/record.json is damaged; delete that file and run the study again"),
     "a record of zeros": (write_record(b"\0" * 4096), "{home}/record.json is damaged; delete that file and run the study again"),
     "a record that is a list": (write_record(b"[1]"), "{home}/record.json is damaged; delete that file and run the study again"),

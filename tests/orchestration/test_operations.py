@@ -71,8 +71,8 @@ def test_only_downloads_are_retried_and_each_wait_is_longer_than_the_last(demo: 
 
 def test_every_asset_that_loads_the_model_waits_for_the_one_place_of_its_pool(demo: Study) -> None:
     for name, stage in STAGES.items():
-        assert study_asset(demo, name, lambda work: None).op.pool == (MODEL_POOL if stage.uses_model else None)
-    assert STAGES["activation_histograms"].uses_model
+        assert study_asset(demo, name, lambda work: None).op.pool == (MODEL_POOL if stage.runs_model else None)
+    assert STAGES["activation_histograms"].runs_model
     pools = yaml.safe_load(INSTANCE.read_text())["concurrency"]["pools"]
     assert pools == {"granularity": "op", "default_limit": 1}
 

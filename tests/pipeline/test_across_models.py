@@ -113,8 +113,9 @@ def test_the_planted_neuron_is_best_by_all_three_in_one_model_and_the_other_one_
     assert merged is not None
     shown = tables["across_models_studies"].filter(study="clear").row(0, named=True)
     assert (shown["model"], shown["commit"]) == (str(read_studies(settings.studies)[1].model.id), "local folder")
-    assert shown["positions"] == merged.summary["positions"] > 0
-    assert record.inputs["clear/model_snapshot"] == snapshot.content
+    assert shown["positions"] == merged.facts["positions"] > 0
+    assert shown["architecture"] == snapshot.facts["architecture"]
+    assert {"clear/model_snapshot", "clear/neuron_ablation"} <= set(record.inputs)
 
     page = (settings.deployment.site_folder(NAME) / "index.html").read_text()
     for text in ("all three agree", "two of three agree", "not materialized", "nothing of it was run", '<a href="../clear/index.html">'):

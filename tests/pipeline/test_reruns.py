@@ -176,11 +176,9 @@ def test_an_edited_model_file_and_new_claims_are_noticed(watched: Watched) -> No
 
 
 def test_new_code_makes_its_output_stale(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
+    from assets.sources import code_of
 
-    from assets.stages import STAGES
-
-    monkeypatch.setitem(STAGES, "report_site", replace(STAGES["report_site"], code_version="next"))
+    monkeypatch.setattr("assets.freshness.code_of", lambda stage: "next" if stage == "report_site" else code_of(stage))
     assert watched.asked()[0] == {"report_site"}
 
 

@@ -53,7 +53,7 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(be
     predicted = dict(counts.select("token", "predictions").rows())
     assert predicted[" an"] == PREDICTIONS_OF_AN  # worked out by hand in tests/planted.py
     assert predicted[" a"] == PREDICTIONS_OF_A
-    assert bench.record("corpus_documents").summary["documents"] == DOCUMENTS
+    assert bench.record("corpus_documents").facts["documents"] == DOCUMENTS
 
     scores = read_table(bench.record("token_neuron_scores").folder, TABLES["token_neuron_scores"])
     best = scores.filter(pl.col("token") == " an").sort("auroc", descending=True).row(0, named=True)

@@ -1,0 +1,180 @@
+"""Nothing stale is kept: whichever field of a study, file or line of code changes, a run leaves what a run in a fresh folder gives.
+
+For every field another value is written into the study, which is then run on top of what its old value had made. Each output must
+be equal, file by file and fact by fact, to that of the new value in an empty folder.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from assets.corpus import corpus_documents
+from assets.freshness import Freshness
+from assets.store import Store
+from assets.study import CalibratedBins, FixedBins, Study
+from tests.freshness import NAME, Ground, judged_once, one_moment, whole
+from tests.stage_runs import run_stages
+
+__all__ = ["judged_once", "one_moment"]
+
+PROMPT = {"name": "fruit", "text": "I climbed up the apple tree and picked", "answer": " an", "wrong_answer": " a"}
+
+# Another value for every field of a study, and where one value shows too little a second; beside it what else must change to allow it.
+CHANGES: dict[str, list[dict[str, Any]]] = {
+    "description": [{"description": "Another one."}],
+    "question": [{"question": 'Which neuron predicts " a"?'}],
+    "model.id": [{"model.id": "other"}, {"model.id": "copied"}],
+    "model.revision": [{"model.revision": "main"}],
+    "model.dtype": [{"model.dtype": "bfloat16"}],
+    "model.device": [{"model.device": "auto"}],
+    "model.linear_maps": [{"model.linear_maps": "prepacked"}],
+    "corpus.id": [{"corpus.files": None, "corpus.id": "planted/text"}],
+    "corpus.revision": [{"corpus.files": None, "corpus.id": "planted/text", "corpus.revision": "0" * 40}],
+    "corpus.split": [{"corpus.files": None, "corpus.id": "planted/text", "corpus.split": "test"}],
+    "corpus.files": [{"corpus.files": ["longer.jsonl"]}],
+    "corpus.text_column": [{"corpus.text_column": "backwards"}],
+    "corpus.documents": [{"corpus.documents": 40}],
+    "corpus.context_length": [{"corpus.context_length": 12}],
+    "corpus.windows": [{"corpus.windows": "first", "corpus.context_length": 12}],
+    "tokens": [{"tokens": [" a", " an"]}, {"tokens": [" an", " the", " a"]}],
+    "neurons": [{"neurons": [[0, 1], [2, 5]]}, {"neurons": []}],
+    "prompts": [{"prompts": []}],
+    "prompts.name": [{"prompts": [{**PROMPT, "name": "apple"}]}],
+    "prompts.text": [{"prompts": [{**PROMPT, "text": "I climbed up the orange tree and picked"}]}],
+    "prompts.answer": [{"prompts": [{**PROMPT, "answer": " the"}]}],
+    "prompts.wrong_answer": [{"prompts": [{**PROMPT, "wrong_answer": " the"}]}],
+    "prompts.corrupt": [{"prompts": [{**PROMPT, "corrupt": "I climbed up the pear tree and picked"}]}],
+    "bins": [{"bins": "calibrated"}],
+    "bins.per_unit": [{"bins": {"per_unit": 4}}],
+    "bins.low": [{"bins": {"low": -2}}],
+    "bins.high": [{"bins": {"high": 10}}],
+    "bins.calibrated": [{"bins": {"calibrated": 32}}],
+    "count_bos": [{"count_bos": True}],
+    "embedding_predictions": [{"embedding_predictions": True}],
+    "min_count": [{"min_count": 5}],
+    "best_neurons": [{"best_neurons": 1}],
+    "examples": [{"examples": 2}],
+    "patching_layers": [{"patching_layers": [1]}],
+    "ablation_positions": [{"ablation_positions": 6}, {"ablation_positions": 0}],
+    "batch_positions": [{"batch_positions": 64}],
+    "screen": [{"screen": "off"}],
+    "screen.tokens": [{"screen": {"tokens": 6}}],
+    "screen.memory": [{"screen": {"memory": 20_000}}],
+    "memory": [{"memory": "4GiB"}],
+    "shards": [{"shards": 3}],
+    "schedule": [{"schedule": "0 4 * * 1"}],
+}  # fmt: skip
+BY_WHERE_IT_LIES = {"name", "folder"}  # given by the study file's own name and folder
+PARTS = {"tokens": (), "neurons.layer": "neurons", "neurons.neuron": "neurons"}
+
+
+def fields_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Dotted paths of every field, those of models in lists and unions included."""
+    for name, field in model.model_fields.items():
+        yield f"{path}{name}"
+        for inner in (part for part in _models_in(field.annotation)):
+            yield from fields_of(inner, f"{path}{name}.")
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def test_every_field_of_a_study_has_another_value_here() -> None:
+    fields = set(fields_of(Study)) - BY_WHERE_IT_LIES
+    groups = {"model", "corpus", "neurons.layer", "neurons.neuron"}  # tried by their parts, or as the whole pair
+    assert fields - groups == set(CHANGES)
+    assert {FixedBins, CalibratedBins} <= {model for field in Study.model_fields.values() for model in _models_in(field.annotation)}
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Ground:
+    return Ground(tmp_path_factory.mktemp("ground"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, one_moment: None) -> None:
+    """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
+
+    def texts(study: Study) -> tuple[str, Iterator[str]]:
+        corpus = study.corpus
+        commit = corpus.revision or "1" * 40
+        fruits = {("train", "1"): " apple", ("train", "0"): " lemon", ("test", "1"): " pear"}
+        return commit, iter([f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a" for _ in range(30)])
+
+    monkeypatch.setattr(corpus_documents, "_hub_texts", texts)
+    monkeypatch.setattr("assets.freshness.branches", lambda study: [])
+
+
+@pytest.fixture(scope="module")
+def before(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of outputs by the changes that they were made with; filled as they are needed."""
+    return {"": tmp_path_factory.mktemp("before") / "data"}
+
+
+def made_before(ground: Ground, before: dict[str, Path], changes: dict[str, Any]) -> Path:
+    """The outputs of the study before a change: with files, or from the hub where the change is about the hub."""
+    is_hub = "corpus.id" in changes and len(changes) > 2
+    start = {"corpus.files": None, "corpus.id": "planted/text"} if is_hub else {}
+    folder = before.setdefault("hub" if is_hub else "", before[""].with_name("hub"))
+    if not folder.exists():
+        run_stages(ground.study(start), folder)
+    return folder
+
+
+EVERY_CHANGE = [pytest.param(change, id=f"{field} {number}") for field, changes in CHANGES.items() for number, change in enumerate(changes)]
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("change", EVERY_CHANGE)
+def test_what_a_changed_field_leaves_is_what_a_fresh_folder_gets(
+    ground: Ground, before: dict[str, Path], change: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(made_before(ground, before, change), tmp_path / "kept", symlinks=True)
+    study = ground.study(change)
+    kept = whole(run_stages(study, tmp_path / "kept"))
+    fresh = whole(run_stages(study, tmp_path / "fresh"))
+    assert differing(kept, fresh) == []
+    assert Freshness(study, Store(tmp_path / "kept")).stale() == []
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of what differs between two whole outputs."""
+    return sorted(name for name in one | other if one.get(name) != other.get(name))
+
+
+@pytest.mark.usefixtures("one_moment")
+@pytest.mark.parametrize("edited", ["a longer corpus", "empty documents", "another model", "claims"])
+def test_what_an_edited_file_leaves_is_what_a_fresh_folder_gets(edited: str, tmp_path: Path, judged_once: None) -> None:
+    ground = Ground(tmp_path / "ground")
+    run_stages(ground.study({}), tmp_path / "kept")
+    if edited == "another model":
+        shutil.copy(ground.folder / "other" / "model.safetensors", ground.folder / "model" / "model.safetensors")
+    elif edited == "claims":
+        (ground.folder / f"{NAME}.claims.yaml").write_text(
+            "source: the planted weights\nclaims:\n- {claim: it is predicted, quantity: predictions, token: ' an', expected: 9, tolerance: 9}\n"
+        )
+    else:
+        with (ground.folder / "corpus.jsonl").open("a") as corpus:
+            corpus.write(
+                '{"text": " ", "backwards": ""}\n' * 300
+                if edited == "empty documents"
+                else '{"text": "I picked a lemon", "backwards": "x"}\n'
+            )
+    study = ground.study({})
+    before = {place: record.content for place, record in run_stages(study, tmp_path / "kept").items()}
+    assert differing(whole(run_stages(study, tmp_path / "kept")), whole(run_stages(study, tmp_path / "fresh"))) == []
+    assert before
+
+
+@pytest.mark.usefixtures("one_moment")
+def test_outputs_copied_from_a_study_of_another_name_say_nothing_of_it(ground: Ground, before: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(made_before(ground, before, {}) / NAME, tmp_path / "kept" / "renamed", symlinks=True)
+    study = ground.study({}, name="renamed")
+    assert differing(whole(run_stages(study, tmp_path / "kept")), whole(run_stages(study, tmp_path / "fresh"))) == []
