@@ -4,22 +4,36 @@ Storage casts and verifies with these contracts, Dagster shows them as column me
 report prints them as its data dictionary. No computation belongs here.
 """
 
+import sys
 from dataclasses import dataclass
 
 import polars as pl
 
 from assets.errors import InputError
 
+LARGEST = sys.float_info.max
+# Least and most of a number by its unit, both allowed; a number of any other unit is any finite one.
+LIMITS = {"share": (0.0, 1.0), "index": (0.0, LARGEST), "position": (0.0, LARGEST), "byte": (0.0, LARGEST), "length": (0.0, LARGEST)}
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its polars dtype, its unit ("" for a name or a flag), what it means, and whether it may be missing."""
+    """One column: its polars dtype, its unit ("" for a name or a flag), what it means, and whether it may be missing.
+
+    `is_open`: infinity is one of its values, or what is infinite or no number is told by a check of its own, as a warning.
+    """
 
     name: str
     dtype: pl.DataType
     unit: str
     description: str
     nullable: bool = False
+    is_open: bool = False
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Least and most value, both allowed. None for what is no number, and where any is allowed."""
+        return LIMITS.get(self.unit, (-LARGEST, LARGEST)) if self.dtype.is_numeric() and not self.is_open else None
 
 
 @dataclass(frozen=True)
@@ -95,14 +109,17 @@ CONGRUENCE = Column(
     "one unit of activation adds to the token's logit.",
 )
 IMPROVEMENT = Column(
-    "improvement", pl.Float32(), "share", "(patched - corrupt) / (clean - corrupt) of the logit difference answer - wrong answer."
+    "improvement",
+    pl.Float32(),
+    "of the difference",
+    "(patched - corrupt) / (clean - corrupt) of the logit difference answer - wrong answer.",
 )
 
 _float = pl.Float64()
 
 # The bins of a curve.
-BIN_LEFT = Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow.")
-BIN_RIGHT = Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow.")
+BIN_LEFT = Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow.", is_open=True)
+BIN_RIGHT = Column("bin_right", _float, "activation", "Upper edge of the bin, outside it; infinity for the overflow.", is_open=True)
 BIN_COUNT = Column("count", pl.Int64(), "position", "Positions with an activation in the bin.")
 
 MODEL_SNAPSHOT = Table(
@@ -168,8 +185,14 @@ MODEL_PARITY = Table(
         DOCUMENT,
         WINDOW_IN_DOCUMENT,
         Column("positions", pl.Int64(), "position", "Positions compared."),
-        Column("largest_logit_difference", _float, "logit", "Largest absolute difference of a logit over all positions and tokens."),
-        Column("largest_logit", _float, "logit", "Largest absolute logit: the scale against which the difference is read."),
+        Column(
+            "largest_logit_difference",
+            _float,
+            "logit",
+            "Largest absolute difference of a logit over all positions and tokens.",
+            is_open=True,
+        ),
+        Column("largest_logit", _float, "logit", "Largest absolute logit: the scale against which the difference is read.", is_open=True),
         Column("prediction_disagreements", pl.Int64(), "position", "Positions at which the top predictions differ."),
         Column(
             "float32_prediction_disagreements",
@@ -196,7 +219,7 @@ ACTIVATION_BINS = Table(
         LAYER,
         NEURON,
         Column("per_unit", pl.Float32(), "bins per unit of activation", "Bins in one unit of activation: the inverse of the width."),
-        Column("first_bin", pl.Int32(), "index", "floor(activation * per_unit) of the lowest bin."),
+        Column("first_bin", pl.Int32(), "bin", "floor(activation * per_unit) of the lowest bin."),
         Column("bins", pl.Int32(), "bin", "How many bins the neuron has; the same number for every neuron."),
     ),
 )
@@ -224,12 +247,19 @@ NEURON_STATISTICS = Table(
         LAYER,
         NEURON,
         Column("count", pl.Int64(), "position", "Counted positions, NaN included."),
-        Column("mean", _float, "activation", "Mean over the counted positions that are not NaN.", True),
-        Column("variance", _float, "activation squared", "Population variance.", True),
-        Column("skewness", _float, "", "Third standardized moment; missing where the variance is 0.", True),
-        Column("kurtosis", _float, "", "Fourth standardized moment (3 for a normal distribution); missing where the variance is 0.", True),
-        Column("minimum", pl.Float32(), "activation", "Smallest activation.", True),
-        Column("maximum", pl.Float32(), "activation", "Largest activation.", True),
+        Column("mean", _float, "activation", "Mean over the counted positions that are not NaN.", True, is_open=True),
+        Column("variance", _float, "activation squared", "Population variance.", True, is_open=True),
+        Column("skewness", _float, "", "Third standardized moment; missing where the variance is 0.", True, is_open=True),
+        Column(
+            "kurtosis",
+            _float,
+            "",
+            "Fourth standardized moment (3 for a normal distribution); missing where the variance is 0.",
+            True,
+            is_open=True,
+        ),
+        Column("minimum", pl.Float32(), "activation", "Smallest activation.", True, is_open=True),
+        Column("maximum", pl.Float32(), "activation", "Largest activation.", True, is_open=True),
         Column("share_above_zero", _float, "share", "Share of counted positions with an activation above 0."),
         Column("underflow", pl.Int64(), "position", "Positions below the lowest bin."),
         Column("overflow", pl.Int64(), "position", "Positions at or above the end of the highest bin."),
@@ -381,8 +411,15 @@ TOKEN_NEURON_SCORES = Table(
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent.", True),
         Column("average_precision", _float, "share", "Area under the precision-recall steps, from the highest bin down.", True),
         Column("highest_proportion", _float, "share", "Largest proportion over the reliable bins; missing where no bin is reliable.", True),
-        Column("highest_proportion_at", _float, "activation", "Lower edge of that bin (the first such).", True),
-        Column("half_activation", _float, "activation", "Lower edge of the first reliable bin with a proportion of at least 1/2.", True),
+        Column("highest_proportion_at", _float, "activation", "Lower edge of that bin (the first such).", True, is_open=True),
+        Column(
+            "half_activation",
+            _float,
+            "activation",
+            "Lower edge of the first reliable bin with a proportion of at least 1/2.",
+            True,
+            is_open=True,
+        ),
         Column("recall_above_half", _float, "share", "Share of the token's top predictions at or above half_activation.", True),
     ),
 )
@@ -580,7 +617,12 @@ ATTRIBUTION_SCREEN = Table(
         Column("positions", pl.String(), "name", "`all` positions of the prompt or the `last` one only."),
         LAYER,
         NEURON,
-        Column("attribution", pl.Float32(), "share", "Estimate of `improvement` in neuron_patching; the gradient is the corrupt run's."),
+        Column(
+            "attribution",
+            pl.Float32(),
+            "of the difference",
+            "Estimate of `improvement` in neuron_patching; the gradient is the corrupt run's.",
+        ),
     ),
 )
 

@@ -5,8 +5,7 @@ were made. Holds no test.
 import datetime
 import json
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import polars as pl
 import pytest
 import yaml
 
+from assets.corpus import corpus_documents
 from assets.quality import expectations
 from assets.store import Place, Record
 from assets.store import store as store_module
@@ -22,14 +22,24 @@ from tests.pipeline.conftest import planted_fields
 from tests.planted import planted_corpus, planted_model
 
 NAME = "planted"
-CLAIMS = "source: the planted weights\nclaims:\n- claim: it is predicted\n  quantity: predictions\n  token: ' an'\n  expected: 60\n  tolerance: 40\n"
 
 
 class Ground:
     """The folder of a study's files, written once: two models, corpora, and the study with any of its fields changed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._write(folder)
+        self._know(folder)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Ground":
+        """A ground whose files are there already."""
+        ground = cls.__new__(cls)
+        ground._know(folder)
+        return ground
+
+    @staticmethod
+    def _write(folder: Path) -> None:
         planted_model(folder / "model")
         planted_model(folder / "other", has_echo=True)
         shutil.copytree(folder / "model", folder / "copied")
@@ -38,6 +48,9 @@ class Ground:
         for name, most in (("corpus", 60), ("longer", 70)):
             rows = [{"text": text, "backwards": " ".join(reversed(text.split(" ")))} for text in texts[:most]]
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def _know(self, folder: Path) -> None:
+        self.folder = folder
         self.fields: dict[str, Any] = {**planted_fields(folder), "shards": 2, "ablation_positions": 4}
         self.fields["corpus"] = {"files": ["corpus.jsonl"], "context_length": 64, "windows": "all"}
         self.fields["model"] = {"id": "model", "device": "cpu"}
@@ -83,18 +96,28 @@ def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def judged_once() -> Iterator[None]:
     """Great Expectations judges equal frames by equal sentences once: it takes most of a small study's time."""
-    judge, known = expectations.judge, {}
+    holding, known = expectations.holding, {}
 
-    def remembered(asset: str, check: str, frame: pl.DataFrame, given: list[expectations.Expectation]) -> list[expectations.Outcome]:
-        sentences = [(one.sentence, one.severity, one.kind, one.arguments, one.expected) for one in given]
-        key = repr((asset, check, frame.schema, frame.rows(), sentences))
+    def remembered(frame: pl.DataFrame, kinds: Sequence[tuple[str, Mapping[str, Any]]]) -> list[bool]:
+        key = repr((frame.schema, frame.rows(), [(kind, dict(arguments)) for kind, arguments in kinds]))
         if key not in known:
-            known[key] = judge(asset, check, frame, given)
+            known[key] = holding(frame, kinds)
         return known[key]
 
-    users = [module for name, module in list(sys.modules.items()) if name.startswith("assets.") and getattr(module, "judge", None) is judge]
-    users = []
     with pytest.MonkeyPatch.context() as patch:
-        for module in users:
-            patch.setattr(module, "judge", remembered)
+        patch.setattr(expectations, "holding", remembered)
         yield
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
+
+    def texts(study: Study) -> tuple[str, Iterator[str]]:
+        corpus = study.corpus
+        commit = corpus.revision or "1" * 40
+        fruits = {("train", "1"): " apple", ("train", "0"): " lemon", ("test", "1"): " pear"}
+        return commit, iter([f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a" for _ in range(30)])
+
+    monkeypatch.setattr(corpus_documents, "_hub_texts", texts)
+    monkeypatch.setattr("assets.freshness.branches", lambda study: [])

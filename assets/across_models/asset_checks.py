@@ -11,21 +11,18 @@ from assets.across_models.asset import KEY
 from assets.across_models.comparison import NAME, published
 from assets.across_models.quality import CHECKS, across_models_quality
 from assets.deployment import Deployment
-from assets.quality.asset_checks import check_result
-from assets.quality.suites import promise_of
+from assets.quality.asset_checks import check_results, check_specs
 from assets.study import Study
 from assets.wiring import faults_as_failures
 
 
 def across_models_checks(studies: Sequence[Study]) -> list[dg.AssetChecksDefinition]:
     """All checks of across_models."""
-    specs = [dg.AssetCheckSpec(name, asset=KEY, blocking=True, description=promise_of(name, True)) for name in CHECKS]
 
-    @dg.multi_asset_check(specs=specs, name=f"{NAME}_checks")
+    @dg.multi_asset_check(specs=check_specs(KEY, CHECKS), name=f"{NAME}_checks")
     def checks(context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Iterator[dg.AssetCheckResult]:
         with faults_as_failures():
             outcomes = across_models_quality(published(deployment.store)[1], [study.name for study in studies])
-        for name in CHECKS:
-            yield check_result(KEY, name, True, [outcome for outcome in outcomes if outcome.check == name])
+        yield from check_results(KEY, CHECKS, outcomes)
 
     return [checks]

@@ -9,26 +9,27 @@ import polars as pl
 
 from assets.across_models.across_models import COMPARED, MEASURES
 from assets.contracts import ACROSS_MODELS_TABLES
-from assets.quality.expectations import Outcome, judge
-from assets.quality.suites import contract_check, none_of, table_quality
+from assets.quality import table_violations
+from assets.quality.check import Check
+from assets.quality.checks.contracts import contract_check
+from assets.quality.expectations import Outcome, none_of
 
 ASSET = "across_models"
-ACROSS_MODELS_VALUES = "across_models_values"
-CHECKS = (*(contract_check(table) for table in ACROSS_MODELS_TABLES.values()), ACROSS_MODELS_VALUES)  # all of them blocking
 
 
 def across_models_quality(tables: Mapping[str, pl.DataFrame], studies: Sequence[str]) -> list[Outcome]:
     """Every outcome for the three tables by contract name; `studies` are the names that must be accounted for."""
-    outcomes = [outcome for name, table in ACROSS_MODELS_TABLES.items() for outcome in table_quality(table, tables[name])]
-    return outcomes + _accounted(tables, studies) + _ranked(tables) + _agreed(tables)
+    frames = {check.name: table_violations.of_contract(ACROSS_MODELS_TABLES[name], tables[name]) for name, check in CONTRACTS.items()}
+    frames[VALUES.name] = {"studies": _accounted(tables, studies), "neurons": _ranked(tables), "agreements": _agreed(tables)}
+    return [outcome for check in CHECKS for outcome in check.judged(frames[check.name])]
 
 
-def _accounted(tables: Mapping[str, pl.DataFrame], studies: Sequence[str]) -> list[Outcome]:
+def _accounted(tables: Mapping[str, pl.DataFrame], studies: Sequence[str]) -> pl.DataFrame:
     shown, tokens = tables["across_models_studies"], tables["across_models_tokens"]
     compared = shown.filter(pl.col("state") == COMPARED)["study"].to_list()
     silent = shown.filter((pl.col("state") != COMPARED) & (pl.col("reason").fill_null("") == "")).height
     kinds = tokens["token"].n_unique()
-    counted = pl.DataFrame(
+    return pl.DataFrame(
         {
             "studies": [len(studies)],
             "absent": [len(set(studies) - set(shown["study"].to_list()))],
@@ -37,20 +38,10 @@ def _accounted(tables: Mapping[str, pl.DataFrame], studies: Sequence[str]) -> li
             "unfilled": [kinds * len(compared) - tokens.filter(pl.col("study").is_in(compared)).select("study", "token").n_unique()],
         }
     )
-    return judge(
-        ASSET,
-        ACROSS_MODELS_VALUES,
-        counted,
-        [
-            none_of("every study of the deployment is listed", "absent", "studies absent", of="studies"),
-            none_of("every study that is not compared says why", "silent", "studies without a reason", of="studies"),
-            none_of("every compared study says something of every token", "unfilled", "cells missing", of="cells"),
-        ],
-    )
 
 
-def _ranked(tables: Mapping[str, pl.DataFrame]) -> list[Outcome]:
-    """One row per study and token: neurons whose place contradicts their value, or lies outside what it can be."""
+def _ranked(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """One row per study and token: neurons whose place contradicts their value."""
     frame = tables["across_models_neurons"]
     pairs = [(measure, f"{measure}_rank", True) for measure in MEASURES] + [("ablation_effect", "ablation_rank", False)]
     over = ["study", "token_id"]
@@ -59,23 +50,12 @@ def _ranked(tables: Mapping[str, pl.DataFrame]) -> list[Outcome]:
         (pl.col(rank).rank("dense") != pl.col(value).rank("dense", descending=descends)).over(over).fill_null(False)
         for value, rank, descends in pairs
     )
-    outside = ~pl.col("auroc").is_between(0, 1).fill_null(True) | ~pl.col("ablation_p_value").is_between(0, 1).fill_null(True)
     by_token = frame.group_by(over, maintain_order=True).agg(neurons=pl.len().cast(pl.Int64))
-    wrong = frame.select(*over, torn=torn, turned=turned, outside=outside).group_by(over, maintain_order=True)
-    counted = by_token.join(wrong.agg(pl.col("torn", "turned", "outside").sum().cast(pl.Int64)), on=over, maintain_order="left")
-    return judge(
-        ASSET,
-        ACROSS_MODELS_VALUES,
-        counted,
-        [
-            none_of("a neuron has a place exactly where it has a value", "torn", "neurons torn", of="neurons", by=tuple(over)),
-            none_of("a better value never has a worse place", "turned", "neurons out of order", of="neurons", by=tuple(over)),
-            none_of("AUROC and p-values lie between 0 and 1", "outside", "neurons outside", of="neurons", by=tuple(over)),
-        ],
-    )
+    wrong = frame.select(*over, torn=torn, turned=turned).group_by(over, maintain_order=True)
+    return by_token.join(wrong.agg(pl.col("torn", "turned").sum().cast(pl.Int64)), on=over, maintain_order="left")
 
 
-def _agreed(tables: Mapping[str, pl.DataFrame]) -> list[Outcome]:
+def _agreed(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The agreeing neuron, looked up among the neurons: first by as many measures as are said to agree on it."""
     key = ["study", "token_id", "layer", "neuron"]
     firsts = pl.sum_horizontal(
@@ -85,6 +65,30 @@ def _agreed(tables: Mapping[str, pl.DataFrame]) -> list[Outcome]:
     said = tables["across_models_tokens"].filter(pl.col("neuron").is_not_null()).select(*key, "agreeing", "measures")
     looked_up = said.join(neurons, on=key, how="left", maintain_order="left")
     wrong = (pl.col("firsts").fill_null(-1) != pl.col("agreeing")) | (pl.col("agreeing") > pl.col("measures"))
-    counted = looked_up.select(agreements=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
-    sentence = "where measures agree on a neuron, it is first by exactly that many of them"
-    return judge(ASSET, ACROSS_MODELS_VALUES, counted, [none_of(sentence, "wrong", "agreements wrong", of="agreements")])
+    return looked_up.select(agreements=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
+
+
+_TOKEN = ("study", "token_id")
+CONTRACTS = {name: contract_check(table) for name, table in ACROSS_MODELS_TABLES.items()}
+VALUES = Check(
+    name="across_models_values",
+    asset=ASSET,
+    promise="Every study is accounted for, and what is said of ranks and agreement is true of the rows.",
+    sentences={
+        "studies": [
+            none_of("every study of the deployment is listed", "absent", "studies absent", of="studies"),
+            none_of("every study that is not compared says why", "silent", "studies without a reason", of="studies"),
+            none_of("every compared study says something of every token", "unfilled", "cells missing", of="cells"),
+        ],
+        "neurons": [
+            none_of("a neuron has a place exactly where it has a value", "torn", "neurons torn", of="neurons", by=_TOKEN),
+            none_of("a better value never has a worse place", "turned", "neurons out of order", of="neurons", by=_TOKEN),
+        ],
+        "agreements": [
+            none_of(
+                "where measures agree on a neuron, it is first by exactly that many of them", "wrong", "agreements wrong", of="agreements"
+            )
+        ],
+    },
+)
+CHECKS = (*CONTRACTS.values(), VALUES)

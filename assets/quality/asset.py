@@ -6,10 +6,11 @@ A blocking check in the UI holds only inside its own run; whatever is published 
 import dagster as dg
 
 from assets.errors import InputError
+from assets.quality.every_check import NOT_JUDGED, fields_of, outcomes_of
 from assets.quality.expectations import Outcome, outcome_frame
-from assets.quality.published import checks_of, outcomes_of
 from assets.stages import STAGES
 from assets.study import Study
+from assets.study_view import UndeclaredError
 from assets.wiring import study_asset
 from assets.work import Work
 
@@ -24,8 +25,13 @@ def quality_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _data_quality(work: Work) -> None:
-    judged = [name for name in STAGES if name not in ("data_quality", "report_site") and checks_of(name)]
-    outcomes = [outcome for name in judged for outcome in outcomes_of(work.whole_study, name, work.records, work.study.shard_names)]
+    judged = [name for name in STAGES if name not in NOT_JUDGED]
+    undeclared = fields_of(judged) - set(work.fields)
+    if undeclared:
+        raise UndeclaredError(
+            f"checks read the study's fields {sorted(undeclared)}, which data_quality does not declare; add them to its fields"
+        )
+    outcomes = [outcome for name in judged for outcome in outcomes_of(work.whole_study, name, work.records, work.shards_of(name))]
     refuse_broken_promises(work.study, outcomes)
     work.write("data_quality", outcome_frame(outcomes))
     work.show(

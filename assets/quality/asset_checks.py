@@ -10,11 +10,11 @@ import dagster as dg
 
 from assets.deployment import Deployment
 from assets.freshness import Freshness
+from assets.quality.check import Check
+from assets.quality.every_check import checks_of, outcomes_of, reads_of
 from assets.quality.expectations import Outcome
-from assets.quality.published import BESIDE, Records, checks_of, outcomes_of, unwarned, warning_name
-from assets.quality.suites import promise_of
 from assets.stages import STAGES
-from assets.store import Place
+from assets.store import Place, Record
 from assets.study import Study
 from assets.wiring import asset_key, faults_as_failures
 
@@ -29,39 +29,49 @@ def study_checks(study: Study) -> list[dg.AssetChecksDefinition]:
     return [_checks(study, asset) for asset in STAGES if checks_of(asset)]
 
 
-def _checks(study: Study, asset: str) -> dg.AssetChecksDefinition:
-    key = asset_key(study, asset)
-    specs = [
-        dg.AssetCheckSpec(name, asset=key, blocking=blocking, description=promise_of(unwarned(name), blocking))
-        for name, blocking in checks_of(asset)
+def check_specs(key: dg.AssetKey, checks: Sequence[Check]) -> list[dg.AssetCheckSpec]:
+    """What the UI knows of checks before they are run."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, blocking=blocking, description=check.promise_of(blocking))
+        for check in checks
+        for name, blocking in check.shown
     ]
 
-    @dg.multi_asset_check(specs=specs, name=f"{study.group}__{asset}_checks")
+
+def check_results(
+    key: dg.AssetKey, checks: Sequence[Check], outcomes: Sequence[Outcome], folder: str = ""
+) -> Iterator[dg.AssetCheckResult]:
+    """What came of checks, as the UI shows it. `folder` says in words where the output lies."""
+    for check in checks:
+        for name, blocking in check.shown:
+            shown = [outcome for outcome in outcomes if outcome.check == check.name and check.shown_as(outcome) == name]
+            yield check_result(key, name, blocking, shown, folder)
+
+
+def _checks(study: Study, asset: str) -> dg.AssetChecksDefinition:
+    key = asset_key(study, asset)
+
+    @dg.multi_asset_check(specs=check_specs(key, checks_of(asset)), name=f"{study.group}__{asset}_checks")
     def checks(context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Iterator[dg.AssetCheckResult]:
         shards = context.partition_keys if STAGES[asset].is_sharded else []
         with faults_as_failures(), deployment.store.reading():
             outcomes = outcomes_of(study, asset, _records(study, asset, shards, deployment), shards)
         address = deployment.store.address(Place(study.name, asset))
         folder = f"the shard's folder in {address}" if STAGES[asset].is_sharded else address
-        for name, blocking in checks_of(asset):
-            shown = [outcome for outcome in outcomes if _shown_as(outcome) == name]
-            yield check_result(key, name, blocking, shown, folder)
+        yield from check_results(key, checks_of(asset), outcomes, folder)
 
     return checks
 
 
-def _records(study: Study, asset: str, shards: Sequence[str], deployment: Deployment) -> Records:
+def _records(study: Study, asset: str, shards: Sequence[str], deployment: Deployment) -> dict[str, Record]:
+    """The asset's own outputs and all that its checks read beside them."""
     freshness = Freshness(study, deployment.store)
     records = {}
-    for name in (asset, *BESIDE.get(asset, ())):
+    for name in dict.fromkeys((asset, *(read.asset for read in reads_of(asset)))):
         looked_at = shards if name == asset else study.shard_names
         for shard in looked_at if STAGES[name].is_sharded else [None]:
             records[f"{name}/{shard}" if shard else name] = freshness.current(name, shard)
     return records
-
-
-def _shown_as(outcome: Outcome) -> str:
-    return outcome.check if outcome.severity == "blocking" else warning_name(outcome.check)
 
 
 def check_result(key: dg.AssetKey, name: str, blocking: bool, outcomes: Sequence[Outcome], folder: str = "") -> dg.AssetCheckResult:

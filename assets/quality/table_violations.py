@@ -9,26 +9,36 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from assets.contracts import Table
+from assets.contracts import NEURON_STATISTICS, Column, Table
 
 ABSENT = "absent"
+Grid = Mapping[str, Sequence[int | str]]
+
+
+def of_contract(table: Table, frame: pl.DataFrame, grid: Grid | None = None) -> dict[str, pl.DataFrame]:
+    """The frames `columns` and `rows` of any table; `grid`, if it must hold a whole one: all values of some or all key columns."""
+    return {"columns": columns(table, frame), "rows": rows(table, frame), **({"grid": cells(frame, grid)} if grid is not None else {})}
 
 
 def columns(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per column, promised ones first: what was promised and found (dtype and place), and forbidden missing values."""
+    """One row per column, promised ones first: what was promised and found (dtype and place), forbidden missing values, and numbers
+    outside the column's limits."""
     found = {name: f"{place}: {name} {dtype}" for place, (name, dtype) in enumerate(frame.schema.items())}
     promised = {name: f"{place}: {name} {dtype}" for place, (name, dtype) in enumerate(table.schema.items())}
-    nullable = {column.name for column in table.columns if column.nullable}
+    contracts = {column.name: column for column in table.columns}
     names = [*promised, *(name for name in found if name not in promised)]
-    missing = [_missing(frame[name]) if name in found and name in promised and name not in nullable else 0 for name in names]
+    is_judged = {name: name in found and name in promised for name in names}
+    nullable = {name for name, column in contracts.items() if column.nullable}
+    missing = [_missing(frame[name]) if is_judged[name] and name not in nullable else 0 for name in names]
     return pl.DataFrame(
         {
             "column": names,
             "promised": [promised.get(name, ABSENT) for name in names],
             "found": [found.get(name, ABSENT) for name in names],
             "missing": missing,
+            "outside": [_outside(frame[name], contracts[name]) if is_judged[name] else 0 for name in names],
         },
-        schema={"column": pl.String, "promised": pl.String, "found": pl.String, "missing": pl.Int64},
+        schema={"column": pl.String, "promised": pl.String, "found": pl.String, "missing": pl.Int64, "outside": pl.Int64},
     )
 
 
@@ -36,23 +46,34 @@ def _missing(values: pl.Series) -> int:
     return values.null_count() + (int(values.is_nan().sum()) if values.dtype.is_float() else 0)
 
 
-def rows(table: Table, frame: pl.DataFrame, grid: Mapping[str, Sequence[int | str]]) -> pl.DataFrame:
-    """One row: rows, distinct keys, cells that the grid asks for, cells of it that are there, and rows beside the grid.
+def _outside(values: pl.Series, column: Column) -> int:
+    """Numbers beyond the column's limits. NaN lies between nothing; where it counts as missing already, it is not counted twice."""
+    if column.limits is None or not values.dtype.is_numeric():
+        return 0
+    outside = int((~values.cast(pl.Float64).is_between(*column.limits)).sum())  # in float32 the largest limit would be infinity
+    return outside if column.nullable or not values.dtype.is_float() else outside - int(values.is_nan().sum())
 
-    `grid` gives the allowed values of some or all key columns; every combination must be there. Key columns that the frame lacks
-    leave no distinct key and no cell.
-    """
-    key_is_there = all(name in frame.columns for name in table.key)
-    axes_are_there = all(name in frame.columns for name in grid)
-    cells = frame.select(list(grid)) if axes_are_there else frame.clear().select()
-    inside = cells.filter(pl.all_horizontal(pl.col(name).is_in(list(values)) for name, values in grid.items())) if cells.width else cells
+
+def rows(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """One row: rows, and those that repeat a key. Without its key columns every row counts as repeated."""
+    has_key = all(name in frame.columns for name in table.key)
+    distinct = frame.select(table.key).n_unique() if has_key else 0
+    return pl.DataFrame({"rows": [frame.height], "repeated": [frame.height - distinct]})
+
+
+def cells(frame: pl.DataFrame, grid: Grid) -> pl.DataFrame:
+    """One row: rows, those beside the grid, cells that the grid asks for and those that are absent, and the grid in words."""
+    has_axes = all(name in frame.columns for name in grid)
+    held = frame.select(list(grid)) if has_axes else frame.clear().select()
+    inside = held.filter(pl.all_horizontal(pl.col(name).is_in(list(values)) for name, values in grid.items())) if held.width else held
+    asked = math.prod(len(values) for values in grid.values())
     return pl.DataFrame(
         {
             "rows": [frame.height],
-            "distinct_keys": [frame.select(table.key).n_unique() if key_is_there else 0],
-            "cells": [math.prod(len(values) for values in grid.values()) if grid else 0],
-            "cells_there": [inside.n_unique() if inside.width else 0],
-            "beside": [cells.height - inside.height],
+            "beside": [held.height - inside.height],
+            "cells": [asked],
+            "incomplete": [asked - (inside.n_unique() if inside.width else 0)],
+            "grid": [" x ".join(f"{len(values):,} {name}" for name, values in grid.items())],
         }
     )
 
@@ -68,6 +89,7 @@ def parity(frame: pl.DataFrame, tolerance: float) -> pl.DataFrame:
     return frame.select(columns).with_columns(
         relative_difference=np.where(np.isfinite(relative), relative, -1.0),  # -1: no number could be formed
         too_large=(~within).astype(np.int64),
+        tolerance=pl.lit(tolerance),
     )
 
 
@@ -84,6 +106,7 @@ def curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
         wrong_proportion=(~pl.when(filled).then(is_share.fill_null(False)).otherwise(proportion.is_null())).sum().cast(pl.Int64),
         wrong_interval=(~pl.when(filled).then(encloses.fill_null(False)).otherwise(absent)).sum().cast(pl.Int64),
         unbalanced=(count.sum() != positions).cast(pl.Int64),
+        positions=pl.lit(positions, pl.Int64),
     )
 
 
@@ -92,6 +115,7 @@ def embedding_curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
     number than those of the token's first curve."""
     by_curve = frame.group_by("layer", "neuron", "token_id", maintain_order=True).agg(
         unbalanced=(pl.col("count").sum() != positions).cast(pl.Int64),
+        positions=pl.lit(positions, pl.Int64),
         above_count=(pl.col("embedding_prediction_count") > pl.col("count")).sum().cast(pl.Int64),
         predictions=pl.col("embedding_prediction_count").sum(),
     )
@@ -101,7 +125,7 @@ def embedding_curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
 
 def neurons(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per layer of neuron_statistics: neurons, dead ones, and those with a statistic that is not a finite number."""
-    statistics = ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum", "share_above_zero")
+    statistics = [column.name for column in NEURON_STATISTICS.columns if column.dtype.is_float()]
     # Missing is allowed where the contract says so; NaN and infinity never are.
     strange = pl.any_horizontal(pl.col(name).is_finite().fill_null(True).not_() for name in statistics)
     return frame.group_by("layer", maintain_order=True).agg(
@@ -110,9 +134,7 @@ def neurons(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def scores(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of token_neuron_scores: neurons, unscored ones, and those whose scores contradict what they mean."""
-    shares = ("auroc", "auroc_standard_error", "average_precision", "highest_proportion", "recall_above_half")
-    outside = pl.any_horizontal((~pl.col(name).is_between(0, 1)).fill_null(False) for name in shares)  # NaN is between nothing
+    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, and whether none is scored."""
     has_half = pl.col("half_activation").is_not_null()
     torn = (
         (has_half != (pl.col("highest_proportion") >= 0.5).fill_null(False))
@@ -125,7 +147,7 @@ def scores(frame: pl.DataFrame) -> pl.DataFrame:
         neurons=pl.len().cast(pl.Int64),
         unscored=unscored,
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
-        out_of_range=outside.sum().cast(pl.Int64),
+        unpredicted=(unscored == pl.len()).cast(pl.Int64),
         contradicting=torn.sum().cast(pl.Int64),
     )
 
@@ -141,14 +163,13 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
     apart = ((parts[0] - parts[1] - parts[2]).abs() > 1e-9 * (1 + parts[0].abs())).fill_null(True)
     torn = wide.group_by(pair, maintain_order=True).agg(torn=apart.sum().cast(pl.Int64))
     effect, p_value, q_value, controls = (pl.col(name) for name in ("effect", "p_value", "q_value", "controls"))
-    not_finite = ~pl.col("effect").is_finite().fill_null(False)
     wrong_p = ~((p_value >= 1 / (1 + controls) - 1e-12) & (p_value <= 1)).fill_null(False)
     wrong_q = ~((q_value >= p_value - 1e-12) & (q_value <= 1)).fill_null(False)
     wrong_share = (pl.col("measure") == "flipped") & ~effect.is_between(0, 1).fill_null(False)
     crossed = (pl.col("ci_low") > pl.col("ci_high")).fill_null(False) | (pl.col("ci_low").is_null() != pl.col("ci_high").is_null())
     counted = frame.group_by(pair, maintain_order=True).agg(
         effects=pl.len().cast(pl.Int64),
-        contradicting=(not_finite | wrong_p | wrong_q | wrong_share | crossed).sum().cast(pl.Int64),
+        contradicting=(wrong_p | wrong_q | wrong_share | crossed).sum().cast(pl.Int64),
         few_controls=(controls.min() < 100).cast(pl.Int64),
         pairs=pl.lit(1, pl.Int64),
     )
@@ -156,28 +177,24 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def controls(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per pair of ablation_controls: rows, and those whose norms or shares above zero are none, or that are the neuron itself."""
-    norms, shares = ("output_norm", "neuron_output_norm"), ("share_above_zero", "neuron_share_above_zero")
-    wrong = [*(~(pl.col(name).is_finite() & (pl.col(name) >= 0)) for name in norms), *(~pl.col(name).is_between(0, 1) for name in shares)]
-    unlike = pl.any_horizontal(expression.fill_null(True) for expression in wrong) | (pl.col("control") == pl.col("neuron"))
+    """One row per pair of ablation_controls: rows, and those whose control is the neuron itself."""
+    itself = (pl.col("control") == pl.col("neuron")).fill_null(True)
     return frame.group_by("token_id", "layer", "neuron", maintain_order=True).agg(
-        rows=pl.len().cast(pl.Int64), wrong=unlike.sum().cast(pl.Int64)
+        rows=pl.len().cast(pl.Int64), itself=itself.sum().cast(pl.Int64)
     )
 
 
 def patching(frame: pl.DataFrame, layers: int) -> pl.DataFrame:
-    """One row per prompt of activation_patching: cells, those that are no number, wrongly named, or missing from the whole grid.
+    """One row per prompt of activation_patching: cells, those that are wrongly named, or missing from the whole grid.
 
     The grid is every component, and every head that any layer has, at every one of `layers` and every position.
     """
     is_head = pl.col("component") == "head"
-    not_finite = ~(pl.col("difference").is_finite() & pl.col("improvement").is_finite()).fill_null(False)
     misnamed = (is_head != pl.col("head").is_not_null()) | ~pl.col("component").is_in(["residual", "attention", "mlp", "head"])
     outputs = 3 + pl.col("head").max().fill_null(-1) + 1
     cells = outputs * layers * (pl.col("position").max() + 1)
     return frame.group_by("prompt", maintain_order=True).agg(
         cells=pl.len().cast(pl.Int64),
-        not_finite=not_finite.sum().cast(pl.Int64),
         misnamed=misnamed.sum().cast(pl.Int64),
         absent=cells.cast(pl.Int64) - pl.len().cast(pl.Int64),
     )
@@ -194,9 +211,3 @@ def contexts(frame: pl.DataFrame) -> pl.DataFrame:
     )
     wrong = ~(pl.col("there") & pl.col("agrees") & pl.col("finite") & pl.col("side").is_in(["top", "bottom", "random"])).fill_null(False)
     return one.group_by("layer", "neuron", maintain_order=True).agg(contexts=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
-
-
-def probabilities(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per prompt of prompt_ablation: rows, and those with a probability that is none."""
-    outside = pl.any_horizontal(~pl.col(name).is_between(0, 1).fill_null(False) for name in ("before", "after"))
-    return frame.group_by("prompt", maintain_order=True).agg(rows=pl.len().cast(pl.Int64), outside=outside.sum().cast(pl.Int64))

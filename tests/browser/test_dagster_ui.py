@@ -8,7 +8,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 
 from playwright.sync_api import Page, expect  # noqa: E402
 
-from assets.quality.published import checks_of  # noqa: E402
+from assets.quality.every_check import checks_of  # noqa: E402
 from assets.stages import STAGES  # noqa: E402
 from tests.browser.live_server import Server, assert_all_blocking_checks_hold, launch  # noqa: E402
 from tests.browser.test_report_pages import CHROMIUM  # noqa: E402
@@ -25,7 +25,7 @@ def test_a_newcomer_runs_a_study_as_it_stands_sees_its_checks_hold_and_opens_the
 
     # Checks: every one has looked at what was made and holds; the page of one says so in words.
     checks = server.checks("planted")
-    assert len(checks) == sum(len(checks_of(name)) for name in STAGES)
+    assert len(checks) == sum(len(check.shown) for name in STAGES for check in checks_of(name))
     assert_all_blocking_checks_hold(checks)
     page.goto(f"{server.ui}/assets/planted/merged_histograms?view=checks")
     expect(page.get_by_text("for every neuron, bins + underflow + overflow + NaN = counted positions", exact=True)).to_be_visible()

@@ -5,21 +5,20 @@ be equal, file by file and fact by fact, to that of the new value in an empty fo
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from assets.corpus import corpus_documents
 from assets.freshness import Freshness
 from assets.store import Store
 from assets.study import CalibratedBins, FixedBins, Study
-from tests.freshness import NAME, Ground, judged_once, one_moment, whole
+from tests.freshness import NAME, Ground, hub, judged_once, one_moment, whole
 from tests.stage_runs import run_stages
 
-__all__ = ["judged_once", "one_moment"]
+__all__ = ["hub", "judged_once", "one_moment"]
 
 PROMPT = {"name": "fruit", "text": "I climbed up the apple tree and picked", "answer": " an", "wrong_answer": " a"}
 
@@ -69,14 +68,13 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "schedule": [{"schedule": "0 4 * * 1"}],
 }  # fmt: skip
 BY_WHERE_IT_LIES = {"name", "folder"}  # given by the study file's own name and folder
-PARTS = {"tokens": (), "neurons.layer": "neurons", "neurons.neuron": "neurons"}
 
 
 def fields_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
     """Dotted paths of every field, those of models in lists and unions included."""
     for name, field in model.model_fields.items():
         yield f"{path}{name}"
-        for inner in (part for part in _models_in(field.annotation)):
+        for inner in _models_in(field.annotation):
             yield from fields_of(inner, f"{path}{name}.")
 
 
@@ -98,20 +96,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Groun
     return Ground(tmp_path_factory.mktemp("ground"))
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, one_moment: None) -> None:
-    """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
-
-    def texts(study: Study) -> tuple[str, Iterator[str]]:
-        corpus = study.corpus
-        commit = corpus.revision or "1" * 40
-        fruits = {("train", "1"): " apple", ("train", "0"): " lemon", ("test", "1"): " pear"}
-        return commit, iter([f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a" for _ in range(30)])
-
-    monkeypatch.setattr(corpus_documents, "_hub_texts", texts)
-    monkeypatch.setattr("assets.freshness.branches", lambda study: [])
-
-
 @pytest.fixture(scope="module")
 def before(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of outputs by the changes that they were made with; filled as they are needed."""
@@ -131,7 +115,7 @@ def made_before(ground: Ground, before: dict[str, Path], changes: dict[str, Any]
 EVERY_CHANGE = [pytest.param(change, id=f"{field} {number}") for field, changes in CHANGES.items() for number, change in enumerate(changes)]
 
 
-@pytest.mark.usefixtures("hub")
+@pytest.mark.usefixtures("hub", "one_moment")
 @pytest.mark.parametrize("change", EVERY_CHANGE)
 def test_what_a_changed_field_leaves_is_what_a_fresh_folder_gets(
     ground: Ground, before: dict[str, Path], change: dict[str, Any], tmp_path: Path
@@ -149,28 +133,34 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return sorted(name for name in one | other if one.get(name) != other.get(name))
 
 
+CLAIMS = """
+source: the planted weights
+claims:
+  - {claim: An answer is favoured., quantity: logit_difference, of: {prompt: fruit, variant: clean}, expected: 1, tolerance: 1, convention: correct}
+"""
+EDITS: dict[str, Callable[[Path], object]] = {
+    "a longer corpus": lambda folder: _append(folder / "corpus.jsonl", '{"text": "I picked a lemon"}\n'),
+    "empty documents": lambda folder: _append(folder / "corpus.jsonl", '{"text": " "}\n' * 300),
+    "another model": lambda folder: shutil.copy(folder / "other" / "model.safetensors", folder / "model" / "model.safetensors"),
+    "claims": lambda folder: (folder / f"{NAME}.claims.yaml").write_text(CLAIMS),
+}
+
+
+def _append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
 @pytest.mark.usefixtures("one_moment")
-@pytest.mark.parametrize("edited", ["a longer corpus", "empty documents", "another model", "claims"])
-def test_what_an_edited_file_leaves_is_what_a_fresh_folder_gets(edited: str, tmp_path: Path, judged_once: None) -> None:
-    ground = Ground(tmp_path / "ground")
-    run_stages(ground.study({}), tmp_path / "kept")
-    if edited == "another model":
-        shutil.copy(ground.folder / "other" / "model.safetensors", ground.folder / "model" / "model.safetensors")
-    elif edited == "claims":
-        (ground.folder / f"{NAME}.claims.yaml").write_text(
-            "source: the planted weights\nclaims:\n- {claim: it is predicted, quantity: predictions, token: ' an', expected: 9, tolerance: 9}\n"
-        )
-    else:
-        with (ground.folder / "corpus.jsonl").open("a") as corpus:
-            corpus.write(
-                '{"text": " ", "backwards": ""}\n' * 300
-                if edited == "empty documents"
-                else '{"text": "I picked a lemon", "backwards": "x"}\n'
-            )
-    study = ground.study({})
-    before = {place: record.content for place, record in run_stages(study, tmp_path / "kept").items()}
-    assert differing(whole(run_stages(study, tmp_path / "kept")), whole(run_stages(study, tmp_path / "fresh"))) == []
-    assert before
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_an_edited_file_leaves_is_what_a_fresh_folder_gets(ground: Ground, before: dict[str, Path], edit: str, tmp_path: Path) -> None:
+    moved = Ground.of(shutil.copytree(ground.folder, tmp_path / "ground"))
+    shutil.copytree(made_before(ground, before, {}), tmp_path / "kept", symlinks=True)
+    EDITS[edit](moved.folder)
+    study = moved.study({})
+    stale = Freshness(study, Store(tmp_path / "kept")).stale()
+    assert stale
+    kept = whole(run_stages(study, tmp_path / "kept"))
+    assert differing(kept, whole(run_stages(study, tmp_path / "fresh"))) == []
 
 
 @pytest.mark.usefixtures("one_moment")

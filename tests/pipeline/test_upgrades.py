@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 import zarr
+from polars.testing import assert_frame_equal
 
+from assets.counting.histograms import EXAMPLE_PARTS
 from assets.freshness import Freshness
 from assets.publication import materialize
 from assets.stages import STAGES
@@ -19,6 +21,19 @@ from orchestration.settings import Settings
 from tests.planted import PREDICTIONS_OF_A, PREDICTIONS_OF_AN
 
 RENAMED: dict[str, str] = {}  # tables whose names have changed since
+# Tables that hold other rows or columns than then (a sentence, a control's norms, a head, the published negation, text beside text), and
+# floats that another order of the same sums has rounded since.
+MORE_SINCE = {
+    "data_quality",
+    "neuron_ablation",
+    "activation_patching",
+    "ablation_controls",
+    "model_parity",
+    "prompt_ablation",
+    "neuron_contexts",
+}
+ROUNDED = {"neuron_inputs", "neuron_residual_reads", "neuron_statistics"}
+EXAMPLES = {f"{side}_{part}" for side in ("top", "bottom") for part in EXAMPLE_PARTS}
 ARCHIVES = sorted((Path(__file__).parents[1] / "old_data").glob("*.tar.xz"))
 
 
@@ -46,11 +61,12 @@ class OldData:
         return {file.stem: pl.read_parquet(file) for record in root.rglob(RECORD) for file in record.parent.glob("*-????????/*.parquet")}
 
     def counters(self) -> dict[str, np.ndarray]:
-        """Every whole-number tensor of the merged histograms, by what lies in their folder now."""
+        """Every counter of the merged histograms, by what lies in their folder now. Of positions with equal activations the version
+        decided by their last bits which are examples: these are not counts."""
         (folder,) = (self.settings.data / "old" / "merged_histograms").glob("*-????????")
         group = zarr.open_group(str(folder), mode="r")
         arrays = {name: np.asarray(group[name][:]) for name in group.array_keys()}  # type: ignore[index]
-        return {name: array for name, array in arrays.items() if array.dtype.kind == "i"}
+        return {name: array for name, array in arrays.items() if array.dtype.kind == "i" and name not in EXAMPLES}
 
 
 @pytest.fixture(params=ARCHIVES, ids=lambda file: file.name)
@@ -74,7 +90,7 @@ def test_each_output_is_refused_with_the_command_that_rebuilds_it(old: OldData) 
 
 def test_a_run_rebuilds_everything_with_the_same_numbers(old: OldData) -> None:
     before, counted = old.frames(), old.counters()
-    assert len(counted) > 10
+    assert {"count", "top_prediction_count", "occurrences", "predictions"} <= counted.keys()
     with dg.DagsterInstance.ephemeral() as instance:
         result = run_study(old.study, old.settings, instance)
     assert result.success, faults_of(result)
@@ -83,8 +99,12 @@ def test_a_run_rebuilds_everything_with_the_same_numbers(old: OldData) -> None:
     assert counts.keys() >= counted.keys()
     for name, tensor in counted.items():
         np.testing.assert_array_equal(counts[name], tensor, err_msg=name)
-    for table in before.keys() - {"data_quality"}:  # its sentences may be worded anew
-        assert after[RENAMED.get(table, table)].equals(before[table]), table
+    for table in before.keys() - MORE_SINCE:
+        now, then = after[RENAMED.get(table, table)], before[table]
+        if table in ROUNDED:
+            assert_frame_equal(now, then, rel_tol=1e-5, abs_tol=1e-6)
+        else:
+            assert now.equals(then), table
     predicted = dict(after["token_counts"].select("token", "predictions").rows())
     assert (predicted[" an"], predicted[" a"]) == (PREDICTIONS_OF_AN, PREDICTIONS_OF_A)
     assert (old.settings.deployment.site_folder("old") / "index.html").is_file()

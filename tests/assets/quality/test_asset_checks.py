@@ -5,9 +5,8 @@ from typing import Any
 import dagster as dg
 
 from assets.quality.asset_checks import check_result
+from assets.quality.every_check import DECLARED, NOT_JUDGED, checks_of, fields_of
 from assets.quality.expectations import Outcome
-from assets.quality.published import checks_of, unwarned
-from assets.quality.suites import PROMISES, promise_of
 from assets.stages import STAGES
 
 KEY = dg.AssetKey(["demo", "merged_histograms"])
@@ -50,7 +49,27 @@ def test_a_warning_asks_nobody_to_remove_anything() -> None:
 
 
 def test_every_check_says_what_it_promises_and_what_its_failure_does() -> None:
-    names = {(unwarned(name), blocking) for asset in STAGES for name, blocking in checks_of(asset)}
-    assert {name for name, _ in names if not name.endswith("_contract")} == set(PROMISES)
-    assert promise_of("merge", True) == "Every shard is in the sum, once. If it fails, nothing downstream is made."
-    assert promise_of("documents", False).endswith("If it fails, it warns and nothing stops.")
+    every = [check for asset in STAGES for check in checks_of(asset)]
+    assert {check.name for check in DECLARED} < {check.name for check in every}
+    assert all(check.promise.endswith(".") and check.shown for check in every)
+    (merge,) = (check for check in every if check.name == "merge")
+    assert merge.promise_of(True) == "Every shard is in the sum, once. If it fails, nothing downstream is made."
+    assert merge.promise_of(False).endswith("If it fails, it warns and nothing stops.")
+
+
+def test_a_check_is_shown_by_the_severities_of_its_sentences() -> None:
+    shown = {(check.asset, check.name): check.shown for asset in STAGES for check in checks_of(asset)}
+    assert shown["merged_histograms", "merge"] == [("merge", True)]
+    assert shown["neuron_statistics", "neuron_activity"] == [("neuron_activity_warnings", False)]
+    assert shown["merged_histograms", "bin_counts"] == [("bin_counts", True), ("bin_counts_warnings", False)]
+
+
+def test_no_two_checks_of_an_asset_share_a_name() -> None:
+    for asset in STAGES:
+        names = [name for check in checks_of(asset) for name, _ in check.shown]
+        assert len(names) == len(set(names))
+
+
+def test_data_quality_declares_exactly_the_fields_that_checks_read() -> None:
+    judged = [asset for asset in STAGES if asset not in NOT_JUDGED]
+    assert fields_of(judged) == set(STAGES["data_quality"].fields)

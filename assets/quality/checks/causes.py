@@ -1,0 +1,78 @@
+"""The checks of patching and ablation: every component was patched, effects add up, controls are what they say."""
+
+import polars as pl
+
+from assets.quality import table_violations
+from assets.quality.check import Check, Frames
+from assets.quality.expectations import none_of
+
+_PAIR = ("token_id", "layer", "neuron")
+
+
+def ablation_frames(neuron_ablation: pl.DataFrame, ablation_controls: pl.DataFrame, tracked: int, wanted: int) -> Frames:
+    """Every effect, and its controls. `tracked` tokens were to be ablated at `wanted` positions each (0: none)."""
+    absent = tracked - neuron_ablation["token_id"].n_unique() if wanted else 0
+    return {
+        "pairs": table_violations.ablation(neuron_ablation),
+        "controls": table_violations.controls(ablation_controls),
+        "tokens": pl.DataFrame({"absent": [absent], "tracked": [tracked]}),
+    }
+
+
+CHECKS = (
+    Check(
+        name="patching_values",
+        asset="activation_patching",
+        promise="Every component was patched at every layer and position.",
+        needs=("activation_patching", "model_snapshot.layers"),
+        count=lambda reading, shard: {
+            "prompts": table_violations.patching(reading.raw("activation_patching"), reading.fact("model_snapshot", "layers"))
+        },
+        sentences={
+            "prompts": [
+                none_of(
+                    "a head is named where a single head was patched, and nowhere else", "misnamed", "cells", of="cells", by=("prompt",)
+                ),
+                none_of("every component and head was patched at every layer and position", "absent", "cells missing", by=("prompt",)),
+            ]
+        },
+    ),
+    Check(
+        name="ablation_values",
+        asset="neuron_ablation",
+        promise="Effects add up and lie where they can, and controls are what they say.",
+        needs=("neuron_ablation", "ablation_controls", "tracked_tokens"),
+        fields=("ablation_positions",),
+        count=lambda reading, shard: ablation_frames(
+            reading.raw("neuron_ablation"),
+            reading.raw("ablation_controls"),
+            reading.raw("tracked_tokens").height,
+            reading.study.ablation_positions,
+        ),
+        sentences={
+            "pairs": [
+                none_of("direct and mediated effect sum to the change of the logit", "torn", "effects torn", of="effects", by=_PAIR),
+                none_of(
+                    "p-values are not below one in all controls, q-values not below p-values, flips are shares, intervals have two ends in order",
+                    "contradicting",
+                    "effects contradictory",
+                    of="effects",
+                    by=_PAIR,
+                ),
+                none_of(
+                    "every pair has at least 100 controls", "few_controls", "pairs with fewer", of="pairs", by=_PAIR, severity="warning"
+                ),
+            ],
+            "controls": [none_of("every control is another neuron", "itself", "rows wrong", of="rows", by=_PAIR)],
+            "tokens": [
+                none_of(
+                    "every tracked token is predicted somewhere in the text that was read for ablation",
+                    "absent",
+                    "tokens without",
+                    of="tracked",
+                    severity="warning",
+                )
+            ],
+        },
+    ),
+)

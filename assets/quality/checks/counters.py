@@ -1,0 +1,206 @@
+"""The checks of the counters, of every shard and of their sum: they add up, nothing is negative, every shard is in the sum once."""
+
+from collections import Counter as Amounts
+from collections.abc import Sequence
+
+import polars as pl
+
+from assets.counting.histograms import Histograms
+from assets.quality.check import Check, Frames
+from assets.quality.expectations import Expectation, equal, none_of, share_frame, small_share, unlike
+from assets.reading import Reading
+
+LARGEST_OVERFLOW_SHARE = 0.001
+COUNTERS = ("activation_histograms", "merged_histograms")
+
+
+def _histograms(asset: str, reading: Reading, shard: str | None) -> Histograms:
+    from assets.histograms.histogram_store import read_histograms
+
+    return read_histograms(reading.files(asset, shard))
+
+
+def bin_count_frames(histograms: Histograms) -> Frames:
+    """Violations in the counters of a shard or of the whole corpus."""
+    from assets.quality.counter_violations import counter_violations
+
+    found = counter_violations(histograms)
+    by_embedding = histograms.counts_embedding_predictions
+    share = pl.col("overflow") / pl.max_horizontal("counted", 1)
+    worst = found.layers.with_columns(share=share).sort("share", descending=True, maintain_order=True).row(0, named=True)
+    overflow, counted = int(found.layers["overflow"].sum()), int(found.layers["counted"].sum())
+    return {
+        "tensors": found.tensors,
+        "layers": found.layers.with_columns(positions=pl.lit(histograms.positions)),
+        "tokens": found.tokens,
+        **({"embedding_tokens": found.embedding_tokens} if by_embedding else {}),
+        "vocabulary": found.vocabulary,
+        **({"embedding_vocabulary": found.vocabulary} if by_embedding else {}),
+        "overflow": share_frame(overflow, counted, layer=worst["layer"], worst=worst["share"]),
+    }
+
+
+def _predicted(counts: str) -> list[Expectation]:
+    """What must hold of the counters of tracked tokens, called `counts` in the sentences."""
+    by_token = ("layer", "token_id")
+    every = f"for every tracked token, {counts} sum to"
+    return [
+        none_of(f"{every} the same number for every neuron", "differing", "sums differ", of="neurons", by=by_token),
+        none_of(f"{every} the token's own count of predictions", "unlike_predictions", "sums differ", of="neurons", by=by_token),
+        none_of(f"{counts} are never above the count of their bin", "above_count", "bins too high", by=by_token),
+    ]
+
+
+def _add_up(counted: str, column: str) -> Expectation:
+    return equal(f"over the vocabulary, {counted} add up to the counted positions", column, "positions")
+
+
+BIN_COUNTS = {
+    "tensors": [
+        equal("counts are whole numbers (int64)", "promised", "found", lambda frame: "int64 in every counter", unlike("tensor")),
+        none_of("counts are not negative", "negative", "negative counters", by=("tensor",)),
+    ],
+    "layers": [
+        none_of(
+            "for every neuron, bins + underflow + overflow + NaN = counted positions",
+            "unbalanced",
+            "neurons unbalanced",
+            of="neurons",
+            by=("layer",),
+            expected=lambda frame: f"{frame['positions'][0]:,} for every neuron",
+        ),
+        none_of("no activation is NaN", "nan", "activations NaN", of="counted", by=("layer",)),
+    ],
+    "tokens": _predicted("top-prediction counts"),
+    "embedding_tokens": _predicted("counts of top predictions by the embedding"),
+    "vocabulary": [
+        _add_up("occurrences", "occurrences"),
+        _add_up("predictions", "predictions"),
+        none_of("no entry is predicted rightly more often than it is predicted", "too_often_correct", "entries too often right"),
+    ],
+    "embedding_vocabulary": [_add_up("top predictions by the embedding", "embedding_predictions")],
+    "overflow": [
+        small_share(
+            "few activations lie above the bins",
+            LARGEST_OVERFLOW_SHARE,
+            f"{LARGEST_OVERFLOW_SHARE:.1%} of the counted activations",
+            lambda frame: f"; most in layer {frame['layer'][0]} ({frame['worst'][0]:.4%})",
+        )
+    ],
+}
+
+
+def screen_frames(histograms: Histograms) -> Frames:
+    """Violations in the sums by predicted token of a shard or of the whole corpus."""
+    from assets.quality.screen_violations import screen_violations
+
+    found = screen_violations(histograms)
+    return {"positions": found.positions, "tokens": found.tokens, "layers": found.layers}
+
+
+SCREEN = {
+    "positions": [
+        equal(
+            "positions of the screened tokens and of all others add up to the counted positions",
+            "held",
+            "positions",
+            lambda frame: f"{frame['positions'][0]:,} positions" if frame["positions"][0] else "no screen",
+        ),
+        none_of("no count and no sum of squares is negative", "negative", "negative counters"),
+    ],
+    "tokens": [
+        none_of(
+            "every screened token has as many positions as predictions",
+            "unlike_predictions",
+            "tokens differ",
+            of="tokens",
+            by=("token_id",),
+        ),
+        none_of(
+            "a tracked token has as many positions as its histograms", "unlike_histogram", "tokens differ", of="tokens", by=("token_id",)
+        ),
+    ],
+    "layers": [
+        none_of(
+            "for every neuron, the sums of all groups add up to its mean times the positions",
+            "adrift",
+            "neurons adrift",
+            of="neurons",
+            by=("layer",),
+            severity="warning",
+        )
+    ],
+}
+
+
+def merge_frames(expected_shards: Sequence[str], merged_shards: Sequence[str], shard_positions: Sequence[int], merged: int) -> Frames:
+    """The merge of all shards. `merged_shards` and their `shard_positions` are in the order in which they were added up to `merged`."""
+    expected, held = Amounts(expected_shards), Amounts(merged_shards)
+    names = sorted(expected | held)
+    shards = {"shard": names, "expected": [expected[name] for name in names], "merged": [held[name] for name in names]}
+    return {
+        "shards": pl.DataFrame(shards, schema={"shard": pl.String, "expected": pl.Int64, "merged": pl.Int64}),
+        "positions": pl.DataFrame({"added_up": [sum(shard_positions)], "merged": [merged]}),
+    }
+
+
+def _merged(reading: Reading, shard: str | None) -> Frames:
+    merged = reading.fact("merged_histograms", "shards")
+    known = [name for name in merged if name in reading.shards_of("activation_histograms")]  # another one is told by the first sentence
+    positions = [reading.fact("activation_histograms", "positions", name) for name in known]
+    return merge_frames(reading.study.shard_names, merged, positions, _histograms("merged_histograms", reading, None).positions)
+
+
+def _once(frame: pl.DataFrame) -> str:
+    return f"{frame['expected'].sum()} partitions, once each"
+
+
+def _times_merged(shards: pl.DataFrame) -> str:
+    wrong = shards.filter(pl.col("merged") != pl.col("expected"))
+    if wrong.is_empty():
+        return _once(shards)
+    shard, expected, merged = wrong.row(0)
+    return f"{len(wrong)} of {len(shards)} partitions wrong; first {shard}: merged {merged} times, {expected} expected"
+
+
+MERGE = {
+    "shards": [equal("every partition is merged exactly once", "merged", "expected", _once, _times_merged)],
+    "positions": [equal("the positions of the partitions add up to the merged positions", "merged", "added_up")],
+}
+
+
+def _checks(asset: str) -> list[Check]:
+    """What must hold of a shard's counters and of the merged ones alike."""
+    needs = (f"{asset}/:all" if asset == "activation_histograms" else f"{asset}/",)
+    return [
+        Check(
+            name="bin_counts",
+            asset=asset,
+            promise="For every neuron and every tracked token, the counts add up to the positions that were counted.",
+            needs=needs,
+            count=lambda reading, shard: bin_count_frames(_histograms(asset, reading, shard)),
+            sentences=BIN_COUNTS,
+        ),
+        Check(
+            name="screen",
+            asset=asset,
+            promise="Sums by predicted token add up to the positions that were counted.",
+            needs=needs,
+            count=lambda reading, shard: screen_frames(_histograms(asset, reading, shard)),
+            sentences=SCREEN,
+        ),
+    ]
+
+
+CHECKS = (
+    *(check for asset in COUNTERS for check in _checks(asset)),
+    Check(
+        name="merge",
+        asset="merged_histograms",
+        promise="Every shard is in the sum, once.",
+        needs=("merged_histograms/", "merged_histograms.shards", "activation_histograms.positions:all"),
+        fields=("shards",),
+        count=_merged,
+        sentences=MERGE,
+    ),
+)

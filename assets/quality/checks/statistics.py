@@ -1,0 +1,193 @@
+"""The checks of what is read off the merged counters: statistics, scores, curves, the screen, contexts."""
+
+import polars as pl
+
+from assets.quality import table_violations
+from assets.quality.check import Check, Frames
+from assets.quality.expectations import none_of, share_frame, small_share
+from assets.quality.screen_violations import screen as screen_violations
+from assets.reading import Reading
+
+_CURVE = ("layer", "neuron", "token_id")
+LARGEST_UNRELIABLE_SHARE = 0.5
+LARGEST_LEFT_OUT_SHARE = 0.1
+
+
+def _positions(frame: pl.DataFrame) -> str:
+    return f"{frame['positions'][0]:,} in every curve" if frame.height else "the counted positions in every curve"
+
+
+def curve_frames(proportion_curves: pl.DataFrame, positions: int) -> Frames:
+    """Every plotted curve. `positions` are the counted positions of the corpus."""
+    curves = table_violations.curves(proportion_curves, positions)
+    return {"curves": curves, "unreliable": share_frame(int(curves["unreliable"].sum()), int(curves["filled"].sum()))}
+
+
+def embedding_curve_frames(embedding_curves: pl.DataFrame, positions: int) -> Frames:
+    """The curves for the top predictions by the embedding; none where the study does not count these."""
+    return {"curves": table_violations.embedding_curves(embedding_curves, positions)}
+
+
+def _screen(reading: Reading, shard: str | None) -> Frames:
+    is_on = reading.fact("token_neuron_screen", "is_on")
+    left_out = reading.fact("token_neuron_screen", "positions_left_out") if is_on else 0
+    positions = reading.fact("merged_histograms", "positions")
+    return screen_table_frames(reading.raw("token_neuron_screen"), reading.study.min_count, left_out, positions)
+
+
+def screen_table_frames(token_neuron_screen: pl.DataFrame, min_count: int, left_out: int, positions: int) -> Frames:
+    """The neurons that stand out. `left_out` of `positions` predict a token that is not screened."""
+    return {"tokens": screen_violations(token_neuron_screen, min_count), "left_out": share_frame(left_out, positions)}
+
+
+CHECKS = (
+    Check(
+        name="neuron_activity",
+        asset="neuron_statistics",
+        promise="Neurons are active somewhere, and their statistics are numbers.",
+        needs=("neuron_statistics",),
+        count=lambda reading, shard: {"layers": table_violations.neurons(reading.raw("neuron_statistics"))},
+        sentences={
+            "layers": [
+                none_of("no neuron is dead", "dead", "neurons dead", of="neurons", by=("layer",), severity="warning"),
+                none_of(
+                    "every statistic is a finite number", "not_finite", "neurons without", of="neurons", by=("layer",), severity="warning"
+                ),
+            ]
+        },
+    ),
+    Check(
+        name="score_values",
+        asset="token_neuron_scores",
+        promise="Scores agree with each other, and every tracked token is predicted somewhere.",
+        needs=("token_neuron_scores",),
+        count=lambda reading, shard: {"tokens": table_violations.scores(reading.raw("token_neuron_scores"))},
+        sentences={
+            "tokens": [
+                none_of(
+                    "half_activation and recall are given exactly where a reliable bin reaches one half",
+                    "contradicting",
+                    "pairs contradictory",
+                    of="neurons",
+                    by=("token_id",),
+                ),
+                none_of(
+                    "a token has an AUROC for every neuron or for none", "partly_scored", "pairs unscored", of="neurons", by=("token_id",)
+                ),
+                none_of(
+                    "every tracked token is the top prediction somewhere, and not everywhere",
+                    "unpredicted",
+                    "tokens never or always predicted",
+                    by=("token",),
+                    severity="warning",
+                ),
+            ]
+        },
+    ),
+    Check(
+        name="screen_values",
+        asset="token_neuron_screen",
+        promise="The neurons that stand out are ranked by numbers that can be, and few positions are left out.",
+        needs=(
+            "token_neuron_screen",
+            "token_neuron_screen.is_on",
+            "token_neuron_screen.positions_left_out",
+            "merged_histograms.positions",
+        ),
+        fields=("min_count",),
+        count=_screen,
+        sentences={
+            "tokens": [
+                none_of(
+                    "a difference has the sign of the means' difference, deviations are not negative, and min_count positions are behind a row",
+                    "strange",
+                    "rows contradictory",
+                    of="rows",
+                    by=("token_id",),
+                ),
+                none_of("ranks follow the share of variance explained", "disordered", "rows out of order", of="rows", by=("token_id",)),
+            ],
+            "left_out": [
+                small_share(
+                    "few positions predict a token that is not screened",
+                    LARGEST_LEFT_OUT_SHARE,
+                    f"{LARGEST_LEFT_OUT_SHARE:.0%} of the counted positions (more: raise screen in the study)",
+                )
+            ],
+        },
+    ),
+    Check(
+        name="curve_values",
+        asset="proportion_curves",
+        promise="Every plotted share is the quotient of its counts, and most bins hold enough positions.",
+        needs=("proportion_curves", "merged_histograms.positions"),
+        count=lambda reading, shard: curve_frames(reading.raw("proportion_curves"), reading.fact("merged_histograms", "positions")),
+        sentences={
+            "curves": [
+                none_of(
+                    "the counts of every curve add up to the counted positions",
+                    "unbalanced",
+                    "curves unbalanced",
+                    by=_CURVE,
+                    expected=_positions,
+                ),
+                none_of(
+                    "every proportion is top_prediction_count / count and lies between 0 and 1", "wrong_proportion", "bins wrong", by=_CURVE
+                ),
+                none_of("every interval lies between 0 and 1 and holds its proportion", "wrong_interval", "bins wrong", by=_CURVE),
+            ],
+            "unreliable": [
+                small_share(
+                    "most plotted bins have enough positions (min_count)",
+                    LARGEST_UNRELIABLE_SHARE,
+                    f"{LARGEST_UNRELIABLE_SHARE:.0%} of the plotted bins below min_count",
+                )
+            ],
+        },
+    ),
+    Check(
+        name="embedding_values",
+        asset="embedding_predictions",
+        promise="Curves of the top predictions by the embedding add up to the positions that were counted.",
+        needs=("embedding_curves", "merged_histograms.positions"),
+        count=lambda reading, shard: embedding_curve_frames(
+            reading.raw("embedding_curves"), reading.fact("merged_histograms", "positions")
+        ),
+        sentences={
+            "curves": [
+                none_of(
+                    "the counts of every curve add up to the counted positions",
+                    "unbalanced",
+                    "curves unbalanced",
+                    by=_CURVE,
+                    expected=_positions,
+                ),
+                none_of("no level has more top predictions by the embedding than positions", "above_count", "levels too high", by=_CURVE),
+                none_of(
+                    "all curves of a token hold the same number of top predictions by the embedding",
+                    "differing",
+                    "curves differ",
+                    by=_CURVE,
+                ),
+            ]
+        },
+    ),
+    Check(
+        name="context_values",
+        asset="neuron_contexts",
+        promise="Every context holds its place, with the activation that it was chosen or drawn with.",
+        needs=("neuron_contexts",),
+        count=lambda reading, shard: {"neurons": table_violations.contexts(reading.raw("neuron_contexts"))},
+        sentences={
+            "neurons": [
+                none_of(
+                    "every context holds its place, with the activation that it was chosen or drawn with",
+                    "wrong",
+                    "contexts wrong",
+                    of="contexts",
+                    by=("layer", "neuron"),
+                )
+            ]
+        },
+    ),
+)

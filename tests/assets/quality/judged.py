@@ -1,0 +1,77 @@
+"""The outcomes of single checks on frames and counters at hand, without outputs around them. Holds no test."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from assets.contracts import Table
+from assets.counting.histograms import Histograms
+from assets.quality import table_violations
+from assets.quality.check import Check
+from assets.quality.checks import causes, counters, inputs, statistics
+from assets.quality.checks.contracts import contract_check
+from assets.quality.every_check import checks_of
+from assets.quality.expectations import Outcome
+
+
+def check(name: str, asset: str) -> Check:
+    """The declared check of an asset."""
+    (found,) = (one for one in checks_of(asset) if one.name == name)
+    return found
+
+
+def histogram_quality(histograms: Histograms, asset: str = "merged_histograms") -> list[Outcome]:
+    return check("bin_counts", asset).judged(counters.bin_count_frames(histograms))
+
+
+def screen_quality(histograms: Histograms, asset: str = "merged_histograms") -> list[Outcome]:
+    return check("screen", asset).judged(counters.screen_frames(histograms))
+
+
+def merge_quality(expected: Sequence[str], merged: Sequence[str], positions: Sequence[int], histograms: Histograms) -> list[Outcome]:
+    return check("merge", "merged_histograms").judged(counters.merge_frames(expected, merged, positions, histograms.positions))
+
+
+def table_quality(table: Table, frame: pl.DataFrame, grid: Mapping[str, Sequence[int | str]] | None = None) -> list[Outcome]:
+    return contract_check(table).judged(table_violations.of_contract(table, frame, grid))
+
+
+def parity_quality(model_parity: pl.DataFrame, tolerance: float = inputs.PARITY_TOLERANCE["float32"]) -> list[Outcome]:
+    return check("hugging_face_parity", "model_parity").judged(inputs.parity_frames(model_parity, tolerance))
+
+
+def corpus_quality(documents: int, duplicates: int, empty: int = 0) -> list[Outcome]:
+    return check("documents", "corpus_documents").judged(inputs.corpus_frames(documents, duplicates, empty))
+
+
+def curve_quality(proportion_curves: pl.DataFrame, positions: int) -> list[Outcome]:
+    return check("curve_values", "proportion_curves").judged(statistics.curve_frames(proportion_curves, positions))
+
+
+def embedding_curve_quality(embedding_curves: pl.DataFrame, positions: int) -> list[Outcome]:
+    return check("embedding_values", "embedding_predictions").judged(statistics.embedding_curve_frames(embedding_curves, positions))
+
+
+def neuron_quality(neuron_statistics: pl.DataFrame) -> list[Outcome]:
+    return check("neuron_activity", "neuron_statistics").judged({"layers": table_violations.neurons(neuron_statistics)})
+
+
+def score_quality(token_neuron_scores: pl.DataFrame) -> list[Outcome]:
+    return check("score_values", "token_neuron_scores").judged({"tokens": table_violations.scores(token_neuron_scores)})
+
+
+def screen_table_quality(token_neuron_screen: pl.DataFrame, min_count: int, left_out: tuple[int, int]) -> list[Outcome]:
+    frames = statistics.screen_table_frames(token_neuron_screen, min_count, *left_out)
+    return check("screen_values", "token_neuron_screen").judged(frames)
+
+
+def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Outcome]:
+    return check("patching_values", "activation_patching").judged({"prompts": table_violations.patching(activation_patching, layers)})
+
+
+def context_quality(neuron_contexts: pl.DataFrame) -> list[Outcome]:
+    return check("context_values", "neuron_contexts").judged({"neurons": table_violations.contexts(neuron_contexts)})
+
+
+def ablation_quality(neuron_ablation: pl.DataFrame, ablation_controls: pl.DataFrame, tracked: int, wanted: int) -> list[Outcome]:
+    return check("ablation_values", "neuron_ablation").judged(causes.ablation_frames(neuron_ablation, ablation_controls, tracked, wanted))
