@@ -156,8 +156,8 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
-        "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient screen of all.",
-        reads=MODEL, fields=(*MODEL_FIELDS, "prompts", "patching_layers"), after=("tracked_tokens",), tables=("neuron_patching", "attribution_screen"),
+        "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient estimate of all.",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts", "patching_layers"), after=("tracked_tokens",), tables=("neuron_patching", "attribution_patching"),
         kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
@@ -187,7 +187,7 @@ _STAGES = (
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "embedding_predictions",
             "embedding_curves", "congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest",
             "congruence_mutual_pairs", "prompt_tokens", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
-            "attribution_screen", "prompt_ablation",
+            "attribution_patching", "prompt_ablation",
         ),
         fields=("count_bos", "min_count"), source="claims", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),

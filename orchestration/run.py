@@ -9,30 +9,19 @@ The run is recorded in the same instance that the UI shows. Faults that the user
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import dagster as dg
 
 from assets.errors import InputError
-from assets.study import Study, StudyError, read_study, study_files
+from assets.study import Study
 from orchestration.definitions import build_definitions
 from orchestration.faults import faults_in
 from orchestration.headless import headless_tags, only_run
 from orchestration.history import opened_history
 from orchestration.jobs import all_shards, job_name
 from orchestration.settings import Settings
+from orchestration.study_files import find_study
 from orchestration.terminal import TERMINAL
-
-
-def find_study(given: str, settings: Settings) -> Study:
-    """A study by path, or by name in the deployment's folder. Raises StudyError listing the names there are."""
-    if given.endswith((".yaml", ".yml")) or "/" in given:
-        return read_study(Path(given))
-    file = settings.studies / f"{given}.yaml"
-    if not file.is_file():
-        names = ", ".join(path.stem for path in study_files(settings.studies)) or "none"
-        raise StudyError(f"study {given!r}: no such study in {settings.studies}; there are: {names}. Or give the path of a .yaml file")
-    return read_study(file)
 
 
 def run_study(study: Study, settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

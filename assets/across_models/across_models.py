@@ -24,7 +24,7 @@ _NEURON = ["token_id", "layer", "neuron"]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StudyTables:
     """Published tables of one study by contract name: those of TABLES_READ."""
 
     study: str
@@ -42,9 +42,9 @@ TABLES_READ = (
 )
 
 
-def ranked_neurons(evidence: Evidence) -> pl.DataFrame:
+def ranked_neurons(found: StudyTables) -> pl.DataFrame:
     """Every neuron of the model for every tracked token: the columns of across_models_neurons, all rows, in no order."""
-    tables = evidence.tables
+    tables = found.tables
     congruence = tables["congruence_tracked_tokens"].filter(convention="logits", side="output")
     ablated = tables["neuron_ablation"].filter(positions=ABLATED_AT, ablation=ABLATION, measure=ABLATION_MEASURE)
     ablation_columns = {
@@ -58,7 +58,7 @@ def ranked_neurons(evidence: Evidence) -> pl.DataFrame:
         .join(ablated.select(*_NEURON, **{name: pl.col(column) for name, column in ablation_columns.items()}), on=_NEURON, how="left")
     )
     ranks = {f"{measure}_rank": _rank(pl.col(measure)) for measure in MEASURES}
-    return together.with_columns(study=pl.lit(evidence.study), **ranks, ablation_rank=_rank(-pl.col("ablation_effect")))
+    return together.with_columns(study=pl.lit(found.study), **ranks, ablation_rank=_rank(-pl.col("ablation_effect")))
 
 
 def best_neurons(ranked: pl.DataFrame, best: int = BEST) -> pl.DataFrame:
@@ -76,9 +76,9 @@ def best_neurons(ranked: pl.DataFrame, best: int = BEST) -> pl.DataFrame:
     return conform(ACROSS_MODELS_NEURONS, frame.sort("token_id", "congruence_rank", "layer", "neuron"))
 
 
-def compared_tokens(evidence: Evidence, ranked: pl.DataFrame, tokens: Sequence[str]) -> pl.DataFrame:
+def compared_tokens(found: StudyTables, ranked: pl.DataFrame, tokens: Sequence[str]) -> pl.DataFrame:
     """The table `across_models_tokens` of one study: one row per tracked entry, and one for each other text of `tokens`."""
-    tables = evidence.tables
+    tables = found.tables
     tracked = tables["tracked_tokens"].select("token_id", "token")
     counted = tracked.join(tables["token_counts"].select("token_id", "predictions"), on="token_id", how="left", maintain_order="left")
     compared = (
@@ -92,7 +92,7 @@ def compared_tokens(evidence: Evidence, ranked: pl.DataFrame, tokens: Sequence[s
         {"token": others, "state": [NOT_TRACKED if token in vocabulary else NO_SUCH_TOKEN for token in others]},
         schema={"token": pl.String, "state": pl.String},
     )
-    both = pl.concat([compared, absent], how="diagonal").with_columns(study=pl.lit(evidence.study))
+    both = pl.concat([compared, absent], how="diagonal").with_columns(study=pl.lit(found.study))
     return conform(ACROSS_MODELS_TOKENS, both)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from assets.across_models.across_models import (
     COMPARED,
     TABLES_READ,
-    Evidence,
+    StudyTables,
     best_neurons,
     compared_tokens,
     ranked_neurons,
@@ -90,9 +90,9 @@ def _make(looked_at: Sequence[Entry], draft: Draft) -> None:
 
 
 def _compare(entry: Entry, order: Sequence[str]) -> Compared:
-    evidence = Evidence(entry.name, {name: _reading(entry).read(name) for name in TABLES_READ})
-    ranked = ranked_neurons(evidence)
-    return Compared(compared_tokens(evidence, ranked, order), best_neurons(ranked))
+    found = StudyTables(entry.name, {name: _reading(entry).read(name) for name in TABLES_READ})
+    ranked = ranked_neurons(found)
+    return Compared(compared_tokens(found, ranked, order), best_neurons(ranked))
 
 
 def _reading(entry: Entry) -> Reading:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from assets.claims.evidence import Evidence, NothingFoundError, NotRunError
+from assets.claims.claim_tables import ClaimTables, NothingFoundError, NotRunError
 from assets.claims.published_bins import exact_levels, published_levels
 from assets.claims.subject import Subject
 
@@ -10,19 +10,19 @@ NOT_BY_EMBEDDING = "the post took top predictions by the embedding; this study d
 LEAVES_BOS_OUT = "the post counted the beginning-of-sequence position; this study leaves it out (count_bos: false)"
 
 
-def documents(evidence: Evidence, subject: Subject) -> float:
+def documents(evidence: ClaimTables, subject: Subject) -> float:
     """Documents of the corpus that are not empty."""
     return float(evidence.tables["corpus_documents"].select(pl.len()).collect().item())
 
 
-def positions(evidence: Evidence, subject: Subject, as_published: bool = False) -> float:
+def positions(evidence: ClaimTables, subject: Subject, as_published: bool = False) -> float:
     """Counted positions of the corpus."""
     if as_published:
         require_bos(evidence)
     return float(evidence.tables["token_counts"].select(pl.col("occurrences").sum()).collect().item())
 
 
-def token_count(evidence: Evidence, subject: Subject, column: str, as_published: bool = False) -> float:
+def token_count(evidence: ClaimTables, subject: Subject, column: str, as_published: bool = False) -> float:
     """`occurrences` or `predictions` of the token over the counted positions; as published, predictions are those by the embedding."""
     token_id = evidence.token_id(subject)
     if as_published:
@@ -33,25 +33,25 @@ def token_count(evidence: Evidence, subject: Subject, column: str, as_published:
     return evidence.one("token_counts", column, "the token was not counted", token_id=token_id)
 
 
-def require_embedding_predictions(evidence: Evidence) -> None:
+def require_embedding_predictions(evidence: ClaimTables) -> None:
     """Raise NotRunError for a study that does not count top predictions by the embedding."""
     if evidence.tables["embedding_predictions"].head(1).collect().is_empty():
         raise NotRunError(NOT_BY_EMBEDDING)
 
 
-def require_bos(evidence: Evidence) -> None:
+def require_bos(evidence: ClaimTables) -> None:
     """Raise NotRunError for a study that does not count the beginning-of-sequence position, as the post did."""
     if not evidence.counts_bos:
         raise NotRunError(LEAVES_BOS_OUT)
 
 
-def auroc(evidence: Evidence, subject: Subject) -> float:
+def auroc(evidence: ClaimTables, subject: Subject) -> float:
     """How well the neuron's activation tells where the token is the top prediction."""
     absent = f"token {subject.token!r} is not tracked, or never the top prediction"
     return evidence.one("token_neuron_scores", "auroc", absent, token_id=evidence.token_id(subject), **evidence.neuron(subject))
 
 
-def proportion(evidence: Evidence, subject: Subject, as_published: bool) -> float:
+def proportion(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:
     """Share of the token among the top predictions at one level of activation."""
     levels = _levels(evidence, subject, as_published)
     assert subject.level is not None
@@ -62,7 +62,7 @@ def proportion(evidence: Evidence, subject: Subject, as_published: bool) -> floa
     return float(at["proportion"][0])
 
 
-def first_level(evidence: Evidence, subject: Subject, as_published: bool, share: float) -> float:
+def first_level(evidence: ClaimTables, subject: Subject, as_published: bool, share: float) -> float:
     """The first level at which the token has at least this share."""
     at = _levels(evidence, subject, as_published).filter(pl.col("proportion") >= share)
     if at.is_empty():
@@ -70,7 +70,7 @@ def first_level(evidence: Evidence, subject: Subject, as_published: bool, share:
     return float(at["level"][0])
 
 
-def last_level_below_one(evidence: Evidence, subject: Subject, as_published: bool) -> float:
+def last_level_below_one(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:
     """The last level at which some other token is the top prediction."""
     at = _levels(evidence, subject, as_published).filter(pl.col("proportion") < 1)
     if at.is_empty():
@@ -78,19 +78,19 @@ def last_level_below_one(evidence: Evidence, subject: Subject, as_published: boo
     return float(at["level"][-1])
 
 
-def last_level(evidence: Evidence, subject: Subject, as_published: bool) -> float:
+def last_level(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:
     """The highest level that any position reaches, whatever is predicted there."""
     if as_published:
         return float(published_levels(_exact_curve(evidence, subject, as_published))["level"][-1])
     return float(_levels(evidence, subject, as_published)["level"][-1])
 
 
-def highest_proportion(evidence: Evidence, subject: Subject, as_published: bool) -> float:
+def highest_proportion(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:
     """The largest share of the token at any level."""
     return float(_levels(evidence, subject, as_published)["proportion"].max())  # type: ignore[arg-type]
 
 
-def _levels(evidence: Evidence, subject: Subject, as_published: bool) -> pl.DataFrame:
+def _levels(evidence: ClaimTables, subject: Subject, as_published: bool) -> pl.DataFrame:
     curve = _exact_curve(evidence, subject, as_published)
     if as_published:
         require_embedding_predictions(evidence)
@@ -103,7 +103,7 @@ def _levels(evidence: Evidence, subject: Subject, as_published: bool) -> pl.Data
     return levels
 
 
-def _exact_curve(evidence: Evidence, subject: Subject, as_published: bool) -> pl.DataFrame:
+def _exact_curve(evidence: ClaimTables, subject: Subject, as_published: bool) -> pl.DataFrame:
     """The pair's rows of proportion_curves. Raises NotRunError for a pair without, or a study that cannot be compared with the post."""
     curve = evidence.rows("proportion_curves", token_id=evidence.token_id(subject), **evidence.neuron(subject))
     if curve.is_empty():

@@ -2,26 +2,26 @@
 
 import polars as pl
 
-from assets.claims.evidence import Evidence, NotRunError
+from assets.claims.claim_tables import ClaimTables, NotRunError
 from assets.claims.subject import Subject
 
 
-def probability(evidence: Evidence, subject: Subject) -> float:
+def probability(evidence: ClaimTables, subject: Subject) -> float:
     """Probability of the token after the prompt."""
     return _predicted(evidence, subject, "probability")
 
 
-def logit(evidence: Evidence, subject: Subject) -> float:
+def logit(evidence: ClaimTables, subject: Subject) -> float:
     """The model's own logit of the token after the prompt."""
     return _predicted(evidence, subject, "logit")
 
 
-def centred_logit(evidence: Evidence, subject: Subject) -> float:
+def centred_logit(evidence: ClaimTables, subject: Subject) -> float:
     """Logit less the mean logit of the vocabulary: what a centred unembedding gives."""
     return _predicted(evidence, subject, "centred_logit")
 
 
-def _predicted(evidence: Evidence, subject: Subject, column: str) -> float:
+def _predicted(evidence: ClaimTables, subject: Subject, column: str) -> float:
     evidence.require_prompt(subject)
     absent = (
         f"token {subject.token!r} is neither an answer nor among the most probable tokens after the prompt, of which the logits are kept"
@@ -30,7 +30,7 @@ def _predicted(evidence: Evidence, subject: Subject, column: str) -> float:
     return evidence.one("prompt_predictions", column, absent, **where)
 
 
-def logit_difference(evidence: Evidence, subject: Subject) -> float:
+def logit_difference(evidence: ClaimTables, subject: Subject) -> float:
     """Logit of the answer less that of the wrong answer."""
     evidence.require_prompt(subject)
     where = {"prompt": subject.prompt, "variant": subject.variant}
@@ -41,7 +41,7 @@ def logit_difference(evidence: Evidence, subject: Subject) -> float:
     return answer - wrong
 
 
-def lens_difference(evidence: Evidence, subject: Subject, scale: str) -> float:
+def lens_difference(evidence: ClaimTables, subject: Subject, scale: str) -> float:
     """Logit lens difference at one point of one layer, by the scale of the contract `logit_lens`."""
     evidence.require_prompt(subject)
     assert subject.layer is not None
@@ -50,7 +50,7 @@ def lens_difference(evidence: Evidence, subject: Subject, scale: str) -> float:
     return evidence.one("logit_lens", "difference", f"the logit lens has no point {subject.point} in layer {subject.layer}", **where)
 
 
-def component_improvement(evidence: Evidence, subject: Subject) -> float:
+def component_improvement(evidence: ClaimTables, subject: Subject) -> float:
     """Improvement of the logit difference by patching one component at one layer and position."""
     evidence.require_prompt(subject)
     assert subject.layer is not None
@@ -61,7 +61,7 @@ def component_improvement(evidence: Evidence, subject: Subject) -> float:
     )
 
 
-def head_improvement(evidence: Evidence, subject: Subject) -> float:
+def head_improvement(evidence: ClaimTables, subject: Subject) -> float:
     """Improvement of the logit difference by patching what one attention head writes at one layer and position."""
     evidence.require_prompt(subject)
     assert subject.layer is not None
@@ -71,18 +71,18 @@ def head_improvement(evidence: Evidence, subject: Subject) -> float:
     return evidence.one("activation_patching", "improvement", absent, **where)
 
 
-def neuron_improvement(evidence: Evidence, subject: Subject, positions: str) -> float:
+def neuron_improvement(evidence: ClaimTables, subject: Subject, positions: str) -> float:
     """Improvement of the logit difference by patching one neuron at `all` positions or the `last`."""
     return float(_layer_of_patched(evidence, subject, positions).filter("is_it")["improvement"][0])
 
 
-def neuron_improvement_rank(evidence: Evidence, subject: Subject, positions: str) -> float:
+def neuron_improvement_rank(evidence: ClaimTables, subject: Subject, positions: str) -> float:
     """Place of the neuron among those of its layer, largest improvement first."""
     layer = _layer_of_patched(evidence, subject, positions)
     return float((layer["improvement"] > layer.filter("is_it")["improvement"][0]).sum() + 1)
 
 
-def _layer_of_patched(evidence: Evidence, subject: Subject, positions: str) -> pl.DataFrame:
+def _layer_of_patched(evidence: ClaimTables, subject: Subject, positions: str) -> pl.DataFrame:
     evidence.require_prompt(subject)
     neuron = evidence.neuron(subject)
     layer = evidence.rows("neuron_patching", prompt=subject.prompt, positions=positions, layer=neuron["layer"])
@@ -91,7 +91,7 @@ def _layer_of_patched(evidence: Evidence, subject: Subject, positions: str) -> p
     return layer.with_columns(is_it=pl.col("neuron") == neuron["neuron"])
 
 
-def ablated_probability(evidence: Evidence, subject: Subject, ablation: str) -> float:
+def ablated_probability(evidence: ClaimTables, subject: Subject, ablation: str) -> float:
     """Probability of the token after the prompt with the neuron ablated at all positions, by a kind of the contract `prompt_ablation`."""
     evidence.require_prompt(subject)
     where = {"prompt": subject.prompt, "variant": subject.variant, "token_id": evidence.token_id(subject), **evidence.neuron(subject)}

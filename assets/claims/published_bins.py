@@ -9,7 +9,7 @@ of 20. Activations exactly half-way between two tenths (x.25, x.75) are counted 
 import numpy as np
 import polars as pl
 
-from assets.claims.evidence import NotRunError
+from assets.claims.claim_tables import NotRunError
 
 PUBLISHED_WIDTH = 0.2
 

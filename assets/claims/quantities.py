@@ -13,7 +13,7 @@ from typing import Literal
 from assets.claims import corpus_quantities as corpus
 from assets.claims import prompt_quantities as prompts
 from assets.claims import weight_quantities as weights
-from assets.claims.evidence import Evidence
+from assets.claims.claim_tables import ClaimTables
 from assets.claims.subject import Subject
 
 Convention = Literal["published", "correct"]
@@ -22,7 +22,7 @@ TOP_PREDICTIONS: dict[Convention, str] = {
     "published": "top predictions by the embedding W_E",
     "correct": "top predictions by the model's own logits",
 }
-Look = Callable[[Evidence, Subject], float]
+Look = Callable[[ClaimTables, Subject], float]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from assets.claims.claim_tables import ClaimTables, NothingFoundError, NotRunError
 from assets.claims.claims import Claim
-from assets.claims.evidence import Evidence, NothingFoundError, NotRunError
 from assets.claims.quantities import CONVENTIONS, QUANTITIES
 from assets.contracts import REPLICATION_SCORECARD, conform
 
@@ -19,13 +19,13 @@ REPLICATED, NOT_REPLICATED, NOT_RUN = "replicated", "not replicated", "not run"
 
 
 def replication_scorecard(claims: Sequence[Claim], tables: Mapping[str, pl.LazyFrame], counts_bos: bool, min_count: int) -> pl.DataFrame:
-    """One row a claim, in the given order. `tables` are the published ones by contract name; the rest as in Evidence."""
-    evidence = Evidence(tables, counts_bos, min_count)
+    """One row a claim, in the given order. `tables` are the published ones by contract name; the rest as in ClaimTables."""
+    evidence = ClaimTables(tables, counts_bos, min_count)
     rows = [{"row": row, **_judged(claim, evidence)} for row, claim in enumerate(claims)]
     return conform(REPLICATION_SCORECARD, pl.DataFrame(rows, schema=REPLICATION_SCORECARD.schema))
 
 
-def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+def _judged(claim: Claim, evidence: ClaimTables) -> dict[str, Any]:
     quantity = QUANTITIES[claim.quantity]
     row: dict[str, Any] = {
         "claim": claim.claim,

@@ -1,4 +1,4 @@
-"""Which counter and sums a device gets, and those that use the kernels of counting_kernels instead of whole-tensor operations.
+"""Which counter and sums a device gets, and those that use the kernels of kernels instead of whole-tensor operations.
 
 Knows when kernels are launched and on what; how they count is theirs. A device without Triton, or on which the kernels fail or
 give other integers than the tensor operations, gets these; the second case is told once in the log.
@@ -19,7 +19,7 @@ from assets.counting.device_counter import DeviceCounter, DeviceEmbeddingCounter
 from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, UNITS
-from assets.counting.token_sums import DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +165,7 @@ class KernelSums(DeviceSums):
     def __call__(
         self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", sums: "torch.Tensor", squares: "torch.Tensor"
     ) -> None:  # fmt: skip
-        """As AddGroups, on tensors in any order; positions of the group IGNORED are left out."""
+        """As DeviceSums; positions of the group IGNORED are left out."""
         import assets.counting.kernels as kernels
 
         if not places.numel():
@@ -235,7 +235,7 @@ def _trial(kind: type[DeviceCounter], sums: DeviceSums, device: "torch.device", 
     random = np.random.default_rng(0)
     layers, vocabulary = 2, 5
     bins = ActivationBins(np.full((layers, neurons), 5, np.float32), np.full((layers, neurons), -5, np.int32), 80)
-    counter = ScreenCounter(
+    counter = TokenSums(
         kind(bins, (1, 3), vocabulary, count_bos=False, examples=2, device=device),
         layers,
         neurons,

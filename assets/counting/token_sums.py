@@ -7,6 +7,7 @@ operations any other device; both give the same whole numbers on the same activa
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -38,14 +39,26 @@ def group_tokens(screened_ids: Sequence[int], groups: range) -> np.ndarray:
     return np.array([*screened_ids, LEFT_OUT], np.int32)[groups.start : groups.stop]
 
 
-class AddGroups(Protocol):
-    """Adds one batch to the sums, in place."""
+@dataclass(frozen=True)
+class GroupSums:
+    """What is counted of groups of tokens: positions int64 [group], sums and sums of squares int64 [layer, group, neuron].
 
-    def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, sums: "torch.Tensor", squares: "torch.Tensor"
-    ) -> None:
-        """activations: of each layer, [row, position, neuron]. places: positions of the batch, flattened, int64, and the group of
-        each, ascending. sums, squares: int64 [layer, group, neuron].
+    `group_of_token` is as the function gives it, `group_on_device` the same where the sums are.
+    """
+
+    group_of_token: np.ndarray
+    group_on_device: "torch.Tensor"
+    counts: "torch.Tensor"
+    sums: "torch.Tensor"
+    squares: "torch.Tensor"
+
+
+class AddGroups(Protocol):
+    """A way to add batches to the sums: on the host, or on the device that holds the activations."""
+
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+        """activations: of each layer, [row, position, neuron]. counted: the batch's counted positions, flattened, int64.
+        predictions: int64 [row, position]. `held` is added to in place.
         """
 
 
@@ -53,20 +66,31 @@ class CompiledSums:
     """The sums by compiled loops, a layer on each of some threads."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="screening")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="token sums")
 
-    def __call__(
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+        """As AddGroups, in the order of the groups."""
+        import torch
+
+        groups = held.group_of_token[predictions.numpy().reshape(-1)[counted]]
+        is_here = groups != IGNORED
+        places, groups = counted[is_here], groups[is_here]
+        held.counts.add_(torch.from_numpy(np.bincount(groups, minlength=len(held.counts))))
+        order = np.argsort(groups, kind="stable")
+        self._add_sorted(activations, places[order], groups[order], held.sums, held.squares)
+
+    def _add_sorted(
         self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, sums: "torch.Tensor", squares: "torch.Tensor"
     ) -> None:
-        """As AddGroups."""
-        import assets.counting.token_sum_loops as screen_counting
+        """`groups` of the places, ascending."""
+        import assets.counting.token_sum_loops as token_sum_loops
 
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
         ends, rows = np.append(starts, groups.size), groups[starts]
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            screen_counting.add_groups(values, places, ends, rows, sums[layer].numpy(), squares[layer].numpy())
+            token_sum_loops.add_groups(values, places, ends, rows, sums[layer].numpy(), squares[layer].numpy())
 
         for done in [self._pool.submit(add_layer, layer) for layer in range(len(activations))]:
             done.result()
@@ -75,10 +99,17 @@ class CompiledSums:
 class DeviceSums:
     """The sums by tensor operations on the device that holds the activations. Nothing waits for the device: places and groups stay there."""
 
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+        """As AddGroups."""
+        places = sent(counted, predictions.device)
+        groups = held.group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
+        held.counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
+        self(activations, places, groups, held.sums, held.squares)
+
     def __call__(
         self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", sums: "torch.Tensor", squares: "torch.Tensor"
     ) -> None:  # fmt: skip
-        """As AddGroups, on tensors in any order; positions of the group IGNORED add zeros to the first."""
+        """Add positions and their groups, tensors in any order; those of the group IGNORED add zeros to the first."""
         rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
         for layer, kept in enumerate(activations):
             values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
@@ -87,7 +118,7 @@ class DeviceSums:
             squares[layer].index_add_(0, rows, (values * values * UNITS).round().long())
 
 
-class ScreenCounter:
+class TokenSums:
     """Another counter, and the sums of every neuron's activation over the positions of each group of predicted tokens."""
 
     def __init__(
@@ -97,7 +128,7 @@ class ScreenCounter:
         neurons: int,
         group_of_token: np.ndarray,
         tokens: np.ndarray,
-        add_groups: "AddGroups | DeviceSums",
+        add_groups: AddGroups,
         *,
         count_bos: bool,
         device: "torch.device",
@@ -105,12 +136,10 @@ class ScreenCounter:
         """`group_of_token` as the function gives it, `tokens` the tensor screen_token of the groups that are counted here."""
         import torch
 
-        self._counter, self._count_bos, self._add_groups = counter, count_bos, add_groups
-        self._group_of_token, self._tokens = group_of_token, tokens
-        self._counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
-        self._group_on_device = torch.from_numpy(group_of_token).to(device)
-        shape = (layers, len(tokens), neurons)
-        self._sums, self._squares = (torch.zeros(shape, dtype=torch.int64, device=device) for _ in range(2))
+        self._counter, self._count_bos, self._add_groups, self._tokens = counter, count_bos, add_groups, tokens
+        counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
+        sums, squares = (torch.zeros((layers, len(tokens), neurons), dtype=torch.int64, device=device) for _ in range(2))
+        self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, sums, squares)
         self._kept: list[torch.Tensor] = []
 
     def start(self, batch: Batch) -> None:
@@ -127,35 +156,16 @@ class ScreenCounter:
     def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
         """Count the top predictions, int64 [row, position], and add the kept activations to the groups of their positions."""
         self._counter.add_predictions(predictions, by_embedding)
-        if isinstance(self._add_groups, DeviceSums):
-            self._add_on_device(predictions, self._add_groups)
-        else:
-            self._add_on_host(predictions, self._add_groups)
+        self._add_groups.add(self._kept, self._counted, predictions, self._held)
         self._kept = []
-
-    def _add_on_host(self, predictions: "torch.Tensor", add_groups: AddGroups) -> None:
-        import torch
-
-        groups = self._group_of_token[predictions.numpy().reshape(-1)[self._counted]]
-        is_here = groups != IGNORED
-        places, groups = self._counted[is_here], groups[is_here]
-        self._counts += torch.from_numpy(np.bincount(groups, minlength=len(self._tokens)))
-        order = np.argsort(groups, kind="stable")
-        add_groups(self._kept, places[order], groups[order], self._sums, self._squares)
-
-    def _add_on_device(self, predictions: "torch.Tensor", add_groups: DeviceSums) -> None:
-        places = sent(self._counted, predictions.device)
-        groups = self._group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
-        self._counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
-        add_groups(self._kept, places, groups, self._sums, self._squares)
 
     def histograms(self) -> Histograms:
         """All that was counted so far, by the other counter and here."""
         inner = self._counter.histograms()
         screen = {
             "screen_token": self._tokens,
-            "screen_count": self._counts.cpu().numpy(),
-            "screen_sum": self._sums.cpu().numpy(),
-            "screen_squares": self._squares.cpu().numpy(),
+            "screen_count": self._held.counts.cpu().numpy(),
+            "screen_sum": self._held.sums.cpu().numpy(),
+            "screen_squares": self._held.squares.cpu().numpy(),
         }
         return Histograms({**inner.tensors, **screen}, inner.positions, inner.token_ids)

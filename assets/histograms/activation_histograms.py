@@ -16,7 +16,7 @@ from assets.counting.batches import Batch, batches
 from assets.counting.histograms import ActivationBins, HistogramError, Histograms
 from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.sending import sent
-from assets.counting.token_sums import CompiledSums, ScreenCounter, group_of_token, group_tokens
+from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
 from assets.histograms.row_independence import rows_of_batches
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
@@ -113,7 +113,7 @@ def counter_of_part(
     own_tokens = token_ids[part.tokens.start : part.tokens.stop]
     counter = new_counter(model, own_bins, own_tokens, count_bos=count_bos, examples=examples, embedding_predictions=embedding_predictions)
     if part.groups:
-        counter = ScreenCounter(
+        counter = TokenSums(
             counter,
             len(part.layers),
             model.facts.neurons,

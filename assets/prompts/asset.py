@@ -5,7 +5,7 @@ import polars as pl
 
 from assets.model.loading import model_of
 from assets.prompts.activation_patching import activation_patching
-from assets.prompts.attribution_screen import attribution_screen, screen_agreement
+from assets.prompts.attribution_patching import attribution_agreement, attribution_patching
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import contexts_of, largest_source, neuron_inputs
 from assets.prompts.neuron_patching import neuron_patching
@@ -47,10 +47,10 @@ def _neuron_patching(work: Work) -> None:
     layers = None if work.study.patching_layers == "all" else work.study.patching_layers
     prompts = encode_prompts(model_of(work), work.study.prompts)
     patched = neuron_patching(model_of(work), prompts, layers, tell=work.tell)
-    screen = attribution_screen(model_of(work), prompts)
+    estimates = attribution_patching(model_of(work), prompts)
     work.write("neuron_patching", patched)
-    work.write("attribution_screen", screen)
-    work.show(screen_agreement=screen_agreement(patched, screen).to_dicts())
+    work.write("attribution_patching", estimates)
+    work.show(attribution_agreement=attribution_agreement(patched, estimates).to_dicts())
 
 
 def _prompt_activations(work: Work) -> None:

@@ -17,8 +17,8 @@ from assets.study import Study
 from orchestration.cluster.phases import after_shards, before_shards, spread_asset
 from orchestration.cluster.webserver import ClusterError, Webserver
 from orchestration.jobs import all_shards, job_name
-from orchestration.run import find_study
 from orchestration.settings import Settings
+from orchestration.study_files import find_study
 
 DEFAULT_UI = "http://127.0.0.1:3000"
 

@@ -15,6 +15,7 @@ from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 from assets.errors import InputError
 
 SECONDS_BETWEEN_LOOKS = 1.0
+PATIENCE = 600.0  # seconds without any answer after which a wait ends: a webserver that is started again is back in one or two minutes
 BACKFILL_UNDER_WAY = ("REQUESTED", "CANCELING", "FAILING", "COMPLETING")
 
 LAUNCH_BACKFILL = """
@@ -53,6 +54,10 @@ class ClusterError(InputError):
     """A webserver that does not answer, or a run that it refused or that failed."""
 
 
+class NoAnswerError(ClusterError):
+    """A webserver that cannot be reached, or that answered with an error of its own; a moment later it may."""
+
+
 class Webserver:
     """One Dagster webserver. Raises ClusterError naming its address where it does not answer or refuses."""
 
@@ -88,7 +93,7 @@ class Webserver:
         told: set[tuple[str, str]] = set()
         looks_at_the_end = 0  # Dagster marks a run as failed a moment before it marks it to be started again: look twice
         while looks_at_the_end < 2:
-            runs = self._runs({"runIds": [run]}) + self._runs({"tags": [{"key": "dagster/root_run_id", "value": run}]})
+            runs = self._patiently(lambda: self._runs_of(run), tell)
             _tell_once(runs, told, tell)
             if any(one["status"] == "SUCCESS" for one in runs):
                 return True
@@ -104,8 +109,8 @@ class Webserver:
         """
         told: set[tuple[str, str]] = set()
         while True:
-            found = self._ask(BACKFILL_STATUS, {"id": backfill}, "partitionBackfillOrError")
-            runs = self._runs({"tags": [{"key": "dagster/backfill", "value": backfill}]})
+            found = self._patiently(lambda: self._ask(BACKFILL_STATUS, {"id": backfill}, "partitionBackfillOrError"), tell)
+            runs = self._patiently(lambda: self._runs({"tags": [{"key": "dagster/backfill", "value": backfill}]}), tell)
             _tell_once(runs, told, tell)
             if {_shard(run) for run in runs if run["status"] == "SUCCESS"} >= set(partitions):
                 return True
@@ -113,15 +118,43 @@ class Webserver:
                 return bool(found["status"] == "COMPLETED_SUCCESS")
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
+    def _patiently(self, look: Callable[[], Any], tell: Callable[[str], None]) -> Any:
+        """What a look gives, though some of its requests get no answer: a wait of hours must not end with one of them.
+
+        Only looks are repeated. What starts something is asked for once, since an answer that was lost may have been a yes.
+        """
+        silent_since: float | None = None
+        while True:
+            try:
+                found = look()
+            except NoAnswerError as error:
+                if silent_since is None:
+                    silent_since = time.monotonic()
+                    tell(f"{error}; asked again for {PATIENCE / 60:.0f} minutes. What was started goes on meanwhile")
+                elif time.monotonic() - silent_since > PATIENCE:
+                    raise
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                continue
+            if silent_since is not None:
+                tell(f"{self.url} answers again")
+            return found
+
+    def _runs_of(self, run: str) -> list[dict[str, Any]]:
+        """A run and those that replaced it."""
+        return self._runs({"runIds": [run]}) + self._runs({"tags": [{"key": "dagster/root_run_id", "value": run}]})
+
     def _runs(self, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = self._ask(RUNS, {"filter": dict(wanted)}, "runsOrError")["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
     def _ask(self, query: str, variables: Mapping[str, Any], field: str) -> Any:
         try:
-            content = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+            answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
+            if answer.status_code >= 500:  # a proxy whose server is away
+                answer.raise_for_status()
+            content = answer.json()
         except requests.RequestException:  # what is not JSON is one as well
-            raise ClusterError(
+            raise NoAnswerError(
                 f"no Dagster webserver answers at {self.url}; start one (make local-cluster, or see docs/deployment.md), "
                 "or give its address with NEURON_ATLAS_UI"
             ) from None

@@ -1,4 +1,4 @@
-"""Two values of every neuron against each other: what it predicts against what it writes, what a screen estimates against what is so."""
+"""Two values of every neuron against each other: what it predicts against what it writes, what a gradient estimates against what is so."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.prompts.attribution_screen import screen_agreement
+from assets.prompts.attribution_patching import attribution_agreement
 from reports.evidence import neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
@@ -32,7 +32,7 @@ def _page(data: ReportData, place: int) -> Page:
     figures = [logit_lens_figure("lens", lens, prompt.answer, prompt.wrong_answer)] if lens.height else []
     patching = data.table("activation_patching").filter(pl.col("prompt") == name)
     maps = patching_figures("patching", patching)
-    neurons = [figure for figure in (_neuron_scatter(data, name), _screen(data, name)) if figure]
+    neurons = [figure for figure in (_neuron_scatter(data, name), _attribution(data, name)) if figure]
     return Page(
         file=prompt_page(name),
         template="prompt.html",
@@ -90,25 +90,25 @@ def _neuron_scatter(data: ReportData, name: str) -> Figure | None:
 
 def _agreement(data: ReportData, name: str) -> list[dict[str, Any]]:
     """How well the gradient's estimate orders the neurons that were patched: a row for each choice of positions."""
-    exact, screen = (data.table(table).filter(pl.col("prompt") == name) for table in ("neuron_patching", "attribution_screen"))
-    rows = screen_agreement(exact, screen).with_columns(pl.col("rank_correlation").fill_nan(None))
+    exact, estimates = (data.table(table).filter(pl.col("prompt") == name) for table in ("neuron_patching", "attribution_patching"))
+    rows = attribution_agreement(exact, estimates).with_columns(pl.col("rank_correlation").fill_nan(None))
     return [{**row, "label": POSITIONS[row["positions"]]} for row in rows.iter_rows(named=True)]
 
 
-def _screen(data: ReportData, name: str) -> Figure | None:
+def _attribution(data: ReportData, name: str) -> Figure | None:
     """The gradient's estimate of each neuron's effect against the exact one, where both were computed."""
     pages = {neuron: neuron_page(neuron) for neuron in data.studied}
-    screen = data.table("attribution_screen").filter(pl.col("prompt") == name)
+    estimates = data.table("attribution_patching").filter(pl.col("prompt") == name)
     views = []
     for positions, label in POSITIONS.items():
-        estimated = screen.filter(pl.col("positions") == positions).select("layer", "neuron", "attribution")
+        estimated = estimates.filter(pl.col("positions") == positions).select("layer", "neuron", "attribution")
         both = neuron_patching_of(data, name, positions).join(estimated, on=["layer", "neuron"], how="inner", maintain_order="left")
         if both.height:
             views.append(pairs_view(label, both, ESTIMATED, EXACT, pages, set(data.studied), diagonal=True))
     if not views:
         return None
     return Figure(
-        name="screen",
+        name="attribution",
         title="What one gradient estimates",
         note="Estimate: clean minus corrupt activation, times the gradient of the logit difference in the corrupt run. One gradient gives "
         "it for all neurons at once; patching runs the later layers for each. On the dotted line, the estimate is exact.",

@@ -16,7 +16,7 @@ from assets.contracts import TABLES
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.prompts.activation_patching import activation_patching
-from assets.prompts.attribution_screen import attribution_screen
+from assets.prompts.attribution_patching import attribution_patching
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import neuron_inputs, prompt_contexts
 from assets.prompts.neuron_patching import neuron_patching
@@ -66,7 +66,7 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
         "logit_lens": logit_lens(model, prompts),
         "activation_patching": activation_patching(model, prompts),
         "neuron_patching": neuron_patching(model, prompts),
-        "attribution_screen": attribution_screen(model, prompts),
+        "attribution_patching": attribution_patching(model, prompts),
         "prompt_activations": prompt_activations(model, prompts, STUDIED),
         **neuron_inputs(model, prompt_contexts(prompts, STUDIED)),
         "neuron_contexts": neuron_contexts(model, random_places(windows.lazy(), STUDIED, 3, count_bos=False), windows.lazy()),

@@ -1,7 +1,12 @@
 """How the cluster command judges runs and backfills: which failures are final, and which are a worker that died."""
 
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from orchestration.cluster import webserver as module
@@ -82,6 +87,82 @@ def test_a_backfill_is_done_when_every_shard_has_a_run_that_succeeded_though_one
 def test_a_backfill_that_dagster_gave_up_has_failed(status: str) -> None:
     server = Scripted(("", []), (status, [shard("a", "0000", "SUCCESS"), shard("b", "0001", "FAILURE")]))
     assert not server.wait_for_backfill("f", ["0000", "0001"], lambda _: None)
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """Answers each request by the next of `answers`, and with the last for ever: a status with a body, or a closed connection."""
+
+    answers: list[tuple[int, str]]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if not status:
+            self.close_connection = True  # no answer at all
+            return
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def flaky() -> Iterator[Callable[..., Webserver]]:
+    """A webserver on this machine that gives these answers after its first."""
+    servers = []
+
+    def serve(*answers: tuple[int, str]) -> Webserver:
+        handler = type("Answers", (Flaky,), {"answers": [(200, '{"data": {"version": "1"}}'), *answers]})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return Webserver(f"http://127.0.0.1:{server.server_port}")
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def runs(*found: dict[str, Any]) -> tuple[int, str]:
+    return 200, json.dumps({"data": {"runsOrError": {"results": found}}})
+
+
+def test_a_wait_goes_on_over_dropped_requests_and_errors_of_a_proxy_and_tells_both_ends_once(flaky: Callable[..., Webserver]) -> None:
+    started, done = [runs(run("a", "STARTED")), runs()], [runs(run("a", "SUCCESS")), runs()]
+    server = flaky(*started, (0, ""), (502, "<html>Bad Gateway</html>"), (503, "{}"), (200, "no JSON"), *done)
+    told: list[str] = []
+    assert server.wait_for_run("a", told.append)
+    assert told[0] == "run a started"
+    assert told[1].startswith(f"no Dagster webserver answers at {server.url}; start one")
+    assert told[1].endswith("asked again for 10 minutes. What was started goes on meanwhile")
+    assert told[2:] == [f"{server.url} answers again", "run a success"]
+
+
+def test_a_wait_ends_with_its_sentence_when_the_webserver_never_comes_back(
+    flaky: Callable[..., Webserver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = flaky((502, ""))
+    clock = iter(range(0, 100_000, 100))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with pytest.raises(ClusterError, match="no Dagster webserver answers at"):
+        server.wait_for_backfill("f", ["0000"], lambda _: None)
+
+
+def test_what_starts_something_is_asked_for_once(flaky: Callable[..., Webserver]) -> None:
+    started = (200, json.dumps({"data": {"launchPartitionBackfill": {"backfillId": "f"}}}))
+    server = flaky((0, ""), started)
+    with pytest.raises(ClusterError, match="no Dagster webserver answers at"):
+        server.start_backfill(dg.AssetKey(["demo", "activation_histograms"]), ["0000"], "title", {})
+    assert server.start_backfill(dg.AssetKey(["demo", "activation_histograms"]), ["0000"], "title", {}) == "f"
+
+
+def test_a_refusal_is_an_answer_and_ends_a_wait(flaky: Callable[..., Webserver]) -> None:
+    server = flaky((200, json.dumps({"data": {"partitionBackfillOrError": {"message": "no such backfill"}}})))
+    with pytest.raises(ClusterError, match="was refused: no such backfill"):
+        server.wait_for_backfill("f", ["0000"], lambda _: None)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://host", "http://"])

@@ -20,7 +20,7 @@ from orchestration.run import faults_of, run_study
 from orchestration.settings import Settings
 from tests.planted import PREDICTIONS_OF_A, PREDICTIONS_OF_AN
 
-RENAMED: dict[str, str] = {}  # tables whose names have changed since
+RENAMED = {"attribution_screen": "attribution_patching"}  # tables whose names have changed since
 # Tables that hold other rows or columns than then (a sentence, a control's norms, a head, the published negation, text beside text), and
 # floats that another order of the same sums has rounded since.
 MORE_SINCE = {

@@ -420,7 +420,7 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             ("logit_lens", lens),
             ("activation_patching", patching),
             ("neuron_patching", neurons),
-            ("attribution_screen", screen),
+            ("attribution_patching", screen),
             ("prompt_activations", at_tokens),
             ("replication_scorecard", claims),
             ("neuron_inputs", inputs),

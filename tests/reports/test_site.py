@@ -230,10 +230,10 @@ def test_the_prompts_page_says_how_far_the_gradients_estimate_can_be_trusted(dat
     text = " ".join(pages(site)["prompt-apple.html"].text.split())
     assert f"last position only {len(exact)} 1.000 {found}" in text
     last = pl.col("positions") == "last"
-    turned = data.tables["attribution_screen"].with_columns(
+    turned = data.tables["attribution_patching"].with_columns(
         pl.when(last).then(-pl.col("attribution")).otherwise("attribution").alias("attribution")
     )
-    build_site(ReportData(data.study, {**data.tables, "attribution_screen": turned}, data.provenance, data.facts), tmp_path)
+    build_site(ReportData(data.study, {**data.tables, "attribution_patching": turned}, data.provenance, data.facts), tmp_path)
     text = " ".join(pages(tmp_path)["prompt-apple.html"].text.split())
     assert f"last position only {len(exact)} \u22121.000 {found}" in text
 

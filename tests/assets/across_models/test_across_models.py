@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from assets.across_models.across_models import (
-    Evidence,
+    StudyTables,
     best_neurons,
     compared_tokens,
     ranked_neurons,
@@ -29,7 +29,7 @@ def rows(table: str, names: str, *lines: tuple) -> pl.DataFrame:
 
 def evidence(
     congruence: list[float], auroc: list[float | None], improvement: list[float], ablated: dict[tuple[int, int], float] | None = None
-) -> Evidence:
+) -> StudyTables:
     """One value a neuron for " an"; for " a" congruence is the same and the token is never predicted, so that it has no AUROC."""
     both = [
         (convention, "output", token, text, *neuron, value * scale)
@@ -48,7 +48,7 @@ def evidence(
         for neuron, effect in (ablated or {}).items()
         for positions, ablation, factor in (("predicted", "mean", 1), ("predicted", "zero", -1), ("other", "mean", -1))
     ]
-    return Evidence(
+    return StudyTables(
         "small",
         {
             "tracked_tokens": rows("tracked_tokens", "row token_id token", (0, A, " a"), (1, AN, " an")),
@@ -69,7 +69,7 @@ def evidence(
     )  # fmt: skip
 
 
-def compare(given: Evidence, tokens: tuple[str, ...] = (" an", " a")) -> tuple[dict[str, dict], pl.DataFrame]:
+def compare(given: StudyTables, tokens: tuple[str, ...] = (" an", " a")) -> tuple[dict[str, dict], pl.DataFrame]:
     """across_models_tokens by token, and across_models_neurons."""
     ranked = ranked_neurons(given)
     frame, neurons = compared_tokens(given, ranked, tokens), best_neurons(ranked, best=1)
@@ -131,7 +131,7 @@ def test_an_improvement_is_the_mean_over_the_prompts_whose_answer_is_the_token()
     answer = rows("prompt_predictions", "prompt variant token_id role", ("plum", "clean", AN, "answer"))
     tables = {**given.tables, "neuron_patching": pl.concat([given.tables["neuron_patching"], more]),
               "prompt_predictions": pl.concat([given.tables["prompt_predictions"], answer])}  # fmt: skip
-    ranked = ranked_neurons(Evidence("small", tables)).filter(token=" an", layer=0).sort("neuron")
+    ranked = ranked_neurons(StudyTables("small", tables)).filter(token=" an", layer=0).sort("neuron")
     assert ranked["improvement"].to_list() == pytest.approx([0.7, 0.4])
     assert ranked["improvement_rank"].to_list() == [1, 2]
 

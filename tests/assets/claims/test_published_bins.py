@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.claims.evidence import NotRunError
+from assets.claims.claim_tables import NotRunError
 from assets.claims.published_bins import exact_levels, published_levels
 
 

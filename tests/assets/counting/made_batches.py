@@ -16,7 +16,7 @@ from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
 from assets.counting.kernel_counter import KernelCounter, KernelSums
 from assets.counting.parts import number_of_groups
-from assets.counting.token_sums import CompiledSums, DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.counting.token_sums import CompiledSums, DeviceSums, TokenSums, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
 
 KERNEL = pytest.param(
@@ -71,7 +71,7 @@ def counter_of(
     rows, tokens = group_of_token(VOCABULARY, screened, groups), group_tokens(screened, groups)
     layers, neurons = bins.per_unit.shape
     kept = CompiledSums(2) if kind == "compiled" else KernelSums() if kind == "kernel" else DeviceSums()
-    return ScreenCounter(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
+    return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
 
 
 def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from assets.counting.device_counter import DeviceCounter
-from assets.counting.token_sums import DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
 from assets.predictions.top_predictions import Unembedding, largest_logits
 from tests.assets.counting.made_batches import VOCABULARY, made_bins, random_batches
 
@@ -29,7 +29,7 @@ def test_no_operation_of_a_batch_needs_to_know_what_a_tensor_of_the_device_holds
 
 def test_neither_do_the_sums_by_predicted_token() -> None:
     groups, tokens = group_of_token(VOCABULARY, [1, 4], range(1, 3)), group_tokens([1, 4], range(1, 3))
-    counter = ScreenCounter(counter_without_content(), 2, 5, groups, tokens, DeviceSums(), count_bos=False, device=NOWHERE)
+    counter = TokenSums(counter_without_content(), 2, 5, groups, tokens, DeviceSums(), count_bos=False, device=NOWHERE)
     for batch, activations, predictions in random_batches(0, 2, 5):
         counter.start(batch)
         for layer in range(2):

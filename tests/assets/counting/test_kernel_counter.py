@@ -25,7 +25,7 @@ from assets.counting.kernel_counter import (
     differing_tensors,
     new_device_sums,
 )
-from assets.counting.token_sums import DeviceSums, ScreenCounter, group_of_token, group_tokens
+from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
 from tests.assets.counting.made_batches import VOCABULARY, add, counter_of, made_batch, made_bins, random_batches, tensors_of
 
 needs_triton = pytest.mark.skipif(
@@ -155,7 +155,7 @@ def test_nothing_around_the_launches_needs_to_know_what_a_tensor_of_the_device_h
         monkeypatch.setattr(kernels, name, launches)
     inner = KernelCounter(made_bins(2, 5), (1, 2), VOCABULARY, count_bos=False, examples=3, device=NOWHERE)
     groups, tokens = group_of_token(VOCABULARY, [1, 4], range(1, 3)), group_tokens([1, 4], range(1, 3))
-    counter = ScreenCounter(inner, 2, 5, groups, tokens, KernelSums(), count_bos=False, device=NOWHERE)
+    counter = TokenSums(inner, 2, 5, groups, tokens, KernelSums(), count_bos=False, device=NOWHERE)
     for batch, activations, predictions in random_batches(0, 2, 5):
         counter.start(batch)
         for layer in range(2):

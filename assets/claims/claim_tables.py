@@ -21,7 +21,7 @@ class NothingFoundError(Exception):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ClaimTables:
     """Tables by contract name. `counts_bos`: the study counts the beginning-of-sequence position; `min_count`: see Study."""
 
     tables: Mapping[str, pl.LazyFrame]

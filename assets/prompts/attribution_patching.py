@@ -1,8 +1,8 @@
-"""A gradient screen of neuron patching: every neuron of every layer from one forward and one backward pass.
+"""Attribution patching, a gradient's estimate of neuron patching: every neuron of every layer from one forward and one backward pass.
 
 To first order, patching a neuron changes the logit difference by (clean - corrupt activation) x the gradient of the difference
 with respect to the activation, taken on the corrupt run (attribution patching, Nanda 2023). It misses whatever is not linear:
-saturation, and attention that moves. screen_agreement says how far it can be trusted on a prompt whose exact values are known.
+saturation, and attention that moves. attribution_agreement says how far it can be trusted on a prompt whose exact values are known.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from assets.contracts import ATTRIBUTION_SCREEN, conform
+from assets.contracts import ATTRIBUTION_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.prompts.neuron_patching import activation_change
 from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, run_pair
@@ -20,21 +20,21 @@ from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
 if TYPE_CHECKING:
     import torch
 
-TOP = 50  # strongest neurons of the exact values that a screen should find
+TOP = 50  # strongest neurons of the exact values that an estimate should find
 
 
-def attribution_screen(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
-    """The table `attribution_screen`: every neuron of every layer, for each prompt with a corrupt partner, `all` and `last` positions.
+def attribution_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
+    """The table `attribution_patching`: every neuron of every layer, for each prompt with a corrupt partner, `all` and `last` positions.
 
     Raises PromptError for a prompt whose improvement is undefined.
     """
     pairs = prompt_pairs(prompts)
     require_defined_improvement(model, pairs)
-    frames = [_screen_pair(model, pair) for pair in pairs]
-    return conform(ATTRIBUTION_SCREEN, pl.concat(frames) if frames else ATTRIBUTION_SCREEN.schema.to_frame())
+    frames = [_estimate_pair(model, pair) for pair in pairs]
+    return conform(ATTRIBUTION_PATCHING, pl.concat(frames) if frames else ATTRIBUTION_PATCHING.schema.to_frame())
 
 
-def _screen_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
+def _estimate_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
     import torch
 
     layers, neurons = model.facts.layers, model.facts.neurons
@@ -79,8 +79,8 @@ def neuron_gradients(model: LanguageModel, runs: PairRuns) -> "torch.Tensor":
     return torch.cat(gradients).float()
 
 
-def screen_agreement(exact: pl.DataFrame, screen: pl.DataFrame, top: int = TOP) -> pl.DataFrame:
-    """How well the screen (table `attribution_screen`) orders the neurons of the exact values (table `neuron_patching`).
+def attribution_agreement(exact: pl.DataFrame, estimates: pl.DataFrame, top: int = TOP) -> pl.DataFrame:
+    """How well the estimates (table `attribution_patching`) orders the neurons of the exact values (table `neuron_patching`).
 
     One row per prompt and positions: `neurons` compared, `rank_correlation` (Spearman, of signed values), `top` (strongest by
     absolute improvement, at most as many as there are neurons) and `top_found`: how many of them are among as many strongest by
@@ -88,7 +88,7 @@ def screen_agreement(exact: pl.DataFrame, screen: pl.DataFrame, top: int = TOP) 
     """
     group = ("prompt", "positions")
     order = (*group, "layer", "neuron")
-    both = exact.select(*order, "improvement").join(screen.select(*order, "attribution"), on=order).sort(order)
+    both = exact.select(*order, "improvement").join(estimates.select(*order, "attribution"), on=order).sort(order)
     place = {name: pl.col(name).abs().rank("ordinal", descending=True).over(group) for name in ("improvement", "attribution")}
     is_top, is_chosen = place["improvement"] <= top, place["attribution"] <= top
     return (
