@@ -1,9 +1,11 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
 
 PYTHON ?= python3
 VENV := .venv
+# What pip would add for an extra of pyproject.toml to what is installed already.
+BEYOND = .venv-lock/bin/python -m pip install --dry-run --quiet --report - '.[$(1)]' | .venv-lock/bin/python -c 'import json, sys; print(*sorted((one["metadata"]["name"] + "==" + one["metadata"]["version"] for one in json.load(sys.stdin)["install"] if one["metadata"]["name"] != "neuron-atlas"), key=str.lower), sep="\n")'
 RUN := $(VENV)/bin/python
 DAGSTER_HOME ?= $(CURDIR)/orchestration/instance
 export DAGSTER_HOME
@@ -20,7 +22,13 @@ $(VENV)/installed: requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
-setup: $(VENV)/installed ## the virtual environment
+setup: $(VENV)/installed ## the virtual environment: what running studies needs
+
+$(VENV)/tools: $(VENV)/installed requirements-tools.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements-tools.lock
+	@touch $@
+
+setup-tools: $(VENV)/tools ## what the tests, the checks and the dg command need beside it
 
 $(VENV)/operations: $(VENV)/installed requirements-operations.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements-operations.lock
@@ -54,10 +62,10 @@ cluster: setup ## run a study on a cluster that is up, a run for each shard: mak
 	@test -n "$(STUDY)" || { echo "Say which study: make cluster STUDY=<name in the deployment's folder of studies>"; exit 2; }
 	@$(RUN) -m orchestration.cluster.run "$(STUDY)"
 
-test: setup ## the tests
+test: setup-tools ## the tests
 	@$(RUN) -m pytest
 
-check: setup ## exactly what CI runs: format, lint, types, import rules, tests
+check: setup-tools ## exactly what CI runs: format, lint, types, import rules, tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy assets reports orchestration tests benchmarks
@@ -67,7 +75,7 @@ check: setup ## exactly what CI runs: format, lint, types, import rules, tests
 KILLS ?= 100
 SEED ?= 1
 
-faults: setup ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
+faults: setup-tools ## kill a run KILLS=100 times at moments of SEED=1, then damage, full disks, cut downloads, hostile input
 	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
 	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py tests/assets/claims/test_claims.py \
 	  tests/assets/corpus/test_corpus_documents.py tests/orchestration/test_history.py tests/orchestration/test_changes.py
@@ -83,18 +91,15 @@ retention: setup ## what old runs, left outputs and copies could be freed; make 
 demo-model: setup ## train the embedded model and write its corpus again (minutes)
 	$(RUN) -m orchestration.studies.demo.build
 
-lock: ## write the three lock files anew from pyproject.toml
+lock: ## write the lock files anew from pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
-	.venv-lock/bin/python -m pip install --quiet '.[dev]'
-	{ echo "# Every package of the product and its tools, exactly. Made by: make lock"; \
+	.venv-lock/bin/python -m pip install --quiet .
+	{ echo "# Every package that a study runs with, exactly. Made by: make lock"; \
 	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -viE '^(neuron-atlas|pip|setuptools|wheel)==' | sed 's/+cpu$$//'; } > requirements.lock
-	.venv-lock/bin/python -m pip install --quiet '.[dev,operations]'
-	{ echo "# What a deployment on several machines needs beyond requirements.lock, exactly. Made by: make lock"; \
-	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -viE '^(neuron-atlas|pip|setuptools|wheel)==' | sed 's/+cpu$$//' | grep -vxFf requirements.lock; } > requirements-operations.lock
-	.venv-lock/bin/python -m pip install --quiet '.[dev,operations,kernels]'
-	{ echo "# What the tests of the GPU kernels need beyond requirements.lock, exactly. Made by: make lock"; \
-	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable | grep -E '^triton=='; } > requirements-kernels.lock
+	{ echo "# What the tests, the checks and the dg command need beyond requirements.lock, exactly. Made by: make lock"; $(call BEYOND,tools); } > requirements-tools.lock
+	{ echo "# What a deployment on several machines needs beyond requirements.lock, exactly. Made by: make lock"; $(call BEYOND,operations); } > requirements-operations.lock
+	{ echo "# What the tests of the GPU kernels need beyond requirements.lock, exactly. Made by: make lock"; $(call BEYOND,kernels); } > requirements-kernels.lock
 	rm -rf .venv-lock build
 
 clean: ## remove outputs and run history, not the environment

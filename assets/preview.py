@@ -1,27 +1,21 @@
-"""What the UI shows of a published output beside its numbers: a few rows of its first table, and a small picture of two of them.
+"""What the UI shows of a published output beside its numbers: a few rows of its first table. Figures are the report's.
 
-Reads only as much of a table as it shows. Knows no Dagster; the report draws its own, larger figures in `reports/`.
+Reads only as much of a table as it shows. Knows no Dagster.
 """
 
-import base64
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from assets.contracts import TABLES, Table
+from assets.contracts import Table
 from assets.tables import scan_table
 
 ROWS, COLUMNS = 5, 6  # as many as the UI shows without scrolling
 LONGEST_TEXT = 60
-WIDTH, HEIGHT, MARGIN, LEGEND = 560, 250, 36, 30  # of a picture, in pixels; the legend stands below the axes
-PICTURED = ("proportion_curves", "logit_lens")
-COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7b4b94")
 
 
 @dataclass(frozen=True)
@@ -57,15 +51,6 @@ VIEWS = {
 }
 
 
-@dataclass(frozen=True)
-class Series:
-    """One line of a picture: its name, and where it goes."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-
 def view_of(table: Table) -> View:
     """What is shown of a table."""
     return VIEWS.get(table.name, View(tuple(table.schema.names()[:COLUMNS])))
@@ -92,82 +77,3 @@ def _plain(value: Any, quoted: bool) -> Any:
         return value
     text = json.dumps(value, ensure_ascii=False) if quoted and isinstance(value, str) else str(value)  # " an" shows its space
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-
-
-def picture(asset: str, folder: Path) -> str | None:
-    """Markdown with a small line picture of the output, or None where there is nothing to draw."""
-    if asset == "proportion_curves":
-        title, series = "Share of positions where the token is the top prediction, by activation", _best_curves(folder)
-    elif asset == "logit_lens":
-        title, series = (
-            "Logit of the answer minus the wrong answer after each layer (first prompt, final scale)",
-            _first_lens(folder),
-        )
-    else:
-        return None
-    if not series:
-        return None
-    image = base64.b64encode(drawing(title, series).encode()).decode()
-    return f"![{title}](data:image/svg+xml;base64,{image})"
-
-
-def _best_curves(folder: Path) -> list[Series]:
-    """For each tracked token the curve that rises highest in a reliable bin; as many as there are colours."""
-    reliable = scan_table(folder, TABLES["proportion_curves"]).filter(
-        "reliable", pl.col("bin_left").is_finite(), pl.col("bin_right").is_finite()
-    )
-    curves = reliable.sort("bin_left").collect()  # without what lies outside the bins
-    best = curves.sort("proportion", "count", "layer", "neuron", descending=[True, True, False, False])
-    best = best.unique("token_id", keep="first", maintain_order=True).head(len(COLOURS))
-    drawn = []
-    for row in best.iter_rows(named=True):
-        curve = curves.filter(layer=row["layer"], neuron=row["neuron"], token_id=row["token_id"])
-        name = f"{json.dumps(row['token'], ensure_ascii=False)}: layer {row['layer']} neuron {row['neuron']}"
-        drawn.append(Series(name, ((curve["bin_left"] + curve["bin_right"]) / 2).to_list(), curve["proportion"].to_list()))
-    return drawn
-
-
-def _first_lens(folder: Path) -> list[Series]:
-    lens = scan_table(folder, TABLES["logit_lens"]).filter(scale="final", point="mlp").sort("layer").collect()
-    if lens.is_empty():
-        return []
-    first = lens.filter(prompt=lens["prompt"][0])
-    return [
-        Series(str(variant), rows["layer"].to_list(), rows["difference"].to_list())
-        for (variant,), rows in first.group_by("variant", maintain_order=True)
-    ]
-
-
-def drawing(title: str, series: Sequence[Series]) -> str:
-    """An SVG of the lines over common axes, with the range of each axis at its ends and the names in the lines' colours."""
-    xs, ys = _range([series_.x for series_ in series]), _range([series_.y for series_ in series])
-    width, height = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN - LEGEND
-    bottom = MARGIN + height
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="11">',
-        f'<title>{escape(title)}</title><rect width="100%" height="100%" fill="#ffffff"/>',
-        f'<rect x="{MARGIN}" y="{MARGIN}" width="{width}" height="{height}" fill="none" stroke="#b8bcc4"/>',
-        *(
-            f'<text x="{x}" y="{y}" text-anchor="{anchor}">{value:.3g}</text>'
-            for x, y, anchor, value in (
-                (MARGIN, bottom + 14, "start", xs[0]), (WIDTH - MARGIN, bottom + 14, "end", xs[1]),
-                (MARGIN - 4, bottom, "end", ys[0]), (MARGIN - 4, MARGIN + 8, "end", ys[1]),
-            )
-        ),
-    ]  # fmt: skip
-    for place, (line, colour) in enumerate(zip(series, COLOURS, strict=False)):
-        points = " ".join(
-            f"{MARGIN + width * (x - xs[0]) / (xs[1] - xs[0]):.1f},{MARGIN + height * (ys[1] - y) / (ys[1] - ys[0]):.1f}"
-            for x, y in zip(line.x, line.y, strict=True)
-        )
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
-        x, y = MARGIN + place % 2 * width // 2, bottom + 34 + 15 * (place // 2)
-        parts.append(f'<text x="{x}" y="{y}" fill="{colour}">{escape(line.name)}</text>')
-    parts.append(f'<text x="{MARGIN}" y="{MARGIN - 12}" font-weight="bold">{escape(title)}</text></svg>')
-    return "".join(parts)
-
-
-def _range(values: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Smallest and largest of all lines' values, widened where they are one."""
-    low, high = min(map(min, values)), max(map(max, values))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -61,12 +61,6 @@ def code_behind(names: tuple[Name, ...]) -> str:
 
 
 @cache
-def modules_behind(names: tuple[Name, ...]) -> frozenset[str]:
-    """The modules of which any definition is reached."""
-    return frozenset(module for module, _ in _reached(names))
-
-
-@cache
 def function_of(stage: str) -> Name:
     """Module and name of the function that makes a stage's output. Raises SourceError."""
     found = [

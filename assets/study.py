@@ -267,10 +267,6 @@ class Study(_Frozen):
         """A path of the study file, which starts from the file's own folder."""
         return Path(os.path.realpath(self.folder / relative))  # Path.resolve raises for a link that leads to itself
 
-    def settings(self, *fields: str) -> dict[str, Any]:
-        """The named fields as plain JSON values: what a fingerprint hashes."""
-        return self.model_dump(mode="json", include=set(fields))
-
     @property
     def hash(self) -> str:
         """SHA-256 over every field except where the file lies."""

@@ -13,7 +13,7 @@ import dagster as dg
 from assets.contracts import TABLES, Table
 from assets.deployment import Deployment
 from assets.errors import InputError
-from assets.preview import PICTURED, picture, preview, view_of
+from assets.preview import preview, view_of
 from assets.publication import SHOWN_CODE, Compute, materialize
 from assets.sources import code_of
 from assets.stages import STAGES, Input, Stage, ancestors
@@ -149,8 +149,6 @@ def _data_version(records: Sequence[Record]) -> dg.DataVersion:
 def _shown(stage: Stage, record: Record) -> dict[str, Any]:
     """A record as metadata: numbers stay numbers, so that the UI plots them over runs or shards; then a look inside."""
     metadata: dict[str, Any] = {}
-    if stage.name in PICTURED and (drawn := picture(stage.name, record.folder)) is not None:
-        metadata["picture"] = dg.MetadataValue.md(drawn)
     rows = f"{stage.tables[0]}_rows" if stage.tables else ""
     for name, value in {**record.facts, **record.summary}.items():
         if name == rows:

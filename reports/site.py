@@ -4,11 +4,13 @@ Opens from disk, asks nothing of the network, and is the same bytes for equal in
 show is in `pages`; this module renders and writes them.
 """
 
+import re
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 
 from assets.errors import InputError
 from reports import numbers, text
@@ -27,6 +29,13 @@ from reports.report_data import ReportData
 
 HERE = Path(__file__).parent
 STATIC = ("site.css", "site.js")
+
+
+_PLACED = re.compile(r'data-payload="([^"]+)"')  # once in each figure; texts on a page have their quotes escaped
+
+
+class UnplacedError(RuntimeError):
+    """A figure or a part of a page that was made and does not stand there, or stands there twice: a defect of its template."""
 
 
 class SiteError(InputError):
@@ -113,6 +122,25 @@ def templates(**names: Any) -> Environment:
 
 
 def render(environment: Environment, page: Page) -> str:
-    """The page as HTML."""
+    """The page as HTML. Raises UnplacedError where anything that the page was made of does not stand on it."""
     figures = {figure.name: figure for figure in page.figures}
-    return environment.get_template(page.template).render(page=page, title=page.title, figures=figures, **page.context)
+    unused = set(page.context) - _names_used(environment, page.template)
+    if unused:
+        raise UnplacedError(f"{page.file}: {', '.join(sorted(unused))}: made for the page, but {page.template} does not show it")
+    html = environment.get_template(page.template).render(page=page, title=page.title, figures=figures, **page.context)
+    placed = Counter(_PLACED.findall(html))
+    for name in figures.keys() | placed.keys():
+        if placed[name] != 1 or name not in figures:
+            raise UnplacedError(
+                f"{page.file}: figure {name}: {page.template} places it {placed[name]} times; a figure stands on its page once"
+            )
+    return html
+
+
+def _names_used(environment: Environment, template: str) -> set[str]:
+    """What a template, and those that it is made of, take from a page's context."""
+    if environment.loader is None:
+        return set()
+    parsed = environment.parse(environment.loader.get_source(environment, template)[0])
+    parts = [part for part in meta.find_referenced_templates(parsed) if part is not None]
+    return meta.find_undeclared_variables(parsed).union(*(_names_used(environment, part) for part in parts))

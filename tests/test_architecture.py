@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
+import grimp
 import pytest
 
 from assets.product import PRODUCT_VERSION
@@ -55,6 +57,50 @@ def test_only_the_wiring_knows_dagster(package: str) -> None:
 def test_imports_go_one_way(package: str, forbidden: set[str]) -> None:
     offenders = [str(file.relative_to(ROOT)) for file in modules(package) if imported_anywhere(file) & forbidden]
     assert offenders == []
+
+
+def test_no_package_leads_back_to_itself() -> None:
+    """Circles between packages are found even where no layer of pyproject.toml speaks of them."""
+    graph = grimp.build_graph(*PACKAGES)
+    leads_to: dict[str, set[str]] = defaultdict(set)
+    for module in graph.modules:
+        for other in graph.find_modules_directly_imported_by(module):
+            if package_of(module) != package_of(other):
+                leads_to[package_of(module)].add(package_of(other))
+    with_an_arrow_back = [package for package in leads_to if package in reached_from(package, leads_to)]
+    assert with_an_arrow_back == []
+
+
+def package_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def reached_from(start: str, leads_to: dict[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = list(leads_to[start])
+    while waiting:
+        if (one := waiting.pop()) not in reached:
+            reached.add(one)
+            waiting += leads_to.get(one, ())
+    return reached
+
+
+def test_the_whole_study_and_whole_records_are_reached_for_only_where_nothing_is_made_of_them() -> None:
+    """`whole_study` and `records` go around what a stage declares: for where files and devices are, for plans, for handing on."""
+    allowed = {
+        "assets/reading.py",
+        "assets/model/loading.py",
+        "assets/trial/asset.py",
+        "assets/histograms/asset.py",
+        "assets/quality/asset.py",
+    }
+    users = {
+        str(file.relative_to(ROOT))
+        for package in ("assets", "reports")
+        for file in modules(package)
+        if re.search(r"\bwork\.(whole_study|records)\b|\bself\.(work\.)?whole_study\b", file.read_text())
+    }
+    assert users == allowed
 
 
 def test_no_wiring_module_postpones_annotations_that_dagster_reads() -> None:

@@ -6,7 +6,7 @@ import polars as pl
 
 from assets.study import COMMIT
 from reports.answer import Answer, answer
-from reports.evidence import CONVENTIONS, curve_of, evidence
+from reports.evidence import curve_of, evidence
 from reports.figures.small_curve import small_curve
 from reports.numbers import count, duration, moment, plural
 from reports.pages.page import Page
@@ -25,7 +25,6 @@ def index_page(data: ReportData) -> Page:
         context={
             "answer": reply,
             "drawing": _drawing(data, reply),
-            "conventions": CONVENTIONS,
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
             "neurons": [_neuron_row(data, neuron) for neuron in data.studied],
             "prompts": [_prompt_card(data, name) for name in data.prompts],

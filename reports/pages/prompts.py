@@ -17,7 +17,6 @@ POSITIONS = {"all": "all positions (as published)", "last": "last position only"
 ESTIMATED = Measure("attribution", "estimate", 0.0)
 EXACT = Measure("improvement", "improvement", 0.0)
 SHOWN = 10
-SCREENED = 50  # how many a reader would take from the estimate to patch exactly
 
 
 def prompt_pages(data: ReportData) -> list[Page]:

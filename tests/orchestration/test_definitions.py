@@ -1,7 +1,10 @@
 """What Dagster is given for a folder of studies: groups, checks, jobs and schedules, loaded quickly and without a network."""
 
+import json
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
@@ -171,6 +174,31 @@ def test_the_workspace_file_loads_from_the_repository_root() -> None:
     )
     shown = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["neuron_atlas", "defs"]
+
+
+def test_workspace_file_dagster_and_dg_load_the_same_location() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    (workspace,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    by_file = workspace["python_file"]
+    module = by_file["relative_path"].removesuffix(".py").replace("/", ".")
+    names = {by_file["location_name"], settings["dagster"]["code_location_name"], settings["dg"]["project"]["code_location_name"]}
+    assert {module, settings["dagster"]["module_name"], f"{settings['dg']['project']['root_module']}.definitions"} == {module}
+    assert names == {"neuron_atlas"}
+
+
+def test_the_dg_command_lists_and_checks_the_definitions(tmp_path: Path) -> None:
+    """`dg` says that all is well of a project in which it found nothing, so what it lists counts."""
+    dg_command = Path(sys.executable).with_name("dg")
+    environment = {**os.environ, "NEURON_ATLAS_STUDIES": str(SHIPPED_STUDIES), "DAGSTER_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    called = {
+        command: subprocess.run([dg_command, *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True)
+        for command in ("check defs", "list defs --json")
+    }
+    for done in called.values():
+        assert done.returncode == 0, done.stderr
+    listed = json.loads(called["list defs --json"].stdout)
+    assert {"demo/report_site", "across_models/across_models"} <= {asset["asset_key"] for asset in listed["assets"]}
+    assert {"demo_study", "across_models"} <= {job["name"] for job in listed["jobs"]}
 
 
 def test_telemetry_is_off_in_a_file_of_the_repository() -> None:

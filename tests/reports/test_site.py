@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
+from reports import site as site_module
 from reports.numbers import count
+from reports.pages.page import Page
 from reports.report_data import ReportData
-from reports.site import SiteError, build_site
+from reports.site import SiteError, UnplacedError, build_site, render, templates
 from tests.reports.sample_data import PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 
 
@@ -129,13 +132,47 @@ def test_embedded_figures_are_json_without_a_character_that_ends_a_script(site: 
 def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> None:
     parsed = pages(site)
     for name, page in parsed.items():
-        places = {attributes["data-figure"] for _, attributes in page.tags if "data-figure" in attributes}
-        payloads = {attributes["data-payload"] for _, attributes in page.tags if "data-payload" in attributes}
-        assert places == payloads, name
-        assert all(attributes.get("aria-label") for _, attributes in page.tags if "data-figure" in attributes), name
+        places = [attributes for _, attributes in page.tags if "data-figure" in attributes]
+        embedded = [json.loads(script) for script in page.scripts if script]
+        payloads = [views for views in embedded if isinstance(views[0], dict) and "layout" in views[0]]  # others are rows of a table
+        assert len(places) == len(payloads), name
+        assert all(attributes.get("aria-label") for attributes in places), name
+        drawn = [trace for views in payloads for view in views for trace in view["data"]]
+        assert all(any(len(trace.get(axis) or ()) for axis in ("x", "y", "z")) for trace in drawn), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "screen",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "attribution",
     }  # fmt: skip
+
+
+TEMPLATES = Path(site_module.__file__).parent / "templates"
+PLACEMENTS = [
+    (file.name, number)
+    for file in sorted(TEMPLATES.glob("*.html"))
+    for number, line in enumerate(file.read_text().splitlines())
+    if "m.figure(" in line
+]
+
+
+@pytest.mark.parametrize(("template", "number"), PLACEMENTS, ids=lambda part: str(part))
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_figure_that_a_template_does_not_place_once_is_an_error(
+    template: str, number: int, times: int, data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(TEMPLATES, tmp_path / "templates")
+    lines = (tmp_path / "templates" / template).read_text().splitlines()
+    (placement,) = re.findall(r"\{\{ m\.figure\([^}]*\) \}\}", lines[number])
+    lines[number] = lines[number].replace(placement, placement * times)
+    (tmp_path / "templates" / template).write_text("\n".join(lines))
+    monkeypatch.setattr(site_module, "HERE", tmp_path)
+    monkeypatch.setattr(site_module, "write_static", lambda folder, with_plotly: [])
+    with pytest.raises(UnplacedError, match=rf"figure [\w-]+: {template} places it {times} times; a figure stands on its page once"):
+        build_site(data, tmp_path / "site")
+
+
+def test_a_part_of_a_page_that_its_template_does_not_show_is_an_error() -> None:
+    page = Page("made-up.html", "quality.html", "Made up", {"rows_of_nothing": []})
+    with pytest.raises(UnplacedError, match="made-up.html: rows_of_nothing: made for the page, but quality.html does not show it"):
+        render(templates(), page)
 
 
 def test_plotly_lies_in_the_site_once_and_is_loaded_only_where_there_is_a_figure(site: Path) -> None:
