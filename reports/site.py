@@ -6,6 +6,7 @@ show is in `pages`; this module renders and writes them.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 
 from assets.errors import InputError
 from reports import numbers, text
-from reports.downloads import write_downloads
+from reports.downloads import Download, write_downloads
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
@@ -51,7 +52,19 @@ def build_site(data: ReportData, folder: Path) -> list[str]:
     if any(folder.iterdir()):
         raise SiteError(f"{folder}: not empty; a site is written into an empty folder, so that no old page stays in it")
     downloads = write_downloads(data, folder)
-    pages = [
+    pages = pages_of(data, downloads)
+    files = [download.path for table in downloads.values() for download in table]
+    files += write_static(folder, with_plotly=any(page.figures for page in pages))
+    environment = environment_of(data)
+    for page in pages:
+        (folder / page.file).write_text(render(environment, page), encoding="utf-8")
+        files.append(page.file)
+    return files
+
+
+def pages_of(data: ReportData, downloads: Mapping[str, list[Download]]) -> list[Page]:
+    """Every page of the site, the index last. `downloads` are the files that the site holds, by table."""
+    return [
         *token_pages(data),
         *neuron_pages(data),
         *prompt_pages(data),
@@ -62,13 +75,6 @@ def build_site(data: ReportData, folder: Path) -> list[str]:
         data_page(data, downloads),
         index_page(data),
     ]
-    files = [download.path for table in downloads.values() for download in table]
-    files += write_static(folder, with_plotly=any(page.figures for page in pages))
-    environment = _environment(data)
-    for page in pages:
-        (folder / page.file).write_text(render(environment, page), encoding="utf-8")
-        files.append(page.file)
-    return files
 
 
 def write_static(folder: Path, with_plotly: bool) -> list[str]:
@@ -82,7 +88,8 @@ def write_static(folder: Path, with_plotly: bool) -> list[str]:
     return [f"static/{name}" for name in contents]
 
 
-def _environment(data: ReportData) -> Environment:
+def environment_of(data: ReportData) -> Environment:
+    """The templates with what all pages of a study know."""
     return templates(
         study=data.study,
         plural=numbers.plural,
