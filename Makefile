@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -79,6 +79,11 @@ faults: setup-tools ## kill a run KILLS=100 times at moments of SEED=1, then dam
 	$(RUN) -m tests.faults.kills --kills $(KILLS) --seed $(SEED)
 	$(RUN) -m pytest tests/faults tests/hostile tests/assets/test_store.py tests/assets/test_study.py tests/assets/claims/test_claims.py \
 	  tests/assets/corpus/test_corpus_documents.py tests/orchestration/test_history.py tests/orchestration/test_changes.py
+
+MUTANTS ?= 60
+
+mutants: setup-tools ## small faults put into MUTANTS=60 places by SEED=1: how many do the nearest tests notice?
+	@$(RUN) -m tests.mutants --mutants $(MUTANTS) --seed $(SEED)
 
 bench: setup ## throughput of the one pass beside other ways to count, start-up, neuron patching; writes docs/benchmarks.md
 	$(RUN) -m benchmarks.throughput

@@ -111,10 +111,12 @@ def _named_in(module: str, name: str) -> frozenset[Name]:
     held = _module(module)
     named = held.definitions[name] if name else [statement for definition in held.definitions.values() for statement in definition]
     found: set[Name] = set()
+    qualifying: set[int] = set()  # names of modules in front of what is taken from them; ast.walk gives parents first
     for node in (node for statement in [*named, *held.statements] for node in ast.walk(statement)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in held.modules:
             found.add((held.modules[node.value.id], node.attr))
-        elif isinstance(node, ast.Name):
+            qualifying.add(id(node.value))
+        elif isinstance(node, ast.Name) and id(node) not in qualifying:
             found.add((module, node.id))
         elif isinstance(node, ast.ImportFrom):  # inside a function
             found |= {(node.module or "", alias.name) for alias in node.names}

@@ -8,21 +8,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from assets.counting.histograms import ActivationBins, Histograms, empty_tensors
-from assets.counting.parts import Part
 from assets.histograms import histogram_store
-from assets.histograms.histogram_store import counter_blocks, create_group, finish_group, read_histograms, write_part
+from assets.histograms.histogram_store import counter_blocks, read_histograms
 from assets.quality.counter_violations import counter_violations
 from assets.statistics.token_neuron_scores import token_neuron_scores
+from tests.stored_histograms import write_histograms
 
 TOKENS, LAYERS, NEURONS, BINS, VOCABULARY = 5, 2, 7, 4, 9
-
-
-def write_histograms(folder: Path | str, histograms: Histograms) -> None:
-    """Write a new group into `folder`, layer by layer."""
-    group = create_group(folder, {name: tuple(histograms[name].shape) for name in histograms.tensors})
-    tokens, groups = len(histograms.token_ids), len(histograms.screened_ids)
-    write_part(group, Part(range(histograms.layers), range(tokens), range(groups)), histograms)
-    finish_group(group, histograms.positions, histograms.token_ids)
 
 
 @pytest.fixture
