@@ -68,9 +68,9 @@ def breakdown(setting: Setting, rounds: int, threads: int) -> dict[str, list[flo
     import torch
 
     from assets.histograms.activation_histograms import new_counter
+    from assets.histograms.histogram_store import write_histograms
     from assets.model.plain_model import last_hidden, neurons_reported
     from assets.predictions.top_predictions import linear_unembedding, top_entries
-    from tests.stored_histograms import write_histograms
 
     model, device = setting.model, setting.model.device.type
     unembedding = linear_unembedding(model)

@@ -111,6 +111,11 @@ def judged_once() -> Iterator[None]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets of a hub come from a made-up one."""
+    make_up_a_hub(monkeypatch)
+
+
+def make_up_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
 
     def texts(study: Study) -> tuple[str, Iterator[str]]:

@@ -58,7 +58,7 @@ _SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.
 
 def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
     """Every place of a module that can be changed, and how; `apply` makes the change."""
-    annotations = {id(part) for node in ast.walk(tree) for part in _annotations(node) for part in ast.walk(part)}
+    annotations = {id(inner) for node in ast.walk(tree) for part in _annotations(node) for inner in ast.walk(part)}
     for node in ast.walk(tree):
         if id(node) not in annotations and (how := _change(node)):
             yield node, how
@@ -98,7 +98,7 @@ def apply(node: ast.AST) -> None:
     elif isinstance(node, ast.UnaryOp):
         node.op = ast.UAdd() if isinstance(node.op, ast.Invert) else ast.Not()
         node.operand = node.operand if isinstance(node.op, ast.UAdd) else ast.UnaryOp(ast.Not(), node.operand)
-    elif isinstance(node, ast.Constant):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
         node.value = not node.value if isinstance(node.value, bool) else node.value + 1
     elif isinstance(node, ast.Tuple | ast.List):
         node.elts.pop()
@@ -114,7 +114,7 @@ def modules_of(tree: Path) -> dict[Path, tuple[str, ...]]:
     nearest = (
         NEAREST if (tree / "assets/publication.py").exists() else {**{p: t for p, t in NEAREST.items() if (tree / p).exists()}, **EARLIER}
     )
-    found = {}
+    found: dict[Path, tuple[str, ...]] = {}
     for pattern, tests in nearest.items():
         files = [file for file in sorted(tree.glob(pattern)) if file.name != "__init__.py"]
         if not files:

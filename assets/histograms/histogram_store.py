@@ -32,6 +32,14 @@ READ_AT_ONCE = 16 * 2**20  # counters of one tensor that statistics hold at once
 COMPLETE = "complete"
 
 
+def write_histograms(folder: Path | str, histograms: Histograms) -> None:
+    """Write a new group into `folder`, layer by layer."""
+    group = create_group(folder, {name: tuple(histograms[name].shape) for name in histograms.tensors})
+    tokens, groups = len(histograms.token_ids), len(histograms.screened_ids)
+    write_part(group, Part(range(histograms.layers), range(tokens), range(groups)), histograms)
+    finish_group(group, histograms.positions, histograms.token_ids)
+
+
 def shapes_of(
     facts: ModelFacts, bins: int, tokens: int, screened: int, examples: int, embedding_predictions: bool = False
 ) -> dict[str, tuple[int, ...]]:

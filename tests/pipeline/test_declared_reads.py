@@ -14,10 +14,10 @@ from assets.store import Place, Record
 from assets.study import Study
 from assets.study_view import UndeclaredError
 from assets.work import Work
-from tests.freshness import Ground, hub, judged_once
+from tests.freshness import Ground, judged_once, make_up_a_hub
 from tests.stage_runs import run_stages
 
-__all__ = ["hub", "judged_once"]
+__all__ = ["judged_once"]
 
 # Two studies that together use everything: files and hub, bins of both kinds.
 STUDIES: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Rec
         found.work[stage.name].append(work)
 
     with pytest.MonkeyPatch.context() as patch:
-        hub.__wrapped__(patch)
+        make_up_a_hub(patch)
         for number, changes in enumerate(STUDIES):
             study = ground.study(changes)
             found.studies.append((study, run_stages(study, tmp_path_factory.mktemp(f"data-{number}"), watch)))

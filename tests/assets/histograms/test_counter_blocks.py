@@ -9,10 +9,9 @@ from polars.testing import assert_frame_equal
 
 from assets.counting.histograms import ActivationBins, Histograms, empty_tensors
 from assets.histograms import histogram_store
-from assets.histograms.histogram_store import counter_blocks, read_histograms
+from assets.histograms.histogram_store import counter_blocks, read_histograms, write_histograms
 from assets.quality.counter_violations import counter_violations
 from assets.statistics.token_neuron_scores import token_neuron_scores
-from tests.stored_histograms import write_histograms
 
 TOKENS, LAYERS, NEURONS, BINS, VOCABULARY = 5, 2, 7, 4, 9
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.counting.histograms import HistogramError, Histograms, empty, merge
-from assets.histograms.histogram_store import read_histograms
+from assets.histograms.histogram_store import read_histograms, write_histograms
 from assets.histograms.merged_histograms import merge_histograms
 from tests.assets.counting.made_batches import (
     SCREENED,
@@ -22,7 +22,6 @@ from tests.assets.counting.made_batches import (
     random_histograms,
     tensors_of,
 )
-from tests.stored_histograms import write_histograms
 
 SEEDS = st.integers(0, 10_000)
 

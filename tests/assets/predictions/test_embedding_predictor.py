@@ -18,7 +18,7 @@ from assets.counting.histograms import HistogramError, Histograms, empty, merge
 from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
+from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_histograms, write_part
 from assets.histograms.merged_histograms import merge_histograms
 from assets.histograms.row_independence import are_rows_independent, rows_of_batches
 from assets.model.language_model import LanguageModel
@@ -43,7 +43,6 @@ from tests.assets.histograms.conftest import STORIES
 from tests.assets.prompts.tiny_models import FAMILIES, save_tiny_model
 from tests.gained import gained_model
 from tests.slow_reimplementation import SlowCounts, slow_histograms
-from tests.stored_histograms import write_histograms
 
 EMBEDDING = [tensor.name for tensor in EMBEDDING_TENSORS]
 TRACKED = [6, 14, 2]
