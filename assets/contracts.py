@@ -911,7 +911,7 @@ ACROSS_MODELS_NEURONS = Table(
         Column(
             "improvement",
             _float,
-            "share",
+            "of the difference",
             "By patching the neuron at the last position, mean over the prompts whose answer is the token; missing where it was not patched.",
             True,
         ),
