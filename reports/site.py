@@ -7,6 +7,7 @@ show is in `pages`; this module renders and writes them.
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,16 @@ def render(environment: Environment, page: Page) -> str:
     return html
 
 
-def _names_used(environment: Environment, template: str) -> set[str]:
+def _names_used(environment: Environment, template: str) -> frozenset[str]:
     """What a template, and those that it is made of, take from a page's context."""
     if environment.loader is None:
-        return set()
-    parsed = environment.parse(environment.loader.get_source(environment, template)[0])
-    parts = [part for part in meta.find_referenced_templates(parsed) if part is not None]
-    return meta.find_undeclared_variables(parsed).union(*(_names_used(environment, part) for part in parts))
+        return frozenset()
+    names, parts = _parsed(environment.loader.get_source(environment, template)[0])
+    return names.union(*(_names_used(environment, part) for part in parts))
+
+
+@cache  # a template is parsed once, not for each of hundreds of pages
+def _parsed(source: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Names that the text of a template leaves undefined, and the templates that it refers to."""
+    parsed = templates().parse(source)
+    return frozenset(meta.find_undeclared_variables(parsed)), tuple(filter(None, meta.find_referenced_templates(parsed)))

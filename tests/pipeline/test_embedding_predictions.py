@@ -12,6 +12,7 @@ from assets.contracts import EMBEDDING_TENSORS, TABLES
 from assets.freshness import Freshness
 from assets.histograms.histogram_store import read_histograms
 from assets.stages import STAGES
+from assets.study_view import EVERY_FIELD
 from assets.tables import read_table
 from orchestration.run import faults_of
 from tests.gained import gained_model
@@ -96,16 +97,18 @@ def test_shards_and_batches_give_the_same_integers(gained: Bench) -> None:
         np.testing.assert_array_equal(other[name], values, err_msg=name)
 
 
-def test_the_field_stands_in_no_fingerprint_where_it_is_at_its_default(gained: Bench) -> None:
+def test_the_field_stands_in_the_fingerprints_of_those_that_read_it_and_its_tensors_only_where_it_is_on(gained: Bench) -> None:
     store = gained.settings.deployment.store
     off, on = (Freshness(gained.study(embedding_predictions=is_on), store) for is_on in (False, True))
+    counters = ("activation_histograms", "merged_histograms")
     for name, stage in STAGES.items():
         without, with_it = off._own(stage), on._own(stage)
-        assert "embedding_predictions" not in without["settings"]
-        is_counter = name in ("activation_histograms", "merged_histograms")
-        assert (without != with_it) == is_counter
-        if is_counter:
-            assert "embedding" not in json.dumps(without)
+        is_reader = not {"embedding_predictions", EVERY_FIELD}.isdisjoint(stage.fields)
+        assert (without["fields"] != with_it["fields"]) == is_reader, name
+        if name in counters:
+            assert "embedding" not in json.dumps(without["contract"])
             assert [line.partition(":")[0] for line in with_it["contract"] if line not in without["contract"]] == [
                 tensor.name for tensor in EMBEDDING_TENSORS
             ]
+        else:
+            assert without["contract"] == with_it["contract"], name

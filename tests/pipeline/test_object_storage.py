@@ -80,7 +80,8 @@ def test_integers_tables_and_report_are_those_of_a_run_with_a_local_folder(
     for stage in STAGES.values():
         for shard in bench.study().shard_names if stage.is_sharded else [None]:
             here, there = local.record(stage.name, shard), bench.record(stage.name, shard)
-            assert here.fingerprint == there.fingerprint
+            # The report says when each output was made, so that it alone is another one for each run.
+            assert (here.fingerprint == there.fingerprint) == (stage.name != "report_site"), stage.name
             for table in stage.tables:
                 assert read_table(here.folder, TABLES[table]).equals(read_table(there.folder, TABLES[table])), table
                 compared += 1

@@ -146,7 +146,7 @@ result = dg.materialize(
 )
 record = settings.deployment.store.find(Place("memory", "activation_histograms", "0000"))
 faults = [event.step_failure_data.user_failure_data.description for event in result.all_events if event.is_step_failure]
-print(json.dumps({"peak": peak_bytes(), "summary": dict(record.summary) if record else {}, "faults": faults}))
+print(json.dumps({"peak": peak_bytes(), "summary": {**record.facts, **record.summary} if record else {}, "faults": faults}))
 """
 
 

@@ -14,7 +14,7 @@ def told_by(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[float, int]], tot
     lines: list[str] = []
     clock = [0.0]
     monkeypatch.setattr(asset, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    work = SimpleNamespace(shard="0000", tell=lines.append, study=SimpleNamespace(shard_names=["0000", "0001"]))
+    work = SimpleNamespace(shard="0000", tell=lines.append, whole_study=SimpleNamespace(shard_names=["0000", "0001"]))
     progress = Progress(cast(Any, work), 0.0)
     for clock[0], done in steps:
         progress(done, total)
