@@ -62,15 +62,19 @@ cluster: setup ## run a study on a cluster that is up, a run for each shard: mak
 	@test -n "$(STUDY)" || { echo "Say which study: make cluster STUDY=<name in the deployment's folder of studies>"; exit 2; }
 	@$(RUN) -m orchestration.cluster.run "$(STUDY)"
 
+WORKERS ?= 2
+# A file of tests at a time on each of WORKERS=2 processes, which have a thread each: two processes of two threads would hinder each other.
+TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
+
 test: setup-tools ## the tests
-	@$(RUN) -m pytest
+	@$(TESTS)
 
 check: setup-tools ## exactly what CI runs: format, lint, types, import rules, tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy assets reports orchestration tests benchmarks
 	$(VENV)/bin/lint-imports
-	$(RUN) -m pytest
+	$(TESTS) --durations 20
 
 KILLS ?= 100
 SEED ?= 1

@@ -134,10 +134,13 @@ def test_loading_the_code_location_imports_nothing_slow() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CHANGELOG.md"])
+DOCUMENTS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_paths_that_documents_name_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    named = set(re.findall(r"`((?:assets|reports|orchestration|tests|benchmarks|docs)/[\w./-]*)`", text))
+    named = set(re.findall(r"`((?:assets|reports|orchestration|tests|benchmarks|docs|deployment)/[\w./-]*)`", text))
     missing = [path for path in sorted(named) if not (ROOT / path).exists()]
     assert missing == []
 
