@@ -108,6 +108,10 @@ CONGRUENCE = Column(
     "The neuron's weights times the token's vector: its output weights where no side is named. Convention `logits`, side `output`: what "
     "one unit of activation adds to the token's logit.",
 )
+CONGRUENCE_LOGITS = Column(
+    "congruence", pl.Float32(), "dot product", "Output weights times the token's vector in the convention `logits`: what one unit of activation "
+    "adds to the token's logit, times the final norm's scale.",
+)  # fmt: skip
 IMPROVEMENT = Column(
     "improvement",
     pl.Float32(),
@@ -343,6 +347,45 @@ PROPOSED_PAIRS = Table(
         NEURON,
         _DIFFERENCE,
         _EXPLAINED,
+    ),
+)
+
+_CONTRIBUTION = (
+    CONGRUENCE_LOGITS,
+    Column("contribution_where_predicted", _float, "logit", "Mean over the positions at which the token is the top prediction of what the neuron adds "
+           "to its logit: activation x congruence / what the final norm divides by there."),
+    Column("contribution_elsewhere", _float, "logit", "The same mean over all other counted positions."),
+    Column("contribution", _float, "logit", "contribution_where_predicted - contribution_elsewhere: above 0 the neuron writes the token where it is "
+           "predicted, below 0 it writes against it."),
+)  # fmt: skip
+
+CONTRIBUTIONS = Table(
+    "contributions",
+    "contributions",
+    "What every neuron adds directly to the logit of each tracked token where the token is predicted, and elsewhere.",
+    ("token_id", "layer", "neuron"),
+    (TOKEN_ID, TOKEN, LAYER, NEURON, *_CONTRIBUTION),
+)
+
+CONTRIBUTION_SCREEN = Table(
+    "contribution_screen",
+    "contributions",
+    "For each screened token with at least min_count predictions, the neurons that write it most where it is predicted, and those that write against it.",
+    ("token_id", "end", "rank"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        _PREDICTIONS,
+        Column("end", pl.String(), "name", "`writes`: contribution above 0; `writes_against`: below 0."),
+        Column(
+            "rank",
+            pl.Int32(),
+            "index",
+            "Place by the size of the contribution at this end, 1 is largest; ties to the lower layer, then neuron.",
+        ),
+        LAYER,
+        NEURON,
+        *_CONTRIBUTION,
     ),
 )
 
@@ -836,7 +879,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
@@ -963,6 +1006,7 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
+    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), "activation / final norm's scale / 2^30", "Sum of the activations there, each over what the final norm divides by at its position, rounded to a multiple of 2^-30."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

@@ -119,6 +119,12 @@ _STAGES = (
         tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
+        "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
+        "of each on the token's logit there, less that elsewhere.",
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("contributions", "contribution_screen"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+    ),
+    Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_neuron_scores"),
         fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),

@@ -7,6 +7,7 @@ from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
+from assets.statistics.contributions import WRITES, contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
@@ -26,6 +27,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "neuron_statistics", _neuron_statistics),
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
+        study_asset(study, "contributions", _contributions, page="screen.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
         study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
@@ -62,6 +64,19 @@ def _token_neuron_screen(work: Work) -> None:
     work.write("token_neuron_screen", screen)
     work.write("proposed_pairs", proposed_pairs(screen, mutual, tracked, lambda entry: is_named_by_text(model, entry)))
     work.state(**screen_coverage(histograms, work.study.min_count))
+
+
+def _contributions(work: Work) -> None:
+    tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
+    every, screen = contributions(model_of(work), read_histograms(work.folder("merged_histograms")), tokens, work.study.min_count)
+    work.write("contributions", every)
+    work.write("contribution_screen", screen)
+    first = screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
+    named = {
+        row["token"]: f"layer {row['layer']} neuron {row['neuron']}, {row['contribution']:+.4f} logits"
+        for row in first.iter_rows(named=True)
+    }
+    work.show(writers=named)
 
 
 def _proportion_curves(work: Work) -> None:
