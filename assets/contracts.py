@@ -389,6 +389,24 @@ CONTRIBUTION_SCREEN = Table(
     ),
 )
 
+CANDIDATES = Table(
+    "candidates",
+    "candidates",
+    "The neurons that are studied for each tracked token, once for every line of evidence that sends them.",
+    ("token_id", "layer", "neuron", "line"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`) or `patching` (the share of a prompt's "
+               "logit difference restored at the last position, where the token is the answer)."),
+        Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
+        LAYER,
+        NEURON,
+        Column("value", _float, "of its line", "What the line says of the neuron; missing for named neurons.", nullable=True),
+    ),
+)  # fmt: skip
+
 PROPORTION_CURVES = Table(
     "proportion_curves",
     "proportion_curves",
@@ -879,7 +897,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,

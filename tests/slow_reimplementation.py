@@ -258,6 +258,6 @@ def mlp_outputs(model: Any) -> list[Any]:
 
 def slow_histograms(folder: Path, batches: Iterator[Batch], counts: SlowCounts) -> dict[str, np.ndarray]:
     """Every tensor of the contract, by plain Hugging Face code and one loop over positions."""
-    for batch, *answers in run_plain_model(folder, batches, counts.counts_embedding):
-        counts.add(batch, *answers)
+    for answered in run_plain_model(folder, batches, counts.counts_embedding):
+        counts.add(*answered)
     return counts.tensors()

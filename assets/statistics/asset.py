@@ -7,11 +7,12 @@ from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
+from assets.statistics.candidates import candidates, studied_pairs
 from assets.statistics.contributions import WRITES, contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs
+from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.statistics.token_neuron_screen import proposed_pairs, screen_coverage, token_neuron_screen
@@ -28,6 +29,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "contributions", _contributions, page="screen.html"),
+        study_asset(study, "candidates", _candidates, page="index.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
         study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
@@ -79,14 +81,26 @@ def _contributions(work: Work) -> None:
     work.show(writers=named)
 
 
+def _candidates(work: Work) -> None:
+    named = [(choice.layer, choice.neuron) for choice in work.study.neurons]
+    answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
+    chosen = candidates(
+        work.read("tracked_tokens"),
+        named,
+        work.read("token_neuron_scores"),
+        work.read("contributions"),
+        work.read("congruence_tokens"),
+        work.read("neuron_patching").join(answers, on="prompt"),
+        work.study.best_neurons,
+    )
+    work.write("candidates", chosen)
+    work.show(neurons=chosen.select("layer", "neuron").n_unique())
+
+
 def _proportion_curves(work: Work) -> None:
-    study = work.study
-    neurons = [(choice.layer, choice.neuron) for choice in study.neurons]
-    tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    pairs = studied_pairs(work.read("token_neuron_scores"), tokens, neurons, study.best_neurons)
     histograms = read_histograms(work.folder("merged_histograms"))
-    bins = ActivationBins.from_frame(work.read("activation_bins"))
-    work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), study.min_count))
+    bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
+    work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
 
 
 def _embedding_predictions(work: Work) -> None:
