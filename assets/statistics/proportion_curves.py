@@ -21,16 +21,17 @@ def studied_pairs(
 ) -> pl.DataFrame:
     """The pairs that get curves: columns layer, neuron, token_id, each pair once, in that order.
 
-    Every tracked token with every neuron of interest (layer, neuron), and every tracked token with its `best` neurons by AUROC
-    (`scores` is the table token_neuron_scores; ties go to the lower layer, then the lower neuron; missing ones are never best).
+    Every tracked token with every neuron of interest (layer, neuron), and every tracked token with its `best` neurons by
+    separation, the AUROC read in its direction (`scores` is the table token_neuron_scores; ties go to the lower layer, then the lower
+    neuron; missing ones are never best).
     """
     tracked = pl.DataFrame({"token_id": list(token_ids)}, schema={"token_id": pl.Int32})
     neurons = pl.DataFrame(list(neurons_of_interest), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row")
     of_interest = neurons.join(tracked, how="cross")
     best_neurons = (
-        scores.filter(pl.col("auroc").is_not_null())
+        scores.filter(pl.col("separation").is_not_null())
         .join(tracked, on="token_id", how="semi")
-        .sort("token_id", "auroc", "layer", "neuron", descending=[False, True, False, False])
+        .sort("token_id", "separation", "layer", "neuron", descending=[False, True, False, False])
         .group_by("token_id", maintain_order=True)
         .head(best)
         .select(of_interest.columns)
