@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from assets.contracts import PROPORTION_CURVES, conform
 from assets.counting.histograms import ActivationBins
 from assets.statistics.proportion_curves import proportion_curves, studied_pairs, wilson_interval
-from assets.statistics.token_neuron_scores import token_neuron_scores
+from assets.statistics.token_neuron_scores import token_neuron_scores, with_direction
 from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS, TEXTS
 from tests.slow_statistics import count_slowly, level_of, random_recording, wilson_slowly
 
@@ -21,14 +21,22 @@ PAIR = pl.DataFrame(
 
 
 def scores_of(rows: list[tuple[int, int, int, float | None]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, "auroc": pl.Float64}, orient="row")
+    schema = {"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, "auroc": pl.Float64}
+    return with_direction(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def test_pairs_are_tokens_by_neurons_of_interest_and_each_tokens_best_neurons_once() -> None:
-    scores = scores_of([(7, 0, 0, 0.6), (7, 0, 1, 0.9), (7, 1, 0, 0.9), (8, 0, 0, 0.2), (8, 0, 1, 0.3), (8, 1, 0, 0.1)])
+    scores = scores_of([(7, 0, 0, 0.6), (7, 0, 1, 0.9), (7, 1, 0, 0.9), (8, 0, 0, 0.7), (8, 0, 1, 0.8), (8, 1, 0, 0.6)])
     pairs = studied_pairs(scores, token_ids=(7, 8), neurons_of_interest=[(0, 1), (1, 1)], best=2)
     # Neurons of interest: (0, 1) and (1, 1) with both tokens. Best of 7: (0, 1) and (1, 0), equal. Best of 8: (0, 1), (0, 0).
     assert pairs.rows() == [(0, 0, 8), (0, 1, 7), (0, 1, 8), (1, 0, 7), (1, 1, 7), (1, 1, 8)]
+
+
+def test_the_best_neurons_are_those_that_tell_most_in_either_direction() -> None:
+    scores = scores_of([(7, 0, 0, 0.9), (7, 0, 1, 0.05), (7, 1, 0, 0.6), (7, 1, 1, 0.25), (8, 0, 0, 0.25), (8, 0, 1, 0.75)])
+    assert studied_pairs(scores, (7,), [], best=1).rows() == [(0, 1, 7)]
+    assert studied_pairs(scores, (7,), [], best=3).rows() == [(0, 0, 7), (0, 1, 7), (1, 1, 7)]
+    assert studied_pairs(scores, (8,), [], best=1).rows() == [(0, 0, 8)], "equal in separation: the lower neuron"
 
 
 def test_ties_go_to_the_lower_layer_then_the_lower_neuron_and_missing_scores_are_never_best() -> None:
