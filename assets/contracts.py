@@ -426,7 +426,9 @@ TOKEN_NEURON_SCORES = Table(
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent.", True),
         DIRECTION,
         SEPARATION,
-        Column("average_precision", _float, "share", "Area under the precision-recall steps, from the bin farthest in the direction on.", True),
+        Column(
+            "average_precision", _float, "share", "Area under the precision-recall steps, from the bin farthest in the direction on.", True
+        ),
         Column("highest_proportion", _float, "share", "Largest proportion over the reliable bins; missing where no bin is reliable.", True),
         Column(
             "highest_proportion_at",

@@ -133,7 +133,9 @@ def scores_slowly(
         "auroc_standard_error": error,
         "direction": direction,
         "separation": None if area is None else max(area, 1 - area),
-        "average_precision": average_precision_slowly(*([-x for x in levels] if is_downwards else levels for levels in (positives, negatives))),
+        "average_precision": average_precision_slowly(
+            *([-x for x in levels] if is_downwards else levels for levels in (positives, negatives))
+        ),
         "highest_proportion": highest,
         "highest_proportion_at": highest_at,
         "half_activation": half,

@@ -22,7 +22,9 @@ class Subject(BaseModel):
     prompt: str | None = None
     variant: Literal["clean", "corrupt"] | None = None
     token: str | int | None = Field(None, description="As text inside running text, or as id.")
-    neuron: tuple[int, int] | Literal["best"] | None = Field(None, description="[layer, neuron], or best: by AUROC for the token, read either way.")
+    neuron: tuple[int, int] | Literal["best"] | None = Field(
+        None, description="[layer, neuron], or best: by AUROC for the token, read either way."
+    )
     layer: int | None = Field(None, ge=0)
     position: int | None = Field(None, ge=0, description="In the prompt; the beginning-of-sequence token is 0.")
     component: Literal["residual", "attention", "mlp"] | None = None
