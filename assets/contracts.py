@@ -21,6 +21,7 @@ class Column:
     """One column: its polars dtype, its unit ("" for a name or a flag), what it means, and whether it may be missing.
 
     `is_open`: infinity is one of its values, or what is infinite or no number is told by a check of its own, as a warning.
+    `between`: least and most value where they are closer than the unit's.
     """
 
     name: str
@@ -29,11 +30,14 @@ class Column:
     description: str
     nullable: bool = False
     is_open: bool = False
+    between: tuple[float, float] | None = None
 
     @property
     def limits(self) -> tuple[float, float] | None:
         """Least and most value, both allowed. None for what is no number, and where any is allowed."""
-        return LIMITS.get(self.unit, (-LARGEST, LARGEST)) if self.dtype.is_numeric() and not self.is_open else None
+        if not self.dtype.is_numeric() or self.is_open:
+            return None
+        return self.between or LIMITS.get(self.unit, (-LARGEST, LARGEST))
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,17 @@ CONGRUENCE_LOGITS = Column(
     "congruence", pl.Float32(), "dot product", "Output weights times the token's vector in the convention `logits`: what one unit of activation "
     "adds to the token's logit, times the final norm's scale.",
 )  # fmt: skip
+DIRECTION = Column(
+    "direction",
+    pl.Int8(),
+    "",
+    "1: the token is predicted at higher activations, auroc at least 0.5. -1: at lower ones; scores are read with activations negated.",
+    True,
+    between=(-1, 1),
+)
+SEPARATION = Column(
+    "separation", pl.Float64(), "share", "max(auroc, 1 - auroc): the AUROC, read in the direction.", True, between=(0.5, 1.0)
+)
 IMPROVEMENT = Column(
     "improvement",
     pl.Float32(),
@@ -470,18 +485,36 @@ TOKEN_NEURON_SCORES = Table(
         NEURON,
         Column("auroc", _float, "share", "Area under the ROC curve of the binned activation, ties counted half; 0.5 says nothing.", True),
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent.", True),
-        Column("average_precision", _float, "share", "Area under the precision-recall steps, from the highest bin down.", True),
+        DIRECTION,
+        SEPARATION,
+        Column(
+            "average_precision", _float, "share", "Area under the precision-recall steps, from the bin farthest in the direction on.", True
+        ),
         Column("highest_proportion", _float, "share", "Largest proportion over the reliable bins; missing where no bin is reliable.", True),
-        Column("highest_proportion_at", _float, "activation", "Lower edge of that bin (the first such).", True, is_open=True),
+        Column(
+            "highest_proportion_at",
+            _float,
+            "activation",
+            "Lower edge of that bin, the lowest of equals; in direction -1 the upper edge, which is outside the bin, of the highest.",
+            True,
+            is_open=True,
+        ),
         Column(
             "half_activation",
             _float,
             "activation",
-            "Lower edge of the first reliable bin with a proportion of at least 1/2.",
+            "Where the proportion first reaches 1/2: lower edge of the lowest reliable bin with as much; in direction -1 the upper edge, "
+            "which is outside the bin, of the highest.",
             True,
             is_open=True,
         ),
-        Column("recall_above_half", _float, "share", "Share of the token's top predictions at or above half_activation.", True),
+        Column(
+            "recall_beyond_half",
+            _float,
+            "share",
+            "Share of the token's top predictions from half_activation on: at or above it, in direction -1 below it.",
+            True,
+        ),
     ),
 )
 
@@ -968,7 +1001,9 @@ ACROSS_MODELS_NEURONS = Table(
         Column("congruence", _float, "logit per unit of activation", "With the token, in the model's own logits (convention `logits`)."),
         Column("congruence_rank", pl.Int32(), "index", _RANK_BY),
         Column("auroc", _float, "share", "As in token_neuron_scores; missing where the token is never the top prediction.", True),
-        Column("auroc_rank", pl.Int32(), "index", _RANK_BY, True),
+        DIRECTION,
+        SEPARATION,
+        Column("separation_rank", pl.Int32(), "index", _RANK_BY, True),
         Column(
             "improvement",
             _float,

@@ -134,21 +134,28 @@ def neurons(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def scores(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, and whether none is scored."""
+    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, those whose direction or
+    separation is not that of their AUROC, and whether none is scored."""
     has_half = pl.col("half_activation").is_not_null()
+    sign = pl.col("direction").fill_null(1)
     torn = (
         (has_half != (pl.col("highest_proportion") >= 0.5).fill_null(False))
-        | (has_half != pl.col("recall_above_half").is_not_null())
+        | (has_half != pl.col("recall_beyond_half").is_not_null())
         | (pl.col("highest_proportion").is_null() != pl.col("highest_proportion_at").is_null())
-        | (has_half & (pl.col("half_activation") > pl.col("highest_proportion_at"))).fill_null(False)
+        | (has_half & (sign * pl.col("half_activation") > sign * pl.col("highest_proportion_at"))).fill_null(False)
     )
-    unscored = pl.col("auroc").is_null().sum().cast(pl.Int64)
+    auroc = pl.col("auroc")
+    astray = pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(
+        pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
+    )
+    unscored = auroc.is_null().sum().cast(pl.Int64)
     return frame.group_by("token_id", "token", maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64),
         unscored=unscored,
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
         unpredicted=(unscored == pl.len()).cast(pl.Int64),
         contradicting=torn.sum().cast(pl.Int64),
+        astray=astray.sum().cast(pl.Int64),
     )
 
 

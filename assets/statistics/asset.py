@@ -1,5 +1,7 @@
 """Dagster assets of the statistics stage: counts, moments, scores, curves and contexts, all from the merged histograms."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -54,9 +56,14 @@ def _token_neuron_scores(work: Work) -> None:
         work.study.min_count,
     )
     work.write("token_neuron_scores", scores)
-    best = scores.drop_nulls("auroc").sort("auroc", descending=True).group_by("token", maintain_order=True).first()
-    named = {row["token"]: f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}" for row in best.iter_rows(named=True)}
-    work.show(best_neurons=named)
+    ordered = scores.drop_nulls("separation").sort("separation", descending=True, maintain_order=True)
+    best = ordered.group_by("token", maintain_order=True).first()
+    work.show(best_neurons={row["token"]: _told(row) for row in best.iter_rows(named=True)})
+
+
+def _told(row: dict[str, Any]) -> str:
+    downwards = f", read downwards {row['separation']:.4f}" if row["direction"] == -1 else ""
+    return f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}{downwards}"
 
 
 def _token_neuron_screen(work: Work) -> None:

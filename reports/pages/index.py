@@ -54,11 +54,11 @@ def _neuron_row(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """A studied neuron with the token that it predicts best, of those that it is studied for."""
     layer, number_in_layer = neuron
     scores = data.table("token_neuron_scores").filter(
-        (pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("auroc").is_not_null()
+        (pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("separation").is_not_null()
     )
     curves = data.table("proportion_curves").filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer))
     studied_for = scores.filter(pl.col("token_id").is_in(curves["token_id"].unique().to_list()))
-    best = (studied_for if studied_for.height else scores).sort("auroc", "token_id", descending=[True, False]).head(1).to_dicts()
+    best = (studied_for if studied_for.height else scores).sort("separation", "token_id", descending=[True, False]).head(1).to_dicts()
     statistics = data.table("neuron_statistics").filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer)).to_dicts()
     return {
         "neuron": neuron,

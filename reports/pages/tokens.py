@@ -117,8 +117,9 @@ def _scores(data: ReportData, token_id: int, token: str, rows: list[dict[str, An
     return Figure(
         name="scores",
         title="What a neuron predicts against what it writes",
-        note=f"AUROC: how well the activation tells the positions at which {quoted(token)} is predicted (0.5 says nothing). "
-        "Congruence: what the neuron's weights add to the token's logit. A neuron on the upper right does both.",
+        note=f"AUROC: how well the activation tells the positions at which {quoted(token)} is predicted, by being high above 0.5, by being "
+        "low below it; 0.5 says nothing. Congruence: what the neuron's weights add to the token's logit. A neuron on the upper right does "
+        "both, one on the lower left does both by being low.",
         summary=f"AUROC against congruence of every neuron for {quoted(token)}.",
         height=430,
         views=tuple(views),

@@ -80,6 +80,13 @@ CHECKS = (
                     by=("token_id",),
                 ),
                 none_of(
+                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
+                    "astray",
+                    "pairs astray",
+                    of="neurons",
+                    by=("token_id",),
+                ),
+                none_of(
                     "a token has an AUROC for every neuron or for none", "partly_scored", "pairs unscored", of="neurons", by=("token_id",)
                 ),
                 none_of(
