@@ -73,6 +73,12 @@ class ReportData:
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property
+    def ranked_contributions(self) -> pl.DataFrame:
+        """contributions, largest first within each token, with `place` (1 is largest; ties to the lower neuron)."""
+        ordered = self.table("contributions").sort("token_id", "contribution", "layer", "neuron", descending=[False, True, False, False])
+        return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
+
+    @functools.cached_property
     def ranked_patching(self) -> pl.DataFrame:
         """neuron_patching, largest improvement first within each prompt and way of patching, with `rank` (ties share) and `of`."""
         over = ["prompt", "positions"]

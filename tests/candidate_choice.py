@@ -7,10 +7,10 @@ import polars as pl
 from assets.contracts import TABLES
 from assets.statistics.candidates import candidates, studied_pairs
 
-EMPTY = {
+EMPTY: dict[str, pl.Schema] = {
     "contributions": TABLES["contributions"].schema,
     "congruence_tokens": TABLES["congruence_tokens"].schema,
-    "patched": {**TABLES["neuron_patching"].schema, "token_id": pl.Int32},
+    "patched": pl.Schema({**TABLES["neuron_patching"].schema, "token_id": pl.Int32()}),
 }
 
 

@@ -198,7 +198,7 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
     pairs = studied_pairs(chosen)
     return {
         **written,
-        "candidates": chosen.with_columns(token=pl.col("token_id").replace_strict(texts(), return_dtype=pl.String)),
+        "candidates": chosen.with_columns(token=pl.col("token_id").replace_strict(dict(enumerate(texts())), return_dtype=pl.String)),
         "token_counts": token_counts(histograms, texts()),
         "neuron_statistics": neuron_statistics(histograms, is_gated=False),
         "token_neuron_scores": scores,

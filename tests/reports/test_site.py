@@ -342,7 +342,8 @@ def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(da
     rows = {row[1]: row for row in next(json.loads(script) for script in page.scripts if script)}
     assert len(rows) == 59  # sixty are screened, one of them is never predicted
     assert rows[" an"][3:5] == list(PLANTED)
-    assert len(rows[" an"][-1]) == 2
+    assert len(rows[" an"][-2]) == 2
+    assert rows[" an"][-1] == [*PLANTED, True, 2.4]
     assert "</script><img src=x onerror=\"window.hacked='token'\">" in rows
     counts = data.tables["token_counts"].filter(pl.col("predictions") > 0)
     left_out = counts.filter(~pl.col("token_id").is_in(data.tables["screened_tokens"]["token_id"].to_list()))

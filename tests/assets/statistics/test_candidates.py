@@ -1,10 +1,11 @@
 """Which neurons are studied: the best of every line of evidence, and those that the study names."""
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
-from assets.contracts import TABLES
 from assets.statistics.token_neuron_scores import with_direction
-from tests.candidate_choice import candidates_of, pairs_of
+from tests.candidate_choice import EMPTY, candidates_of, pairs_of
 
 
 def scores_of(rows: list[tuple[int, int, int, float | None]]) -> pl.DataFrame:
@@ -33,10 +34,9 @@ def test_ties_go_to_the_lower_layer_then_the_lower_neuron_and_missing_scores_are
     assert pairs_of(scores, (8,), [], best=2).rows() == []
 
 
-def table(name: str, rows: list[dict[str, object]]) -> pl.DataFrame:
-    """Rows of a table, of which the columns that a test does not give are missing."""
-    schema = TABLES[name].schema if name != "patched" else {**TABLES["neuron_patching"].schema, "token_id": pl.Int32}
-    return pl.DataFrame([{column: row.get(column) for column in schema} for row in rows], schema=schema)
+def table(name: str, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+    """Rows of a line, of which the columns that a test does not give are missing."""
+    return pl.DataFrame([{column: row.get(column) for column in EMPTY[name]} for row in rows], schema=EMPTY[name])
 
 
 def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
