@@ -77,7 +77,7 @@ def test_a_token_that_is_never_or_always_predicted_has_missing_scores_and_no_err
     never, always = frame.rows(named=True)
     assert [name for name in module.SCORES if never[name] is not None] == ["highest_proportion", "highest_proportion_at"]
     assert (never["highest_proportion"], never["highest_proportion_at"]) == (0, 0)
-    assert (always["auroc"], always["auroc_standard_error"]) == (None, None)
+    assert [always[name] for name in ("auroc", "auroc_standard_error", "direction", "separation")] == [None] * 4
     assert (always["average_precision"], always["half_activation"], always["recall_beyond_half"]) == (1, 0, 1)
 
 
