@@ -77,7 +77,7 @@ def test_a_token_that_is_never_or_always_predicted_has_missing_scores_and_no_err
     never, always = frame.rows(named=True)
     assert [name for name in module.SCORES if never[name] is not None] == ["highest_proportion", "highest_proportion_at"]
     assert (never["highest_proportion"], never["highest_proportion_at"]) == (0, 0)
-    assert (always["auroc"], always["auroc_standard_error"]) == (None, None)
+    assert [always[name] for name in ("auroc", "auroc_standard_error", "direction", "separation")] == [None] * 4
     assert (always["average_precision"], always["half_activation"], always["recall_beyond_half"]) == (1, 0, 1)
 
 
@@ -85,6 +85,8 @@ def test_a_token_that_is_never_or_always_predicted_has_missing_scores_and_no_err
 def test_every_token_and_neuron_equals_the_slow_scores_from_raw_activations(counters_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_COUNTERS", counters_at_once)  # neuron by neuron, and all at once
     recording = random_recording(seed=7)
+    predicts_low = np.array(recording.predictions) == 4
+    recording.activations[0, 0, predicts_low] = 0.1 * recording.activations[0, 0, predicts_low] - 1.25
     bins = ActivationBins(np.array([[2, 1, 4], [2, 2, 0.5]], np.float32), np.array([[-3, -1, -8], [-4, -3, -2]], np.int32), 9)
     frame = token_neuron_scores(count_slowly(recording, bins, (1, 4, 2), 5), bins, TEXTS, min_count=10)
     assert conform(TOKEN_NEURON_SCORES, frame).equals(frame)
