@@ -413,7 +413,7 @@ CANDIDATES = Table(
         TOKEN_ID,
         TOKEN,
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
-               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`) or `patching` (the share of a prompt's "
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) or `patching` (the share of a prompt's "
                "logit difference restored at the last position, where the token is the answer)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,

@@ -151,7 +151,8 @@ _STAGES = (
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "congruence_tokens", "prompt_predictions", "neuron_patching"),
+        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+                    "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
     Stage(

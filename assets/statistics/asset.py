@@ -96,9 +96,10 @@ def _candidates(work: Work) -> None:
         named,
         work.read("token_neuron_scores"),
         work.read("contributions"),
-        work.read("congruence_tokens"),
+        work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
         work.study.best_neurons,
+        work.fact("model_snapshot", "is_gated"),
     )
     work.write("candidates", chosen)
     work.show(neurons=chosen.select("layer", "neuron").n_unique())

@@ -21,15 +21,17 @@ def candidates(
     named: Sequence[tuple[int, int]],
     scores: pl.DataFrame,
     contributions: pl.DataFrame,
-    congruence_tokens: pl.DataFrame,
+    congruence: pl.DataFrame,
     patched: pl.DataFrame,
     best: int,
+    is_gated: bool,
 ) -> pl.DataFrame:
     """One row for each token, neuron and line that sends it; ranks count from 1 within token and line, missing for named neurons.
 
     tokens: tracked_tokens, whose order stays. named: (layer, neuron) of the study. patched: neuron_patching with the token_id of each
     prompt's answer. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower layer,
-    then neuron. Neurons that patching does not move towards the answer are not sent by it, nor those that do not write by congruence.
+    then neuron. congruence: congruence_tracked_tokens. A gated neuron writes a token by either sign of its congruence, for its activation takes both;
+    another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
     """
     few = min(best, FROM_OTHER_LINES)
     neurons = pl.DataFrame(list(named), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row").unique(maintain_order=True)
@@ -48,7 +50,7 @@ def candidates(
             few,
             -1,
         ),
-        _first(congruence_tokens.filter((pl.col("convention") == "logits") & (pl.col("congruence") > 0)), "congruence", few),
+        _first(_written(congruence, is_gated), "congruence", few),
         _first(_most_moved(patched), "patching", few),
     ]
     order = pl.col("line").replace_strict({line: place for place, line in enumerate(LINES)}, return_dtype=pl.Int32)
@@ -75,6 +77,12 @@ def _first(frame: pl.DataFrame, line: str, most: int, sign: int = 1) -> pl.DataF
             line=pl.lit(line),
         )
     )
+
+
+def _written(congruence: pl.DataFrame, is_gated: bool) -> pl.DataFrame:
+    """What neurons write, as the model's own logits see it: by size alone where a sign is a convention."""
+    own = congruence.filter((pl.col("convention") == "logits") & (pl.col("side") == "output"))
+    return own.with_columns(pl.col("congruence").abs()) if is_gated else own.filter(pl.col("congruence") > 0)
 
 
 def _most_moved(patched: pl.DataFrame) -> pl.DataFrame:

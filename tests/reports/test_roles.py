@@ -28,7 +28,7 @@ def test_the_writer_that_is_the_best_predictor_is_named_once_with_the_next_and_t
     first, against, cause = told(data, AN, " an")
     assert (
         first
-        == 'Layer 1 neuron 17 writes “␣an” most: where the model predicts it, +2.40 logits more than elsewhere; next is layer 2 neuron 9 with +0.310.'
+        == "Layer 1 neuron 17 writes “␣an” most: where the model predicts it, +2.40 logits more than elsewhere; next is layer 2 neuron 9 with +0.310."
     )
     assert against.startswith("Layer ")
     assert " writes against it most: −0.1" in against
@@ -37,7 +37,7 @@ def test_the_writer_that_is_the_best_predictor_is_named_once_with_the_next_and_t
 
 def test_a_predictor_that_writes_against_the_token_is_told_as_such(data: ReportData) -> None:
     first, predictor, against, *_ = told(data, A, " a")
-    assert first.startswith('Layer 2 neuron 11 writes “␣a” most: where the model predicts it, +0.800 logits more than elsewhere')
+    assert first.startswith("Layer 2 neuron 11 writes “␣a” most: where the model predicts it, +0.800 logits more than elsewhere")
     assert predictor == (
         "The best predictor, layer 0 neuron 5, writes against it more than any other neuron (−1.70 logits): "
         "it goes along with the prediction and holds it back."
@@ -68,7 +68,7 @@ def test_a_best_predictor_that_is_not_the_writer_is_told_by_what_it_writes(data:
 
 def test_where_no_neuron_adds_anything_that_is_said(data: ReportData) -> None:
     sentences = told(with_contributions(data, -pl.col("contribution").abs() - 0.01), A, " a")
-    assert sentences[0] == 'No neuron adds more to the logit of “␣a” where the model predicts it than elsewhere.'
+    assert sentences[0] == "No neuron adds more to the logit of “␣a” where the model predicts it than elsewhere."
 
 
 def test_of_a_token_that_is_never_predicted_only_the_prompts_speak(data: ReportData) -> None:

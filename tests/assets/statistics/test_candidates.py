@@ -46,14 +46,11 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
         {"token_id": 7, "layer": 1, "neuron": neuron, "contribution": size} for neuron, size in enumerate((0.5, -0.9, 0.0, 2.0, -0.1, 1.0))
     ]
     congruent = [
-        {"token_id": token, "layer": 2, "neuron": neuron, "convention": convention, "congruence": size}
-        for token, convention, neuron, size in [
-            (7, "logits", 3, 2.0),
-            (7, "logits", 4, -1.0),
-            (7, "published", 5, 9.0),
-            (8, "logits", 6, 9.0),
+        {"token_id": token, "layer": 2, "neuron": neuron, "convention": convention, "side": side, "congruence": size}
+        for token, convention, side, neuron, size in [
+            (7, "logits", "output", 3, 2.0), (7, "logits", "output", 4, -3.0), (7, "published", "output", 5, 9.0), (7, "logits", "input", 5, 9.0), (8, "logits", "output", 6, 9.0)
         ]
-    ]
+    ]  # fmt: skip
     moved = [
         {"token_id": 7, "prompt": prompt, "positions": positions, "layer": 3, "neuron": neuron, "improvement": share}
         for prompt, positions, neuron, share in [
@@ -62,7 +59,7 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
     ]  # fmt: skip
     found = candidates_of(
         scores, [7], [(5, 5)], best=3,
-        contributions=table("contributions", written), congruence_tokens=table("congruence_tokens", congruent), patched=table("patched", moved),
+        contributions=table("contributions", written), congruence=table("congruence", congruent), patched=table("patched", moved),
     )  # fmt: skip
     assert found.select("line", "rank", "layer", "neuron", "value").rows() == [
         ("named", None, 5, 5, None),
@@ -80,6 +77,8 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
         ("patching", 2, 3, 3, 0.4000000059604645),
     ]
     assert set(found["token_id"]) == {7}
+    gated = candidates_of(scores, [7], best=3, is_gated=True, congruence=table("congruence", congruent)).filter(line="congruence")
+    assert gated.select("rank", "neuron", "value").rows() == [(1, 4, 3.0), (2, 3, 2.0)], "by size: the sign is a convention"
 
 
 def test_other_lines_send_at_most_as_many_as_are_asked_for_by_separation() -> None:
