@@ -68,7 +68,7 @@ def test_the_hash_changes_with_any_field_and_not_with_the_folder(tmp_path: Path)
 
 def test_the_shipped_studies_are_valid_and_the_hub_ones_name_commits() -> None:
     studies = {study.name: study for study in read_studies(SHIPPED_STUDIES)}
-    assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m"}
+    assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m", "an-neuron-smollm2-135m"}
     large = studies["an-neuron-gpt2-large"]
     assert large.model.revision == "32b71b12589c2f8d625668d2335a01cac3249519"
     assert large.tokens[:4] == (" an", " a", " any", " had")  # the others are those of the published curves

@@ -41,6 +41,8 @@ READ_OTHERWISE = {
         pl.col("direction") == -1,
     )
 }
+# More neurons are studied than then, each line of evidence sends its own: the rows of those that were studied then are compared.
+OF_STUDIED_NEURONS = {"proportion_curves", "embedding_curves", "neuron_inputs", "neuron_residual_reads", "prompt_activations"}
 EXAMPLES = {f"{side}_{part}" for side in ("top", "bottom") for part in EXAMPLE_PARTS}
 ARCHIVES = sorted((Path(__file__).parents[1] / "old_data").glob("*.tar.xz"))
 
@@ -88,6 +90,9 @@ def alike(table: str, now: pl.DataFrame, then: pl.DataFrame) -> tuple[pl.DataFra
         is_compared = now.select(~condition.fill_null(False)).to_series()
         assert is_compared.any(), f"{table}: nothing of {columns} is left to compare"
         now, then = (frame.with_columns(pl.when(is_compared).then(name).alias(name) for name in columns) for frame in (now, then))
+    if table in OF_STUDIED_NEURONS:
+        pairs = [name for name in ("layer", "neuron", "token_id") if name in then.columns and (name != "token_id" or "curves" in table)]
+        now = now.join(then.select(pairs).unique(), on=pairs, how="semi", maintain_order="left")
     return now.select(then.columns), then
 
 
