@@ -109,11 +109,11 @@ def test_scores_are_those_of_the_other_end(two: Two) -> None:
     assert_equal(one.filter(~tied), turned.filter(~tied), 1e-12)
 
 
-def test_contributions_ablation_and_patching_are_equal(two: Two) -> None:
+def test_contributions_and_patching_are_equal(two: Two) -> None:
     for name, column in (("contributions", "contribution"), ("contribution_screen", "contribution")):
         one, other = two.tables(name)
         assert_equal(one.drop("congruence"), other.drop("congruence"))
-        assert one[column].abs().max() > 0
+        assert not one.filter(pl.col(column) != 0).is_empty()
     one, other = two.tables("neuron_patching")
     assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
 
