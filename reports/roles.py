@@ -23,7 +23,9 @@ def roles(data: ReportData, token_id: int, token: str) -> list[Sentence]:
     written = written_by(data, token_id)
     sentences = []
     if written.height:
-        sentences += [_writer(written, token_id, token), *_predictor(data, written, token_id), *_against(written)]
+        predictor, last = _predictor(data, written, token_id), written.row(-1, named=True)
+        is_told = any(part.neuron == (last["layer"], last["neuron"]) for sentence in predictor for part in sentence)
+        sentences += [_writer(written, token_id, token), *predictor, *([] if is_told else _against(last))]
     return sentences + _causes(data, token_id)
 
 
@@ -74,8 +76,7 @@ def _predictor(data: ReportData, written: pl.DataFrame, token_id: int) -> list[S
     return [(*opening, Part(f", goes along rather than writes: {_logits(row)}, {ordinal(row['place'])} of {count(written.height)}."))]
 
 
-def _against(written: pl.DataFrame) -> list[Sentence]:
-    last = written.row(-1, named=True)
+def _against(last: dict[str, Any]) -> list[Sentence]:
     if last["contribution"] >= 0:
         return []
     return [(_neuron(last, capital=True), Part(f" writes against it most: {_logits(last)}."))]
