@@ -21,6 +21,7 @@ class Column:
     """One column: its polars dtype, its unit ("" for a name or a flag), what it means, and whether it may be missing.
 
     `is_open`: infinity is one of its values, or what is infinite or no number is told by a check of its own, as a warning.
+    `between`: least and most value where they are closer than the unit's.
     """
 
     name: str
@@ -29,11 +30,14 @@ class Column:
     description: str
     nullable: bool = False
     is_open: bool = False
+    between: tuple[float, float] | None = None
 
     @property
     def limits(self) -> tuple[float, float] | None:
         """Least and most value, both allowed. None for what is no number, and where any is allowed."""
-        return LIMITS.get(self.unit, (-LARGEST, LARGEST)) if self.dtype.is_numeric() and not self.is_open else None
+        if not self.dtype.is_numeric() or self.is_open:
+            return None
+        return self.between or LIMITS.get(self.unit, (-LARGEST, LARGEST))
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,21 @@ CONGRUENCE = Column(
     "dot product",
     "The neuron's weights times the token's vector: its output weights where no side is named. Convention `logits`, side `output`: what "
     "one unit of activation adds to the token's logit.",
+)
+CONGRUENCE_LOGITS = Column(
+    "congruence", pl.Float32(), "dot product", "Output weights times the token's vector in the convention `logits`: what one unit of activation "
+    "adds to the token's logit, times the final norm's scale.",
+)  # fmt: skip
+DIRECTION = Column(
+    "direction",
+    pl.Int8(),
+    "",
+    "1: the token is predicted at higher activations, auroc at least 0.5. -1: at lower ones; scores are read with activations negated.",
+    True,
+    between=(-1, 1),
+)
+SEPARATION = Column(
+    "separation", pl.Float64(), "share", "max(auroc, 1 - auroc): the AUROC, read in the direction.", True, between=(0.5, 1.0)
 )
 IMPROVEMENT = Column(
     "improvement",
@@ -346,6 +365,63 @@ PROPOSED_PAIRS = Table(
     ),
 )
 
+_CONTRIBUTION = (
+    CONGRUENCE_LOGITS,
+    Column("contribution_where_predicted", _float, "logit", "Mean over the positions at which the token is the top prediction of what the neuron adds "
+           "to its logit: activation x congruence / what the final norm divides by there."),
+    Column("contribution_elsewhere", _float, "logit", "The same mean over all other counted positions."),
+    Column("contribution", _float, "logit", "contribution_where_predicted - contribution_elsewhere: above 0 the neuron writes the token where it is "
+           "predicted, below 0 it writes against it."),
+)  # fmt: skip
+
+CONTRIBUTIONS = Table(
+    "contributions",
+    "contributions",
+    "What every neuron adds directly to the logit of each tracked token where the token is predicted, and elsewhere.",
+    ("token_id", "layer", "neuron"),
+    (TOKEN_ID, TOKEN, LAYER, NEURON, *_CONTRIBUTION),
+)
+
+CONTRIBUTION_SCREEN = Table(
+    "contribution_screen",
+    "contributions",
+    "For each screened token with at least min_count predictions, the neurons that write it most where it is predicted, and those that write against it.",
+    ("token_id", "end", "rank"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        _PREDICTIONS,
+        Column("end", pl.String(), "name", "`writes`: contribution above 0; `writes_against`: below 0."),
+        Column(
+            "rank",
+            pl.Int32(),
+            "index",
+            "Place by the size of the contribution at this end, 1 is largest; ties to the lower layer, then neuron.",
+        ),
+        LAYER,
+        NEURON,
+        *_CONTRIBUTION,
+    ),
+)
+
+CANDIDATES = Table(
+    "candidates",
+    "candidates",
+    "The neurons that are studied for each tracked token, once for every line of evidence that sends them.",
+    ("token_id", "layer", "neuron", "line"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) or `patching` (the share of a prompt's "
+               "logit difference restored at the last position, where the token is the answer)."),
+        Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
+        LAYER,
+        NEURON,
+        Column("value", _float, "of its line", "What the line says of the neuron; missing for named neurons.", nullable=True),
+    ),
+)  # fmt: skip
+
 PROPORTION_CURVES = Table(
     "proportion_curves",
     "proportion_curves",
@@ -409,18 +485,36 @@ TOKEN_NEURON_SCORES = Table(
         NEURON,
         Column("auroc", _float, "share", "Area under the ROC curve of the binned activation, ties counted half; 0.5 says nothing.", True),
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent.", True),
-        Column("average_precision", _float, "share", "Area under the precision-recall steps, from the highest bin down.", True),
+        DIRECTION,
+        SEPARATION,
+        Column(
+            "average_precision", _float, "share", "Area under the precision-recall steps, from the bin farthest in the direction on.", True
+        ),
         Column("highest_proportion", _float, "share", "Largest proportion over the reliable bins; missing where no bin is reliable.", True),
-        Column("highest_proportion_at", _float, "activation", "Lower edge of that bin (the first such).", True, is_open=True),
+        Column(
+            "highest_proportion_at",
+            _float,
+            "activation",
+            "Lower edge of that bin, the lowest of equals; in direction -1 the upper edge, which is outside the bin, of the highest.",
+            True,
+            is_open=True,
+        ),
         Column(
             "half_activation",
             _float,
             "activation",
-            "Lower edge of the first reliable bin with a proportion of at least 1/2.",
+            "Where the proportion first reaches 1/2: lower edge of the lowest reliable bin with as much; in direction -1 the upper edge, "
+            "which is outside the bin, of the highest.",
             True,
             is_open=True,
         ),
-        Column("recall_above_half", _float, "share", "Share of the token's top predictions at or above half_activation.", True),
+        Column(
+            "recall_beyond_half",
+            _float,
+            "share",
+            "Share of the token's top predictions from half_activation on: at or above it, in direction -1 below it.",
+            True,
+        ),
     ),
 )
 
@@ -836,7 +930,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
@@ -907,7 +1001,9 @@ ACROSS_MODELS_NEURONS = Table(
         Column("congruence", _float, "logit per unit of activation", "With the token, in the model's own logits (convention `logits`)."),
         Column("congruence_rank", pl.Int32(), "index", _RANK_BY),
         Column("auroc", _float, "share", "As in token_neuron_scores; missing where the token is never the top prediction.", True),
-        Column("auroc_rank", pl.Int32(), "index", _RANK_BY, True),
+        DIRECTION,
+        SEPARATION,
+        Column("separation_rank", pl.Int32(), "index", _RANK_BY, True),
         Column(
             "improvement",
             _float,
@@ -963,6 +1059,7 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
+    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), "activation / final norm's scale / 2^30", "Sum of the activations there, each over what the final norm divides by at its position, rounded to a multiple of 2^-30."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

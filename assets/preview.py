@@ -34,7 +34,7 @@ VIEWS = {
     "corpus_documents": View(("document", "text", "characters", "is_duplicate")),
     "token_counts": View(("token", "occurrences", "predictions", "correct_predictions"), "predictions"),
     "neuron_statistics": View((*_NEURON, "mean", "variance", "maximum", "share_above_zero"), "maximum"),
-    "token_neuron_scores": View(("token", *_NEURON, "auroc", "average_precision", "highest_proportion"), "auroc"),
+    "token_neuron_scores": View(("token", *_NEURON, "auroc", "direction", "highest_proportion"), "separation"),
     "proportion_curves": View(("token", *_NEURON, "bin_left", "count", "proportion"), "top_prediction_count"),
     "embedding_predictions": View(("token", "predictions"), "predictions"),
     "neuron_contexts": View((*_NEURON, "side", "rank", "token", "activation")),

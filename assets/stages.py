@@ -119,21 +119,10 @@ _STAGES = (
         tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
-        "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
-        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_neuron_scores"),
-        fields=("neurons", "best_neurons", "min_count"), tables=("proportion_curves",), kinds=frozenset({"polars"}),
-    ),
-    Stage(
-        "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "
-        "Empty where the study does not count that.",
-        reads=reads("merged_histograms/", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
-        kinds=frozenset({"polars"}),
-    ),
-    Stage(
-        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
-        "activation at each token.",
-        reads=(*MODEL, *reads("merged_histograms/", "proportion_curves", "token_windows:all")), fields=(*MODEL_FIELDS, "examples", "count_bos"),
-        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
+        "of each on the token's logit there, less that elsewhere.",
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("contributions", "contribution_screen"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
@@ -159,6 +148,29 @@ _STAGES = (
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient estimate of all.",
         reads=MODEL, fields=(*MODEL_FIELDS, "prompts", "patching_layers"), after=("tracked_tokens",), tables=("neuron_patching", "attribution_patching"),
         kinds=frozenset({"pytorch"}), runs_model=True,
+    ),
+    Stage(
+        "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
+        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+                    "model_snapshot.is_gated"),
+        fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "candidates"),
+        fields=("min_count",), tables=("proportion_curves",), kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "
+        "Empty where the study does not count that.",
+        reads=reads("merged_histograms/", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
+        kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
+        "activation at each token.",
+        reads=(*MODEL, *reads("merged_histograms/", "proportion_curves", "token_windows:all")), fields=(*MODEL_FIELDS, "examples", "count_bos"),
+        tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",

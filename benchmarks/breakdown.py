@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from assets.counting.batch_counter import BatchCounter, slot_dtype
+from assets.counting.batch_counter import Answers, BatchCounter, slot_dtype
 from assets.counting.batch_loops import NEURONS_OF_BLOCK, Moments, Windows, _add_moments, _add_values, _write_slots
 from benchmarks.machine import interleaved
 from benchmarks.setting import EXAMPLES, Setting, random_windows
@@ -94,7 +94,7 @@ def breakdown(setting: Setting, rounds: int, threads: int) -> dict[str, list[flo
         "forward": lambda: last_hidden(model, setting.ids),
         "unembedding and argmax": lambda: top_entries(hidden, unembedding),
         "counting of all layers": count_layers,
-        "counting of tracked tokens": lambda: counter.add_predictions(predictions),
+        "counting of tracked tokens": lambda: counter.add_answers(Answers(predictions)),
     }
     if isinstance(counter, BatchCounter):
         runs |= _parts(setting, [values.float().numpy() for values in kept], threads)

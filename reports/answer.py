@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.direction import auroc
 from reports.evidence import Evidence, Patching, evidence
 from reports.numbers import count, edge, fixed, number, ordinal, percent, plural
 from reports.report_data import ReportData
@@ -87,7 +88,7 @@ def _too_little(found: Evidence, min_count: int) -> Sentence | None:
             token,
             Part(f" is the top prediction only {times}; "),
             _neuron(found.neuron),
-            Part(f" comes first with AUROC {_auroc(found)}, which so few cases cannot support."),
+            Part(f" comes first with AUROC {auroc(found.best)}, which so few cases cannot support."),
         )
     return None
 
@@ -95,17 +96,17 @@ def _too_little(found: Evidence, min_count: int) -> Sentence | None:
 def _verdict(found: Evidence) -> tuple[Sentence, str]:
     token, best = _token((found.token_id, found.token)), found.best
     assert best is not None, "_too_little refuses tokens without a best neuron"
-    if best["auroc"] < WEAK_AUROC:
+    if best["separation"] < WEAK_AUROC:
         opening = (
             Part("No single neuron answers: the best predictor of "),
             token,
             Part(", "),
             _neuron(found.neuron),
-            Part(f", has an AUROC of only {_auroc(found)}, where 0.5 says nothing."),
+            Part(f", has an AUROC of only {auroc(best)}, where 0.5 says nothing."),
         )
         return opening, "weak"
     capital = _neuron(found.neuron, capital=True)
-    parts = [capital, Part(" is the best predictor of "), token, Part(f": AUROC {_auroc(found)}")]
+    parts = [capital, Part(" is the best predictor of "), token, Part(f": AUROC {auroc(best)}")]
     reaches_half = best["half_activation"] is not None
     clauses: list[Sentence] = []
     objections: list[Sentence] = []
@@ -128,13 +129,15 @@ def _verdict(found: Evidence) -> tuple[Sentence, str]:
 
 
 def _half(found: Evidence) -> str:
-    """Where the proportion reaches one half; if it falls below again at a higher, reliable level, what holds from there on in all."""
+    """Where the proportion reaches one half; if it falls below again at a farther, reliable level, what holds from there on in all."""
     assert found.best is not None
-    level, recall = edge(found.best["half_activation"]), found.best["recall_above_half"]
+    level, recall = edge(found.best["half_activation"]), found.best["recall_beyond_half"]
     covered = f" (recall {fixed(recall, 2)})" if recall is not None else ""
-    if found.stays_above_half or found.precision_above_half is None:
-        return f"the model predicts it in at least half of cases once the activation reaches {level}{covered}"
-    return f"from activation {level} up the model predicts it in {percent(found.precision_above_half, 0)} of cases{covered}"
+    if found.stays_above_half or found.precision_beyond_half is None:
+        turn = "falls below" if found.is_downwards else "reaches"
+        return f"the model predicts it in at least half of cases once the activation {turn} {level}{covered}"
+    where = f"below activation {level}" if found.is_downwards else f"from activation {level} up"
+    return f"{where} the model predicts it in {percent(found.precision_beyond_half, 0)} of cases{covered}"
 
 
 Clauses = tuple[list[Sentence], list[Sentence]]  # that support the best predictor, that speak against it
@@ -175,9 +178,14 @@ def _written(found: Evidence) -> Clauses:
     writing = found.written("logits") or found.written("published")
     if writing is None or writing.rank is None:
         return [], []
+    if found.is_downwards:
+        most, side = "no neuron writes more strongly against the token, which low activations so favour", "against"
+    else:
+        most, side = "no neuron writes the token more strongly", "for"
     if writing.rank == 1:
-        return [(Part("no neuron writes the token more strongly"),)], []
-    return [], [(Part("its output weights rank only "), Part(ordinal(writing.rank)), Part(" for the token, behind "), _neuron(writing.top))]
+        return [(Part(most),)], []
+    ranked = f"its output weights rank only {ordinal(writing.rank)} {side} the token, behind "
+    return [], [(Part(ranked), _neuron(writing.top))]
 
 
 def _strongest(found: Evidence) -> Patching | None:
@@ -194,13 +202,6 @@ def _joined(clauses: Sequence[Sentence]) -> list[Part]:
             parts.append(Part(", " if place < len(clauses) - 1 else ", and " if len(clauses) > 2 else " and "))
         parts += clause
     return parts
-
-
-def _auroc(found: Evidence) -> str:
-    """Three decimals, but never 1.000 for a value below 1."""
-    assert found.best is not None
-    value = found.best["auroc"]
-    return f"> {fixed(0.999)}" if 0.9995 <= value < 1 else fixed(value)
 
 
 def _neuron(neuron: tuple[int, int] | None, capital: bool = False) -> Part:

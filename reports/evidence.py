@@ -23,13 +23,17 @@ def congruence_unit(side: str, convention: str) -> str:
 
 @dataclass(frozen=True)
 class Writing:
-    """Congruence of one token under one convention: its most congruent neuron, and where the best predictor stands."""
+    """Congruence of one token under one convention: its most congruent neuron, and where the best predictor stands.
+
+    Of a best predictor that is low where the token is predicted, the least congruent come first: low activations of a neuron that
+    writes against the token favour it.
+    """
 
     convention: str
     top: tuple[int, int]
     top_congruence: float
     congruence: float | None  # of the best predictor
-    rank: int | None  # of the best predictor among all neurons, 1 is most congruent
+    rank: int | None  # of the best predictor among all neurons, 1 is first
     neurons: int
 
 
@@ -66,7 +70,7 @@ class Ablated:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All kinds of evidence for one token. `best` and `second` are rows of token_neuron_scores, by AUROC."""
+    """All kinds of evidence for one token. `best` and `second` are rows of token_neuron_scores, by separation."""
 
     token_id: int
     token: str
@@ -76,11 +80,16 @@ class Evidence:
     positions: int | None
     best: dict[str, Any] | None
     second: dict[str, Any] | None
-    stays_above_half: bool  # no reliable bin of the best predictor above half_activation has a proportion below 1/2
-    precision_above_half: float | None  # share of the token among all positions at or above half_activation
+    stays_above_half: bool  # no reliable bin of the best predictor beyond half_activation, in its direction, has a proportion below 1/2
+    precision_beyond_half: float | None  # share of the token among all positions at or beyond half_activation
     writing: tuple[Writing, ...]
     patching: tuple[Patching, ...]
     ablated: Ablated | None  # the best predictor; None where the study ablates nothing, or the token is predicted too rarely
+
+    @property
+    def is_downwards(self) -> bool:
+        """Whether the best predictor is low where the token is predicted."""
+        return self.best is not None and self.best["direction"] == -1
 
     @property
     def neuron(self) -> tuple[int, int] | None:
@@ -99,7 +108,9 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
     best = best_neurons(data, token_id).head(2).to_dicts()
     neuron = (best[0]["layer"], best[0]["neuron"]) if best else None
     curve = curve_of(data, token_id, neuron) if neuron else data.table("proportion_curves").clear()
+    direction = best[0]["direction"] if best else 1
     half = best[0]["half_activation"] if best else None
+    beyond = None if half is None else _beyond(curve, half, direction)
     return Evidence(
         token_id=token_id,
         token=token,
@@ -109,9 +120,9 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
         positions=data.facts.get("positions"),
         best=best[0] if best else None,
         second=best[1] if len(best) > 1 else None,
-        stays_above_half=half is not None and _stays_above_half(curve, half),
-        precision_above_half=_precision_from(curve, half) if half is not None else None,
-        writing=tuple(found for convention in CONVENTIONS if (found := _writing(data, token_id, neuron, convention))),
+        stays_above_half=beyond is not None and beyond.filter(pl.col("reliable") & (pl.col("proportion") < 0.5)).is_empty(),
+        precision_beyond_half=None if beyond is None else _precision(beyond),
+        writing=tuple(found for convention in CONVENTIONS if (found := _writing(data, token_id, neuron, convention, direction))),
         patching=tuple(_patching(data, token_id, neuron)),
         ablated=next((found for found in ablated_neurons(data, token_id) if found.neuron == neuron), None),
     )
@@ -123,18 +134,18 @@ def curve_of(data: ReportData, token_id: int, neuron: tuple[int, int]) -> pl.Dat
     return curves.filter((pl.col("token_id") == token_id) & (pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]))
 
 
-def _precision_from(curve: pl.DataFrame, half_activation: float) -> float | None:
-    above = curve.filter(pl.col("bin_left") >= half_activation)
-    positions, predicted = int(above["count"].sum()), int(above["top_prediction_count"].sum())
+def _beyond(curve: pl.DataFrame, half_activation: float, direction: int) -> pl.DataFrame:
+    """The bins from half_activation up, or in direction -1 from it down."""
+    return curve.filter(pl.col("bin_right") <= half_activation if direction == -1 else pl.col("bin_left") >= half_activation)
+
+
+def _precision(bins: pl.DataFrame) -> float | None:
+    positions, predicted = int(bins["count"].sum()), int(bins["top_prediction_count"].sum())
     return predicted / positions if positions else None
 
 
-def _stays_above_half(curve: pl.DataFrame, half_activation: float) -> bool:
-    return curve.filter(pl.col("reliable") & (pl.col("bin_left") >= half_activation) & (pl.col("proportion") < 0.5)).is_empty()
-
-
 def best_neurons(data: ReportData, token_id: int) -> pl.DataFrame:
-    """The scored neurons of one token, best AUROC first, with their `place`."""
+    """The scored neurons of one token, best separation first, with their `place`."""
     return data.ranked_scores.filter(pl.col("token_id") == token_id)
 
 
@@ -147,10 +158,12 @@ def token_row(data: ReportData, token_id: int, convention: str, side: str = "out
     return ranked.select("layer", "neuron", "congruence", "rank").sort("layer", "neuron")
 
 
-def _writing(data: ReportData, token_id: int, neuron: tuple[int, int] | None, convention: str) -> Writing | None:
+def _writing(data: ReportData, token_id: int, neuron: tuple[int, int] | None, convention: str, direction: int) -> Writing | None:
     frame = token_row(data, token_id, convention)
     if frame.is_empty():
         return None
+    if direction == -1:
+        frame = frame.with_columns(rank=pl.col("congruence").rank("min").cast(pl.Int64))
     top = frame.sort("rank", "layer", "neuron").row(0, named=True)
     own = _row_of(frame, neuron)
     return Writing(

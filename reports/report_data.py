@@ -66,9 +66,16 @@ class ReportData:
 
     @functools.cached_property
     def ranked_scores(self) -> pl.DataFrame:
-        """token_neuron_scores without missing AUROC, best first within each token, with `place` (1 is best; ties to the lower neuron)."""
-        known = self.table("token_neuron_scores").filter(pl.col("auroc").is_not_null())
-        ordered = known.sort("token_id", "auroc", "layer", "neuron", descending=[False, True, False, False])
+        """token_neuron_scores without missing AUROC, best separation first within each token, with `place` (1 is best; ties to the
+        lower neuron)."""
+        known = self.table("token_neuron_scores").filter(pl.col("separation").is_not_null())
+        ordered = known.sort("token_id", "separation", "layer", "neuron", descending=[False, True, False, False])
+        return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
+
+    @functools.cached_property
+    def ranked_contributions(self) -> pl.DataFrame:
+        """contributions, largest first within each token, with `place` (1 is largest; ties to the lower neuron)."""
+        ordered = self.table("contributions").sort("token_id", "contribution", "layer", "neuron", descending=[False, True, False, False])
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property

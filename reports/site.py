@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 
 from assets.errors import InputError
-from reports import numbers, text
+from reports import direction, numbers, text
 from reports.downloads import Download, write_downloads
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
@@ -117,6 +117,8 @@ def templates(**names: Any) -> Environment:
         edge=numbers.edge,
         grouped=numbers.grouped,
         error=numbers.error,
+        auroc=direction.auroc,
+        beyond=direction.beyond,
         percent=numbers.percent,
         size=numbers.size,
         duration=numbers.duration,

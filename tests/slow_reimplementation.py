@@ -48,9 +48,18 @@ class SlowCounts:
         self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.predicted: list[int] = []  # the top prediction at each of these positions
+        self.inverse_scale: list[float] = []  # 1 over the final norm's scale there
 
-    def add(self, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
-        """One batch: activations float32 [layer, row, position, neuron], predictions [row, position], the model's and by the embedding."""
+    def add(
+        self,
+        batch: Batch,
+        activations: np.ndarray,
+        predictions: np.ndarray,
+        by_embedding: np.ndarray | None = None,
+        inverse_scale: np.ndarray | None = None,
+    ) -> None:
+        """One batch: activations float32 [layer, row, position, neuron]; [row, position] predictions, the model's and by the embedding, and
+        1 over the final norm's scale, float32."""
         for row in range(batch.token_ids.shape[0]):
             length = int(batch.lengths[row])
             for position in range(length):
@@ -63,6 +72,7 @@ class SlowCounts:
                     self.embedding_predictions[by_embedding[row, position]] += 1
                     self._add_slots(here, by_embedding[row, position], "embedding_prediction")
                 self.predicted.append(int(predictions[row, position]))
+                self.inverse_scale.append(1.0 if inverse_scale is None else float(inverse_scale[row, position]))
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
 
     def _add_position(self, here: Any, token: int, predicted: int, follows: int | None) -> None:
@@ -114,12 +124,12 @@ class SlowCounts:
         )
 
     def _screen(self) -> dict[str, np.ndarray]:
-        """By predicted token, and for all other tokens together: positions, and sums in whole units of 2^-24."""
+        """By predicted token, and for all other tokens together: positions, and sums in whole units of 2^-24 and, over the scale, 2^-30."""
         groups = [*self.screened, -1] if self.screened else []
         layers, neurons = self.per_unit.shape
-        sums, squares = (np.zeros((layers, len(groups), neurons), int) for _ in range(2))
+        sums, squares, scaled = (np.zeros((layers, len(groups), neurons), int) for _ in range(3))
         counts = np.zeros(len(groups), int)
-        for (here, *_), predicted in zip(self.seen, self.predicted, strict=True):
+        for (here, *_), predicted, inverse in zip(self.seen, self.predicted, self.inverse_scale, strict=True):
             if not groups:
                 break
             group = groups.index(predicted) if predicted in self.screened else len(groups) - 1
@@ -130,7 +140,9 @@ class SlowCounts:
                     value = max(-(2.0**19), min(2.0**19, value))
                     sums[layer, group, neuron] += round(value * 2**24)
                     squares[layer, group, neuron] += round(value * value * 2**24)
-        return {"screen_token": np.array(groups, int), "screen_count": counts, "screen_sum": sums, "screen_squares": squares}
+                    scaled[layer, group, neuron] += round(max(-(2.0**19), min(2.0**19, value * inverse)) * 2**30)
+        by_group = {"screen_sum": sums, "screen_squares": squares, "screen_scaled": scaled}
+        return {"screen_token": np.array(groups, int), "screen_count": counts, **by_group}
 
     def _moments(self) -> dict[str, np.ndarray]:
         names = ("mean", "moment_2", "moment_3", "moment_4", "minimum", "maximum", "above_zero")
@@ -178,9 +190,9 @@ class SlowCounts:
 
 def run_plain_model(
     folder: Path, batches: Iterator[Batch], by_embedding: bool = False
-) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray | None]]:
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]]:
     """Activations [layer, row, position, neuron] and predictions [row, position] of plain Hugging Face code (eager attention), the
-    model's and, if asked for, those by the embedding.
+    model's and, if asked for, those by the embedding; and 1 over the final norm's scale, float32 [row, position].
 
     A neuron's activation is what goes into the MLP's last linear map.
     """
@@ -199,12 +211,23 @@ def run_plain_model(
             streams.clear()
             logits = model(torch.from_numpy(batch.token_ids), use_cache=False).logits
             found = slow_predictions_by_embedding(model, streams[0]) if by_embedding else None
-            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy(), found
+            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy(), found, slow_inverse_scale(model, streams[0])
 
 
 def final_norm(model: Any) -> Any:
     """The norm behind the last block: `transformer.ln_f` in GPT-2, `model.norm` in Llama and its like."""
     return model.transformer.ln_f if hasattr(model, "transformer") else model.model.norm
+
+
+def slow_inverse_scale(model: Any, streams: np.ndarray) -> np.ndarray:
+    """1 over what the final norm divides the last residual streams [row, position, width] by: float64 to its end, then float32."""
+    is_centred = type(final_norm(model)).__name__ == "LayerNorm"
+    epsilon = final_norm(model).eps if is_centred else final_norm(model).variance_epsilon
+    found = np.zeros(streams.shape[:2], np.float32)
+    for row, position in np.ndindex(*streams.shape[:2]):
+        stream = streams[row, position].astype(np.float64)
+        found[row, position] = 1 / np.sqrt(((stream - (stream.mean() if is_centred else 0)) ** 2).mean() + epsilon)
+    return found
 
 
 def slow_predictions_by_embedding(model: Any, streams: np.ndarray) -> np.ndarray:
@@ -235,6 +258,6 @@ def mlp_outputs(model: Any) -> list[Any]:
 
 def slow_histograms(folder: Path, batches: Iterator[Batch], counts: SlowCounts) -> dict[str, np.ndarray]:
     """Every tensor of the contract, by plain Hugging Face code and one loop over positions."""
-    for batch, activations, predictions, by_embedding in run_plain_model(folder, batches, counts.counts_embedding):
-        counts.add(batch, activations, predictions, by_embedding)
+    for answered in run_plain_model(folder, batches, counts.counts_embedding):
+        counts.add(*answered)
     return counts.tensors()

@@ -105,7 +105,7 @@ def average_precision_slowly(positives: list[int], negatives: list[int]) -> floa
 def scores_slowly(
     recording: Recording, bins: ActivationBins, token: int, layer: int, neuron: int, min_count: int
 ) -> dict[str, float | None]:
-    """The scores of one token and neuron, from its raw activations."""
+    """The scores of one token and neuron, from its raw activations; from the highest level down where the token is at low ones."""
     first_bin, per_unit = int(bins.first_bin[layer, neuron]), float(bins.per_unit[layer, neuron])
     positives: list[int] = []
     negatives: list[int] = []
@@ -114,25 +114,32 @@ def scores_slowly(
         if level is not None:
             (positives if prediction == token else negatives).append(level)
     area, error = area_under_roc_slowly(positives, negatives)
+    direction = None if area is None else -1 if area < 0.5 else 1
+    is_downwards = direction == -1
     highest = highest_at = half = recall = None
-    for index in range(bins.bins):
+    for index in sorted(range(bins.bins), reverse=is_downwards):
         true, false = positives.count(index), negatives.count(index)
         if true + false < min_count:
             continue
         proportion = true / (true + false)
+        near_end = (first_bin + index + (1 if is_downwards else 0)) / per_unit  # where one comes from, the upper edge on the way down
         if highest is None or proportion > highest:
-            highest, highest_at = proportion, (first_bin + index) / per_unit
+            highest, highest_at = proportion, near_end
         if half is None and proportion >= 0.5:
-            half = (first_bin + index) / per_unit
-            recall = sum(level >= index for level in positives) / len(positives)
+            half = near_end
+            recall = sum(level <= index if is_downwards else level >= index for level in positives) / len(positives)
     return {
         "auroc": area,
         "auroc_standard_error": error,
-        "average_precision": average_precision_slowly(positives, negatives),
+        "direction": direction,
+        "separation": None if area is None else max(area, 1 - area),
+        "average_precision": average_precision_slowly(
+            *([-x for x in levels] if is_downwards else levels for levels in (positives, negatives))
+        ),
         "highest_proportion": highest,
         "highest_proportion_at": highest_at,
         "half_activation": half,
-        "recall_above_half": recall,
+        "recall_beyond_half": recall,
     }
 
 

@@ -1,9 +1,9 @@
 """The tables of `across_models`: for each token, each model's best neurons by congruence, by AUROC and by causal effect, side by side.
 
-Frames in, frames out. Three measures rank every neuron of a model: congruence (what its weights write), AUROC (where it is active)
-and patching (what it causes on a prompt whose answer is the token). A neuron is best by a measure if none is above it and the
-measure speaks for it at all: congruence above 0, AUROC above one half, improvement above 0. Ablation over the corpus, which is run
-for few neurons of a model, is shown beside them and does not vote.
+Frames in, frames out. Three measures rank every neuron of a model: congruence (what its weights write), AUROC (where it is active, or
+where it is not: the separation) and patching (what it causes on a prompt whose answer is the token). A neuron is best by a measure if
+none is above it and the measure speaks for it at all: congruence above 0, separation above one half, improvement above 0. Ablation
+over the corpus, which is run for few neurons of a model, is shown beside them and does not vote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from assets.contracts import ACROSS_MODELS_NEURONS, ACROSS_MODELS_TOKENS, confor
 
 FIRST_TOKEN = " an"  # the published one: every list of tokens starts with it
 BEST = 3  # neurons shown by each measure
-MEASURES = {"congruence": 0.0, "auroc": 0.5, "improvement": 0.0}  # column -> value above which it speaks for the neuron
+MEASURES = {"congruence": 0.0, "separation": 0.5, "improvement": 0.0}  # column -> value above which it speaks for the neuron
 COMPARED, NOT_TRACKED, NO_SUCH_TOKEN = "compared", "not tracked", "no such token"
 ABLATION, ABLATED_AT, ABLATION_MEASURE = "mean", "predicted", "log_probability"
 PATCHED_AT = "last"  # where the token is predicted, as for AUROC and ablation
@@ -53,7 +53,7 @@ def ranked_neurons(found: StudyTables) -> pl.DataFrame:
     }  # fmt: skip
     together = (
         congruence.select(*_NEURON, "token", pl.col("congruence").cast(pl.Float64))
-        .join(tables["token_neuron_scores"].select(*_NEURON, "auroc"), on=_NEURON, how="left")
+        .join(tables["token_neuron_scores"].select(*_NEURON, "auroc", "direction", "separation"), on=_NEURON, how="left")
         .join(_improvements(tables), on=_NEURON, how="left")
         .join(ablated.select(*_NEURON, **{name: pl.col(column) for name, column in ablation_columns.items()}), on=_NEURON, how="left")
     )

@@ -52,10 +52,10 @@ class ClaimTables:
     def neuron(self, subject: Subject) -> dict[str, int]:
         """Columns layer and neuron of the subject. Raises NotRunError where the model has no such neuron."""
         if subject.neuron == BEST:
-            scores = self.rows("token_neuron_scores", token_id=self.token_id(subject)).drop_nulls("auroc")
+            scores = self.rows("token_neuron_scores", token_id=self.token_id(subject)).drop_nulls("separation")
             if scores.is_empty():
                 raise NotRunError(f"no neuron could be scored for token {subject.token!r}: it is not tracked or never the top prediction")
-            best = scores.sort("auroc", "layer", "neuron", descending=[True, False, False]).row(0, named=True)
+            best = scores.sort("separation", "layer", "neuron", descending=[True, False, False]).row(0, named=True)
             return {"layer": best["layer"], "neuron": best["neuron"]}
         assert isinstance(subject.neuron, tuple)
         layer, neuron = subject.neuron

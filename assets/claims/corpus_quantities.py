@@ -64,7 +64,7 @@ def proportion(evidence: ClaimTables, subject: Subject, as_published: bool) -> f
 
 def first_level(evidence: ClaimTables, subject: Subject, as_published: bool, share: float) -> float:
     """The first level at which the token has at least this share."""
-    at = _levels(evidence, subject, as_published).filter(pl.col("proportion") >= share)
+    at = _levels_in_direction(evidence, subject, as_published).filter(pl.col("proportion") >= share)
     if at.is_empty():
         raise NothingFoundError(f"the proportion never reaches {share:g}")
     return float(at["level"][0])
@@ -72,7 +72,7 @@ def first_level(evidence: ClaimTables, subject: Subject, as_published: bool, sha
 
 def last_level_below_one(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:
     """The last level at which some other token is the top prediction."""
-    at = _levels(evidence, subject, as_published).filter(pl.col("proportion") < 1)
+    at = _levels_in_direction(evidence, subject, as_published).filter(pl.col("proportion") < 1)
     if at.is_empty():
         raise NothingFoundError("the proportion is 1 at every level")
     return float(at["level"][-1])
@@ -101,6 +101,16 @@ def _levels(evidence: ClaimTables, subject: Subject, as_published: bool) -> pl.D
     if levels.is_empty():
         raise NotRunError("no level of the curve has min_count positions")
     return levels
+
+
+def _levels_in_direction(evidence: ClaimTables, subject: Subject, as_published: bool) -> pl.DataFrame:
+    """The levels, first to last. The post read them from the lowest up; where the token is predicted at low activations, the right way
+    is from the highest down, each level named by its upper end."""
+    levels = _levels(evidence, subject, as_published)
+    pair = {"token_id": evidence.token_id(subject), **evidence.neuron(subject)}
+    if as_published or evidence.rows("token_neuron_scores", **pair, direction=-1).is_empty():
+        return levels
+    return levels.reverse().with_columns(level="end")
 
 
 def _exact_curve(evidence: ClaimTables, subject: Subject, as_published: bool) -> pl.DataFrame:

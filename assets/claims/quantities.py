@@ -69,7 +69,14 @@ def _negation(name: str, meaning: str, published: tuple[str, str], correct: tupl
 
 
 def _curve(
-    name: str, meaning: str, unit: str, needs: str, look: Callable[..., float], has_predictions: bool = True, **fixed: float
+    name: str,
+    meaning: str,
+    unit: str,
+    needs: str,
+    look: Callable[..., float],
+    has_predictions: bool = True,
+    has_order: bool = False,
+    **fixed: float,
 ) -> Quantity:
     by: dict[Convention, Look] = {
         "published": partial(look, as_published=True, **fixed),
@@ -79,6 +86,8 @@ def _curve(
         "published": "rounded and truncated bins, every filled one, BOS counted",
         "correct": "exact bins with at least min_count positions, narrow ones added up to 0.2",
     }
+    if has_order:
+        how["correct"] += ", read in the neuron's direction"
     if has_predictions:
         how = {convention: f"{way}; {TOP_PREDICTIONS[convention]}" for convention, way in how.items()}
     return Quantity(name, meaning, unit, tuple(needs.split()), by, how)
@@ -155,9 +164,10 @@ QUANTITIES: dict[str, Quantity] = {
         _same("auroc", "How well the neuron's activation tells where the token is the top prediction.", "share", "token neuron", corpus.auroc),
         _curve("proportion", "Share of the token among top predictions at a level of activation.", "share", "token neuron level", corpus.proportion),
         _curve("highest_proportion", "Largest such share at any level.", "share", "token neuron", corpus.highest_proportion),
-        _curve("first_level_at_half", "First level with a share of at least 1/2.", "activation", "token neuron", corpus.first_level, share=0.5),
-        _curve("first_level_at_one", "First level with a share of 1.", "activation", "token neuron", corpus.first_level, share=1.0),
-        _curve("last_level_below_one", "Last level with a share below 1.", "activation", "token neuron", corpus.last_level_below_one),
+        _curve("first_level_at_half", "First level with a share of at least 1/2.", "activation", "token neuron", corpus.first_level, has_order=True, share=0.5),
+        _curve("first_level_at_one", "First level with a share of 1.", "activation", "token neuron", corpus.first_level, has_order=True, share=1.0),
+        _curve("last_level_below_one", "Last level with a share below 1.", "activation", "token neuron", corpus.last_level_below_one,
+               has_order=True),
         _curve("last_level", "Highest level that any position reaches.", "activation", "token neuron", corpus.last_level,
                has_predictions=False),
     )

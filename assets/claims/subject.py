@@ -22,7 +22,9 @@ class Subject(BaseModel):
     prompt: str | None = None
     variant: Literal["clean", "corrupt"] | None = None
     token: str | int | None = Field(None, description="As text inside running text, or as id.")
-    neuron: tuple[int, int] | Literal["best"] | None = Field(None, description="[layer, neuron], or best: by AUROC for the token.")
+    neuron: tuple[int, int] | Literal["best"] | None = Field(
+        None, description="[layer, neuron], or best: by AUROC for the token, in either direction."
+    )
     layer: int | None = Field(None, ge=0)
     position: int | None = Field(None, ge=0, description="In the prompt; the beginning-of-sequence token is 0.")
     component: Literal["residual", "attention", "mlp"] | None = None
@@ -51,7 +53,7 @@ class Subject(BaseModel):
 
 def _phrase(name: str, value: Any) -> str:
     if name == "neuron":
-        return "best neuron by AUROC" if value == BEST else f"layer {value[0]} neuron {value[1]}"
+        return "best neuron by AUROC, in either direction" if value == BEST else f"layer {value[0]} neuron {value[1]}"
     if name == "variant":
         return str(value)
     return f"{name} {value!r}" if name == "token" else f"{name} {value}"

@@ -1,7 +1,7 @@
 """The running counters of a pass on the CPU: what a layer's activations and a batch's predictions are added to.
 
 Both counters (this one, and device_counter for other devices) have the same three steps a batch: `start`, `add_layer` for
-each layer, `add_predictions`. They give the same integers and examples on the same activations.
+each layer, `add_answers`. They give the same integers and examples on the same activations.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     import torch
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What the model answers at every position of a batch; tensors [row, position], where the activations are.
+
+    `predictions`: top predictions, int64. `by_embedding`: those by the embedding, int64, where they are counted. `inverse_scale`: 1 over
+    what the final norm divides the residual stream by, float32, where contributions are counted.
+    """
+
+    predictions: "torch.Tensor"
+    by_embedding: "torch.Tensor | None" = None
+    inverse_scale: "torch.Tensor | None" = None
+
+
 class Counter(Protocol):
     """Counters of one pass. Nothing that is handed over is kept after the call."""
 
@@ -27,11 +40,8 @@ class Counter(Protocol):
     def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
         """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
 
-    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
-        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted.
-
-        `by_embedding` are the top predictions by the embedding, of the same shape, where the counter counts these too.
-        """
+    def add_answers(self, answers: Answers) -> None:
+        """Count the top predictions, and the bins at which tracked tokens are predicted; the batch is then done."""
 
     def histograms(self) -> Histograms:
         """All that was counted so far."""
@@ -164,10 +174,11 @@ class BatchCounter:
         )
         self._run([(counting.count_layer, (*arguments, start, stop)) for start, stop in self._shares()])
 
-    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
-        """Count the top predictions, int64 [row, position], and the bins at which tracked tokens are predicted."""
+    def add_answers(self, answers: Answers) -> None:
+        """Count the top predictions, and the bins at which tracked tokens are predicted."""
+        by_embedding = answers.by_embedding
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
-        places, rows = self._tokens.add(self._batch, self._counted, predictions.numpy())
+        places, rows = self._tokens.add(self._batch, self._counted, answers.predictions.numpy())
         self._positions += self._counted.size
         self._count_slots(places, rows, self._top_count)
         if self._by_embedding is not None and by_embedding is not None:

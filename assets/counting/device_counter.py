@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.counting.batch_counter import EmbeddingCounts, following_tokens, refuse_other_predictions, slot_dtype
+from assets.counting.batch_counter import Answers, EmbeddingCounts, following_tokens, refuse_other_predictions, slot_dtype
 from assets.counting.batches import Batch
 from assets.counting.histograms import EXAMPLE_PARTS, ActivationBins, Histograms, empty_tensors, merged_moments
 from assets.counting.sending import sent
@@ -126,10 +126,11 @@ class DeviceCounter:
         self._add_moments(layer, values)
         self._add_examples(layer, activations)
 
-    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
-        """Count the top predictions, int64 [row, position], and all slots of the batch under them."""
+    def add_answers(self, answers: Answers) -> None:
+        """Count the top predictions, and all slots of the batch under them."""
         import torch
 
+        predictions, by_embedding = answers.predictions, answers.by_embedding
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
         if self._by_embedding is not None and by_embedding is not None:
             self._by_embedding.add_predictions(by_embedding.reshape(-1).index_select(0, self._counted))

@@ -121,7 +121,7 @@ EMBEDDING_PREDICTIONS = "embedding_predictions"
 COUNTED_PARTS = ("count", "outside")
 # Counters <kind>_count and <kind>_outside of a tracked token, and the vocabulary's counter that their sums must equal.
 PREDICTIONS = {TOP_PREDICTION: "predictions", EMBEDDING_PREDICTION: EMBEDDING_PREDICTIONS}
-SCREEN_SUMS = ("screen_sum", "screen_squares")
+SCREEN_SUMS = ("screen_sum", "screen_squares", "screen_scaled")
 LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
 MOMENTS = ("mean", "moment_2", "moment_3", "moment_4")

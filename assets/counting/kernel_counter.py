@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.counting.batch_counter import slot_dtype
+from assets.counting.batch_counter import Answers, slot_dtype
 from assets.counting.batches import Batch, first_counted
 from assets.counting.device_counter import DeviceCounter, DeviceEmbeddingCounter
 from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
 from assets.counting.sending import sent
-from assets.counting.token_sum_units import LARGEST, UNITS
-from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
+from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
+from assets.counting.token_sums import DeviceSums, GroupSums, TokenSums, group_of_token, group_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -163,7 +163,7 @@ class KernelSums(DeviceSums):
     """The sums by predicted token, each activation read once, a group's sums added once for each run of its positions."""
 
     def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", sums: "torch.Tensor", squares: "torch.Tensor"
+        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", inverse_scale: "torch.Tensor", held: GroupSums
     ) -> None:  # fmt: skip
         """As DeviceSums; positions of the group IGNORED are left out."""
         import assets.counting.kernels as kernels
@@ -172,18 +172,19 @@ class KernelSums(DeviceSums):
             return
         ascending, order = groups.sort(stable=True)
         places = places[order]
-        neurons = sums.shape[-1]
-        with _launching_on(sums.device):
+        neurons = held.sums.shape[-1]
+        with _launching_on(held.sums.device):
             for layer, kept in enumerate(activations):
                 kernels.add_groups[(-(-neurons // kernels.GROUPED_NEURONS), -(-places.numel() // kernels.GROUPED_POSITIONS))](
                     kept.contiguous(),
                     places,
                     ascending,
-                    sums[layer],
-                    squares[layer],
+                    *held.of_layer(layer),
+                    inverse_scale.contiguous(),
                     places.numel(),
                     neurons,
                     UNITS=UNITS,
+                    SCALED_UNITS=SCALED_UNITS,
                     LARGEST=LARGEST,
                     NEURONS=kernels.GROUPED_NEURONS,
                     SHARE=kernels.GROUPED_POSITIONS,
@@ -254,5 +255,7 @@ def _trial(kind: type[DeviceCounter], sums: DeviceSums, device: "torch.device", 
             values[:, :, 0] = np.nan
             values[0, 3, 1:20], values[0, 17, 10:30] = np.nan, -1e-45
             counter.add_layer(layer, torch.from_numpy(values).to(device))
-        counter.add_predictions(torch.from_numpy(random.integers(0, vocabulary, (3, positions))).to(device))
+        predictions = torch.from_numpy(random.integers(0, vocabulary, (3, positions))).to(device)
+        inverse_scale = torch.from_numpy(random.uniform(0.01, 2, (3, positions)).astype(np.float32)).to(device)
+        counter.add_answers(Answers(predictions, inverse_scale=inverse_scale))
     return counter.histograms()

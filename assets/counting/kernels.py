@@ -317,9 +317,12 @@ def add_groups(
     groups,  # int64 [counted]: the group of each, ascending; negative is left out
     sums,  # int64 [group, neuron], added to
     squares,  # int64 [group, neuron], added to
+    scaled,  # int64 [group, neuron], added to
+    inverse_scale,  # float32 [position of the batch]
     number,  # of counted positions
     neurons,
     UNITS: tl.constexpr,
+    SCALED_UNITS: tl.constexpr,
     LARGEST: tl.constexpr,
     NEURONS: tl.constexpr,
     SHARE: tl.constexpr,
@@ -331,17 +334,24 @@ def add_groups(
     current = tl.load(groups + begin)
     total = tl.zeros([NEURONS], tl.int64)
     total_squares = tl.zeros([NEURONS], tl.int64)
+    total_scaled = tl.zeros([NEURONS], tl.int64)
     for k in range(begin, tl.minimum(begin + SHARE, number)):
         group = tl.load(groups + k)
         if group != current:
             tl.atomic_add(sums + current * neurons + neuron, total, mask=is_neuron & (current >= 0), sem="relaxed")
             tl.atomic_add(squares + current * neurons + neuron, total_squares, mask=is_neuron & (current >= 0), sem="relaxed")
+            tl.atomic_add(scaled + current * neurons + neuron, total_scaled, mask=is_neuron & (current >= 0), sem="relaxed")
             total = tl.zeros([NEURONS], tl.int64)
             total_squares = tl.zeros([NEURONS], tl.int64)
+            total_scaled = tl.zeros([NEURONS], tl.int64)
             current = group
-        values = tl.load(activations + tl.load(places + k) * neurons + neuron, mask=is_neuron, other=0.0).to(tl.float32)
+        place = tl.load(places + k)
+        values = tl.load(activations + place * neurons + neuron, mask=is_neuron, other=0.0).to(tl.float32)
         values = tl.minimum(tl.maximum(tl.where(values == values, values, 0.0), -LARGEST), LARGEST).to(tl.float64)
         total += _whole(values * UNITS)
         total_squares += _whole(values * values * UNITS)
+        values = values * tl.load(inverse_scale + place).to(tl.float64)
+        total_scaled += _whole(tl.minimum(tl.maximum(values, -LARGEST), LARGEST) * SCALED_UNITS)
     tl.atomic_add(sums + current * neurons + neuron, total, mask=is_neuron & (current >= 0), sem="relaxed")
     tl.atomic_add(squares + current * neurons + neuron, total_squares, mask=is_neuron & (current >= 0), sem="relaxed")
+    tl.atomic_add(scaled + current * neurons + neuron, total_scaled, mask=is_neuron & (current >= 0), sem="relaxed")

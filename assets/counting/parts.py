@@ -7,7 +7,7 @@ budget needs is decided in memory_plan; their files are put together in histogra
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assets.counting.batch_counter import Counter
+from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
 from assets.counting.histograms import Histograms
 
@@ -65,9 +65,9 @@ class LayerCounter:
         if layer in self._layers:
             self._counter.add_layer(layer - self._layers.start, activations)
 
-    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
-        """Count the top predictions."""
-        self._counter.add_predictions(predictions, by_embedding)
+    def add_answers(self, answers: Answers) -> None:
+        """Count what the model answered."""
+        self._counter.add_answers(answers)
 
     def histograms(self) -> Histograms:
         """All that was counted so far, of these layers alone."""

@@ -1,7 +1,7 @@
-"""Counting by predicted token around another counter: the same steps a batch, and one sum more for every group of tokens.
+"""Counting by predicted token around another counter: the same steps a batch, and sums more for every group of tokens.
 
 Predictions are known only after the last layer, so a batch's activations are kept until then: the tensors themselves, no copy.
-Whoever hands over activations must not write into them before `add_predictions`. The compiled loops serve the CPU, tensor
+Whoever hands over activations must not write into them before `add_answers`. The compiled loops serve the CPU, tensor
 operations any other device; both give the same whole numbers on the same activations.
 """
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from assets.counting.batch_counter import Counter
+from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
 from assets.counting.histograms import LEFT_OUT, Histograms
 from assets.counting.sending import sent
-from assets.counting.token_sum_units import LARGEST, UNITS
+from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,8 @@ def group_tokens(screened_ids: Sequence[int], groups: range) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GroupSums:
-    """What is counted of groups of tokens: positions int64 [group], sums and sums of squares int64 [layer, group, neuron].
+    """What is counted of groups of tokens: positions int64 [group]; int64 [layer, group, neuron] sums of activations, of their squares, and
+    of activations over the final norm's scale.
 
     `group_of_token` is as the function gives it, `group_on_device` the same where the sums are.
     """
@@ -51,14 +52,26 @@ class GroupSums:
     counts: "torch.Tensor"
     sums: "torch.Tensor"
     squares: "torch.Tensor"
+    scaled: "torch.Tensor"
+
+    def of_layer(self, layer: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """The three sums [group, neuron]."""
+        return self.sums[layer], self.squares[layer], self.scaled[layer]
+
+
+def scale_of(answers: Answers) -> "torch.Tensor":
+    """The inverse scale of a batch; raises ValueError where it was not handed over."""
+    if answers.inverse_scale is None:
+        raise ValueError("sums by predicted token: 1 over the final norm's scale must be given with each batch")
+    return answers.inverse_scale
 
 
 class AddGroups(Protocol):
     """A way to add batches to the sums: on the host, or on the device that holds the activations."""
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
         """activations: of each layer, [row, position, neuron]. counted: the batch's counted positions, flattened, int64.
-        predictions: int64 [row, position]. `held` is added to in place.
+        `held` is added to in place.
         """
 
 
@@ -68,21 +81,21 @@ class CompiledSums:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="token sums")
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
         """As AddGroups, in the order of the groups."""
         import torch
 
-        groups = held.group_of_token[predictions.numpy().reshape(-1)[counted]]
+        groups = held.group_of_token[answers.predictions.numpy().reshape(-1)[counted]]
         is_here = groups != IGNORED
         places, groups = counted[is_here], groups[is_here]
         held.counts.add_(torch.from_numpy(np.bincount(groups, minlength=len(held.counts))))
         order = np.argsort(groups, kind="stable")
-        self._add_sorted(activations, places[order], groups[order], held.sums, held.squares)
+        self._add_sorted(activations, places[order], groups[order], scale_of(answers).numpy().reshape(-1), held)
 
     def _add_sorted(
-        self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, sums: "torch.Tensor", squares: "torch.Tensor"
+        self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, inverse_scale: np.ndarray, held: GroupSums
     ) -> None:
-        """`groups` of the places, ascending."""
+        """`groups` of the places, ascending; inverse_scale: float32 [row x position]."""
         import assets.counting.token_sum_loops as token_sum_loops
 
         starts = np.flatnonzero(np.diff(groups, prepend=-1))
@@ -90,7 +103,7 @@ class CompiledSums:
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            token_sum_loops.add_groups(values, places, ends, rows, sums[layer].numpy(), squares[layer].numpy())
+            token_sum_loops.add_groups(values, inverse_scale, places, ends, rows, *(sums.numpy() for sums in held.of_layer(layer)))
 
         for done in [self._pool.submit(add_layer, layer) for layer in range(len(activations))]:
             done.result()
@@ -99,23 +112,30 @@ class CompiledSums:
 class DeviceSums:
     """The sums by tensor operations on the device that holds the activations. Nothing waits for the device: places and groups stay there."""
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, predictions: "torch.Tensor", held: GroupSums) -> None:
+    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
         """As AddGroups."""
+        predictions = answers.predictions
         places = sent(counted, predictions.device)
         groups = held.group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
         held.counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
-        self(activations, places, groups, held.sums, held.squares)
+        self(activations, places, groups, scale_of(answers).reshape(-1), held)
 
     def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", sums: "torch.Tensor", squares: "torch.Tensor"
+        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", inverse_scale: "torch.Tensor", held: GroupSums
     ) -> None:  # fmt: skip
-        """Add positions and their groups, tensors in any order; those of the group IGNORED add zeros to the first."""
+        """Add positions and their groups, tensors in any order; those of the group IGNORED add zeros to the first.
+
+        inverse_scale: float32 [row x position].
+        """
         rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
+        scale = inverse_scale.index_select(0, places).double()[:, None]
         for layer, kept in enumerate(activations):
             values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
             values = values * is_here
-            sums[layer].index_add_(0, rows, (values * UNITS).round().long())
-            squares[layer].index_add_(0, rows, (values * values * UNITS).round().long())
+            sums, squares, scaled = held.of_layer(layer)
+            sums.index_add_(0, rows, (values * UNITS).round().long())
+            squares.index_add_(0, rows, (values * values * UNITS).round().long())
+            scaled.index_add_(0, rows, ((values * scale).clamp(-LARGEST, LARGEST) * SCALED_UNITS).round().long())
 
 
 class TokenSums:
@@ -138,8 +158,8 @@ class TokenSums:
 
         self._counter, self._count_bos, self._add_groups, self._tokens = counter, count_bos, add_groups, tokens
         counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
-        sums, squares = (torch.zeros((layers, len(tokens), neurons), dtype=torch.int64, device=device) for _ in range(2))
-        self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, sums, squares)
+        sums = [torch.zeros((layers, len(tokens), neurons), dtype=torch.int64, device=device) for _ in range(3)]
+        self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, *sums)
         self._kept: list[torch.Tensor] = []
 
     def start(self, batch: Batch) -> None:
@@ -153,10 +173,10 @@ class TokenSums:
         self._counter.add_layer(layer, activations)
         self._kept.append(activations.detach())
 
-    def add_predictions(self, predictions: "torch.Tensor", by_embedding: "torch.Tensor | None" = None) -> None:
-        """Count the top predictions, int64 [row, position], and add the kept activations to the groups of their positions."""
-        self._counter.add_predictions(predictions, by_embedding)
-        self._add_groups.add(self._kept, self._counted, predictions, self._held)
+    def add_answers(self, answers: Answers) -> None:
+        """Count what the model answered, and add the kept activations to the groups of their positions."""
+        self._counter.add_answers(answers)
+        self._add_groups.add(self._kept, self._counted, answers, self._held)
         self._kept = []
 
     def histograms(self) -> Histograms:
@@ -167,5 +187,6 @@ class TokenSums:
             "screen_count": self._held.counts.cpu().numpy(),
             "screen_sum": self._held.sums.cpu().numpy(),
             "screen_squares": self._held.squares.cpu().numpy(),
+            "screen_scaled": self._held.scaled.cpu().numpy(),
         }
         return Histograms({**inner.tensors, **screen}, inner.positions, inner.token_ids)

@@ -11,13 +11,14 @@ from contextlib import contextmanager, nullcontext
 
 import polars as pl
 
-from assets.counting.batch_counter import BatchCounter, Counter
+from assets.counting.batch_counter import Answers, BatchCounter, Counter
 from assets.counting.batches import Batch, batches
 from assets.counting.histograms import ActivationBins, HistogramError, Histograms
 from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
 from assets.histograms.row_independence import rows_of_batches
+from assets.model.final_norm import inverse_scales
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
@@ -83,12 +84,17 @@ def counting(model: LanguageModel, counter: Counter, embedding_predictions: bool
         seen.clear()
         counter.start(batch)
         predictions = top_predictions(sent(batch.token_ids, model.device))
-        counter.add_predictions(predictions, last_by_embedding())
+        counter.add_answers(Answers(predictions, last_by_embedding(), last_inverse_scale(batch.token_ids.shape)))
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
 
-    with torch.inference_mode(), by_embedding as last_by_embedding, neurons_reported(model, count_layer):
+    with (
+        torch.inference_mode(),
+        by_embedding as last_by_embedding,
+        inverse_scales(model) as last_inverse_scale,
+        neurons_reported(model, count_layer),
+    ):
         yield count_batch
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from assets.counting.histograms import HistogramError
+from assets.model.final_norm import stream_noted, wrapped_final_norm
 from assets.model.language_model import LanguageModel
-from assets.model.plain_model import last_hidden, plain_names
+from assets.model.plain_model import last_hidden
 from assets.predictions.top_predictions import Unembedding, linear_unembedding, top_entries
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ _embedding_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, _Embedding]" = 
 
 @dataclass(frozen=True)
 class _Embedding:
-    """W_E as an unembedding, and the final norm that it is used behind: the name of its module in plain code, and its epsilon."""
+    """W_E as an unembedding, and the epsilon of the final norm that it is used behind."""
 
     unembedding: Unembedding
-    norm: str
     epsilon: float
 
 
@@ -49,7 +49,7 @@ def predictions_by_embedding(model: LanguageModel) -> "Iterator[Callable[[], tor
         entries = top_entries(normalized(model, stream.flatten(0, -2), embedding.epsilon), embedding.unembedding)
         return entries.view(stream.shape[:-1])
 
-    with _stream_noted(model, embedding.norm) as streams:
+    with stream_noted(model) as streams:
         yield last
 
 
@@ -61,34 +61,18 @@ def normalized(model: LanguageModel, stream: "torch.Tensor", epsilon: float) -> 
     return (exact * (exact.square().mean(-1, keepdim=True) + epsilon).rsqrt()).to(stream.dtype)
 
 
-@contextmanager
-def _stream_noted(model: LanguageModel, norm: str) -> "Iterator[list[torch.Tensor]]":
-    """While open, the list holds what the final norm was given in the last forward, and in no earlier one."""
-    streams: list[torch.Tensor] = []
-
-    def note(module: "torch.nn.Module", given: "tuple[torch.Tensor, ...]") -> None:
-        streams[:] = given[:1]
-
-    handle = model.plain.get_submodule(norm).register_forward_pre_hook(note)
-    try:
-        yield streams
-    finally:
-        handle.remove()
-
-
 def _tried_embedding(model: LanguageModel) -> _Embedding:
     """W_E and the final norm, once a few ids have shown that the unembedding reads that norm's output and nothing in between."""
     import torch
 
-    wrapped = getattr(getattr(model.bridge, "ln_final", None), "original_component", None)
+    wrapped = wrapped_final_norm(model)
     if wrapped is None:
         raise _refused(model, "it has no norm in front of its unembedding")
-    (norm,) = plain_names(model.bridge, [wrapped])
     epsilon = float(getattr(wrapped, "eps", None) or getattr(wrapped, "variance_epsilon", None) or torch.finfo(torch.float32).eps)
     weight: torch.Tensor = model.plain.get_input_embeddings().weight.detach()[: model.facts.vocabulary]
     positions = min(8, model.facts.context_length)
     token_ids = torch.arange(positions, device=model.device)[None] % model.facts.vocabulary
-    with torch.inference_mode(), _stream_noted(model, norm) as streams:
+    with torch.inference_mode(), stream_noted(model) as streams:
         hidden = last_hidden(model, token_ids)[0]
         if not streams or streams[0].shape[-1] != weight.shape[1] or hidden.shape[-1] != weight.shape[1]:
             raise _refused(model, f"its embedding is {weight.shape[1]} wide and its last residual stream is not")
@@ -96,7 +80,7 @@ def _tried_embedding(model: LanguageModel) -> _Embedding:
         # Norms round in an order of their own; a scale or a projection behind the norm moves numbers by far more.
         if not bool((again - hidden.float()).abs().max() <= 64 * torch.finfo(hidden.dtype).eps * hidden.float().abs().max()):
             raise _refused(model, "what its unembedding reads is not its final norm's output")
-    return _Embedding(_as_unembedding(model, weight), norm, epsilon)
+    return _Embedding(_as_unembedding(model, weight), epsilon)
 
 
 def _with_gain(model: LanguageModel, norm: Any, normed: "torch.Tensor") -> "torch.Tensor":

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from assets.contracts import LOGIT_LENS, conform
+from assets.model.final_norm import norm_scale
 from assets.model.language_model import LanguageModel
-from assets.prompts.prompt_runs import norm_scale, require_readable, residual_after, residual_before, run_prompt, unembed_answers
+from assets.prompts.prompt_runs import require_readable, residual_after, residual_before, run_prompt, unembed_answers
 from assets.prompts.prompts import EncodedPrompt
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import polars as pl
 
 from assets.congruence.conventions import reading_weights
 from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, conform
+from assets.model.final_norm import norm_scale
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
-from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, norm_scale, residual_before, run_prompt, tolerance
+from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, residual_before, run_prompt, tolerance
 from assets.prompts.prompts import EncodedPrompt
 
 if TYPE_CHECKING:

@@ -94,13 +94,6 @@ def require_readable(model: LanguageModel, run: PromptRun, answer_id: int, wrong
                          "Leave `prompts` out of the study")  # fmt: skip
 
 
-def norm_scale(model: LanguageModel, norm: Any, residual: "torch.Tensor") -> "torch.Tensor":
-    """[..., 1]: what `norm` divides `residual` [..., model width] by: a standard deviation (LayerNorm) or a root mean square."""
-    epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-5))  # OLMo's has no name for it: 1e-5 stands in its code
-    centred = residual - residual.mean(-1, keepdim=True) if model.facts.normalization == "LN" else residual
-    return (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
-
-
 def tolerance(model: LanguageModel) -> float:
     """Share of the largest logit by which two exact ways of computing one may differ, by the model's dtype."""
     return READOUT_TOLERANCE[str(model.bridge.cfg.dtype).removeprefix("torch.")]

@@ -134,21 +134,28 @@ def neurons(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def scores(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, and whether none is scored."""
+    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, those whose direction or
+    separation is not that of their AUROC, and whether none is scored."""
     has_half = pl.col("half_activation").is_not_null()
+    sign = pl.col("direction").fill_null(1)
     torn = (
         (has_half != (pl.col("highest_proportion") >= 0.5).fill_null(False))
-        | (has_half != pl.col("recall_above_half").is_not_null())
+        | (has_half != pl.col("recall_beyond_half").is_not_null())
         | (pl.col("highest_proportion").is_null() != pl.col("highest_proportion_at").is_null())
-        | (has_half & (pl.col("half_activation") > pl.col("highest_proportion_at"))).fill_null(False)
+        | (has_half & (sign * pl.col("half_activation") > sign * pl.col("highest_proportion_at"))).fill_null(False)
     )
-    unscored = pl.col("auroc").is_null().sum().cast(pl.Int64)
+    auroc = pl.col("auroc")
+    astray = pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(
+        pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
+    )
+    unscored = auroc.is_null().sum().cast(pl.Int64)
     return frame.group_by("token_id", "token", maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64),
         unscored=unscored,
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
         unpredicted=(unscored == pl.len()).cast(pl.Int64),
         contradicting=torn.sum().cast(pl.Int64),
+        astray=astray.sum().cast(pl.Int64),
     )
 
 
@@ -211,3 +218,47 @@ def contexts(frame: pl.DataFrame) -> pl.DataFrame:
     )
     wrong = ~(pl.col("there") & pl.col("agrees") & pl.col("finite") & pl.col("side").is_in(["top", "bottom", "random"])).fill_null(False)
     return one.group_by("layer", "neuron", maintain_order=True).agg(contexts=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
+
+
+def contributions(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per token of contributions: neurons, and those whose contribution is not the difference of its two parts."""
+    there, elsewhere = pl.col("contribution_where_predicted"), pl.col("contribution_elsewhere")
+    agrees = (pl.col("contribution") - (there - elsewhere)).abs() <= 1e-12 * (there.abs() + elsewhere.abs())
+    return frame.group_by("token_id", maintain_order=True).agg(
+        neurons=pl.len().cast(pl.Int64), contradicting=(~agrees).fill_null(True).sum().cast(pl.Int64)
+    )
+
+
+def contribution_ends(screen: pl.DataFrame, contributions: pl.DataFrame) -> pl.DataFrame:
+    """One row per token of contribution_screen: rows, those at the wrong end, out of order, and unlike the tracked token's own."""
+    key, value = ["token_id", "layer", "neuron"], pl.col("contribution")
+    joined = screen.join(contributions.select(*key, own="contribution"), on=key, how="left", maintain_order="left")
+    tracked = pl.col("token_id").is_in(contributions["token_id"].unique().to_list())
+    sign = pl.when(pl.col("end") == "writes").then(1).when(pl.col("end") == "writes_against").then(-1).otherwise(0)
+    within = pl.struct("token_id", "end")
+    falls = value.abs() <= value.abs().shift(1).over(within).fill_null(float("inf"))
+    ranked = pl.col("rank") == pl.int_range(1, pl.len() + 1).over(within)
+    return (
+        joined.with_columns(
+            misplaced=(~(value * sign > 0)).fill_null(True).cast(pl.Int64),
+            disordered=(~(falls & ranked)).fill_null(True).cast(pl.Int64),
+            other=(tracked & (value != pl.col("own")).fill_null(True)).cast(pl.Int64),
+        )
+        .group_by("token_id", maintain_order=True)
+        .agg(rows=pl.len().cast(pl.Int64), misplaced=pl.sum("misplaced"), disordered=pl.sum("disordered"), other=pl.sum("other"))
+    )
+
+
+def candidates(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per token and line of candidates: rows, those out of order, and those that are named and ranked, or neither."""
+    is_named, within = pl.col("line") == "named", pl.struct("token_id", "line")
+    size = pl.col("value").abs()
+    falls = (size <= size.shift(1).over(within).fill_null(float("inf"))) & (pl.col("rank") == pl.int_range(1, pl.len() + 1).over(within))
+    return (
+        frame.with_columns(
+            disordered=(~(is_named | falls.fill_null(False))).cast(pl.Int64),
+            misnamed=((is_named != pl.col("rank").is_null()) | (is_named != pl.col("value").is_null())).cast(pl.Int64),
+        )
+        .group_by("token_id", "line", maintain_order=True)
+        .agg(rows=pl.len().cast(pl.Int64), disordered=pl.sum("disordered"), misnamed=pl.sum("misnamed"))
+    )

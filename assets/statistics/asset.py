@@ -1,5 +1,7 @@
 """Dagster assets of the statistics stage: counts, moments, scores, curves and contexts, all from the merged histograms."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -7,10 +9,12 @@ from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
+from assets.statistics.candidates import candidates, studied_pairs
+from assets.statistics.contributions import WRITES, contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs
+from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.statistics.token_neuron_screen import proposed_pairs, screen_coverage, token_neuron_screen
@@ -26,6 +30,8 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "neuron_statistics", _neuron_statistics),
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
+        study_asset(study, "contributions", _contributions, page="screen.html"),
+        study_asset(study, "candidates", _candidates, page="index.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
         study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
@@ -50,9 +56,14 @@ def _token_neuron_scores(work: Work) -> None:
         work.study.min_count,
     )
     work.write("token_neuron_scores", scores)
-    best = scores.drop_nulls("auroc").sort("auroc", descending=True).group_by("token", maintain_order=True).first()
-    named = {row["token"]: f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}" for row in best.iter_rows(named=True)}
-    work.show(best_neurons=named)
+    ordered = scores.drop_nulls("separation").sort("separation", descending=True, maintain_order=True)
+    best = ordered.group_by("token", maintain_order=True).first()
+    work.show(best_neurons={row["token"]: _told(row) for row in best.iter_rows(named=True)})
+
+
+def _told(row: dict[str, Any]) -> str:
+    downwards = f", read downwards {row['separation']:.4f}" if row["direction"] == -1 else ""
+    return f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}{downwards}"
 
 
 def _token_neuron_screen(work: Work) -> None:
@@ -64,14 +75,40 @@ def _token_neuron_screen(work: Work) -> None:
     work.state(**screen_coverage(histograms, work.study.min_count))
 
 
-def _proportion_curves(work: Work) -> None:
-    study = work.study
-    neurons = [(choice.layer, choice.neuron) for choice in study.neurons]
+def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    pairs = studied_pairs(work.read("token_neuron_scores"), tokens, neurons, study.best_neurons)
+    every, screen = contributions(model_of(work), read_histograms(work.folder("merged_histograms")), tokens, work.study.min_count)
+    work.write("contributions", every)
+    work.write("contribution_screen", screen)
+    first = screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
+    named = {
+        row["token"]: f"layer {row['layer']} neuron {row['neuron']}, {row['contribution']:+.4f} logits"
+        for row in first.iter_rows(named=True)
+    }
+    work.show(writers=named)
+
+
+def _candidates(work: Work) -> None:
+    named = [(choice.layer, choice.neuron) for choice in work.study.neurons]
+    answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
+    chosen = candidates(
+        work.read("tracked_tokens"),
+        named,
+        work.read("token_neuron_scores"),
+        work.read("contributions"),
+        work.read("congruence_tracked_tokens"),
+        work.read("neuron_patching").join(answers, on="prompt"),
+        work.study.best_neurons,
+        work.fact("model_snapshot", "is_gated"),
+    )
+    work.write("candidates", chosen)
+    work.show(neurons=chosen.select("layer", "neuron").n_unique())
+
+
+def _proportion_curves(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
-    bins = ActivationBins.from_frame(work.read("activation_bins"))
-    work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), study.min_count))
+    bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
+    work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
 
 
 def _embedding_predictions(work: Work) -> None:

@@ -4,8 +4,6 @@ Holds which (token, neuron) pairs are worth a curve and the curves themselves, w
 a row, empty ones too, so that the counts of a curve add up to the counted positions that are not NaN.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
@@ -16,32 +14,10 @@ from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
 QUANTILE_95 = 1.959963984540054  # of the standard normal distribution, two-sided 95 %
 
 
-def studied_pairs(
-    scores: pl.DataFrame, token_ids: Sequence[int], neurons_of_interest: Sequence[tuple[int, int]], best: int
-) -> pl.DataFrame:
-    """The pairs that get curves: columns layer, neuron, token_id, each pair once, in that order.
-
-    Every tracked token with every neuron of interest (layer, neuron), and every tracked token with its `best` neurons by AUROC
-    (`scores` is the table token_neuron_scores; ties go to the lower layer, then the lower neuron; missing ones are never best).
-    """
-    tracked = pl.DataFrame({"token_id": list(token_ids)}, schema={"token_id": pl.Int32})
-    neurons = pl.DataFrame(list(neurons_of_interest), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row")
-    of_interest = neurons.join(tracked, how="cross")
-    best_neurons = (
-        scores.filter(pl.col("auroc").is_not_null())
-        .join(tracked, on="token_id", how="semi")
-        .sort("token_id", "auroc", "layer", "neuron", descending=[False, True, False, False])
-        .group_by("token_id", maintain_order=True)
-        .head(best)
-        .select(of_interest.columns)
-    )
-    return pl.concat([of_interest, best_neurons]).unique().sort("layer", "neuron", "token_id")
-
-
 def proportion_curves(
     histograms: Histograms, bins: ActivationBins, pairs: pl.DataFrame, token_texts: TokenTexts, min_count: int
 ) -> pl.DataFrame:
-    """One row per pair and level, underflow first and overflow last; `pairs` as studied_pairs gives them.
+    """One row per pair and level, underflow first and overflow last; `pairs` as candidates.studied_pairs gives them.
 
     Raises ValueError for a pair whose token was not tracked or whose neuron the histograms do not hold.
     """

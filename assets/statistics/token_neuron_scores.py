@@ -9,6 +9,9 @@ With p and n the positions of a level at which the token is and is not the top p
   counting half (Mann-Whitney; Hanley & McNeil 1982). 1 minus it is the AUROC of "the token is not the top prediction".
 - Its standard error after DeLong, DeLong & Clarke-Pearson (1988), with the same ties, from the same counts:
   sqrt(S10 / P + S01 / N), sample variances of the share of negatives below a positive and of positives above a negative.
+- The sign of an activation can be a convention, so a token predicted at low activations is told as well as one predicted at high
+  ones. Direction is 1 or, for an AUROC below one half, -1: then all of the following is read with every activation negated, from the
+  lowest level up, and is given in the activations as they are. Separation is the AUROC so read.
 - Average precision = sum over levels, highest first, of (p / P) x precision, where precision is the share of the token among
   all positions at that level or higher. Steps, no interpolation: ties enter together.
 - Proportion of a level = p / (p + n). "Over reliable bins" means bins proper with at least min_count positions: underflow and
@@ -32,7 +35,7 @@ SCORES = (
     "highest_proportion",
     "highest_proportion_at",
     "half_activation",
-    "recall_above_half",
+    "recall_beyond_half",
 )
 BLOCK_COUNTERS = 2**17  # [token, neuron, level] numbers at once: 1 MiB of float64, so that the dozen passes over them stay in cache
 
@@ -42,7 +45,8 @@ def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_text
 
     Missing where nothing can be said: AUROC without both kinds of position, its error with fewer than two of either, average
     precision without a top prediction, half_activation and recall where no reliable bin reaches one half, highest_proportion
-    where no bin is reliable. A token that is never predicted has a highest proportion of 0 and no other score.
+    where no bin is reliable. A token that is never predicted has a highest proportion of 0 and no other score. Without an AUROC
+    there is no direction either; what is left is read from the highest level down.
     """
     tokens, layers, neurons = len(histograms.token_ids), histograms.layers, histograms.neurons
     scores = {name: np.empty((tokens, layers, neurons)) for name in SCORES}
@@ -73,7 +77,14 @@ def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_text
             **{name: values.reshape(-1) for name, values in scores.items()},
         }
     )
-    return conform(TOKEN_NEURON_SCORES, frame.with_columns(pl.col(SCORES).fill_nan(None)))
+    return conform(TOKEN_NEURON_SCORES, with_direction(frame.with_columns(pl.col(SCORES).fill_nan(None))))
+
+
+def with_direction(scores: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `direction` and `separation` as they follow from its column auroc; missing where that is."""
+    auroc = pl.col("auroc")
+    direction = pl.when(auroc < 0.5).then(-1).when(auroc.is_not_null()).then(1).cast(pl.Int8)
+    return scores.with_columns(direction=direction, separation=pl.max_horizontal(auroc, 1 - auroc))
 
 
 def _scores(predicted: np.ndarray, count: np.ndarray, edges: np.ndarray, min_count: int) -> dict[str, np.ndarray]:
@@ -81,12 +92,22 @@ def _scores(predicted: np.ndarray, count: np.ndarray, edges: np.ndarray, min_cou
     positives = predicted.astype(np.float64)  # float64 holds counts exactly to 9e15, and products of them do not overflow
     all_positions = count.astype(np.float64)
     area, error = area_under_roc(positives, all_positions - positives)
+    downwards = area < 0.5
+    # With activations negated the levels stand in reverse, and the upper edge of a level is, negated, its lower one.
+    positives, all_positions = _turned(positives, downwards), _turned(all_positions, downwards)
+    upper_edges = np.concatenate([edges[..., 1:], np.full_like(edges[..., :1], np.inf)], axis=-1)
+    edges = np.where(downwards[..., None], upper_edges[..., ::-1], edges)
     return {
         "auroc": area,
         "auroc_standard_error": error,
         "average_precision": average_precision(positives, all_positions),
         **_proportion_scores(positives, all_positions, edges, min_count),
     }
+
+
+def _turned(counts: np.ndarray, downwards: np.ndarray) -> np.ndarray:
+    """Counts [token, neuron, level], highest level first where `downwards` [token, neuron]."""
+    return np.where(downwards[..., None], counts[..., ::-1], counts)
 
 
 def area_under_roc(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,10 +153,10 @@ def _proportion_scores(positives: np.ndarray, all_positions: np.ndarray, edges: 
         "highest_proportion": np.where(highest_proportion >= 0, highest_proportion, np.nan),
         "highest_proportion_at": np.where(highest_proportion >= 0, _edge(edges, highest), np.nan),
         "half_activation": np.where(half > 0, _edge(edges, half), np.nan),
-        "recall_above_half": np.where(half > 0, recall, np.nan),
+        "recall_beyond_half": np.where(half > 0, recall, np.nan),
     }
 
 
 def _edge(edges: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """The lower edge [token, neuron] of the given levels [token, neuron], from edges [neuron, level]."""
-    return edges[np.arange(edges.shape[0])[None, :], level]
+    """The edge [token, neuron] of the given levels [token, neuron], from edges [token, neuron, level]."""
+    return np.take_along_axis(edges, level[..., None], axis=-1)[..., 0]

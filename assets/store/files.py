@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+
 from assets.store.records import FileEntry, StoreError
 
 # Not allowed, read-only, or a file where a folder should be.
@@ -101,11 +103,20 @@ def readable_failures(what: str, home: Path, variable: str) -> Iterator[None]:
     """Tell a full disk and a folder that cannot be written as StoreError; `variable` is what names another folder."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreError(f"{what}: no space left to write below {home} ({error.strerror}); the last good version stays. "
+    except (OSError, PolarsError) as error:
+        number = _error_number(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreError(f"{what}: no space left to write below {home} ({os.strerror(number)}); the last good version stays. "
                              f"Free space or choose another folder with {variable}, then run again: finished parts are kept") from error  # fmt: skip
-        if error.errno in CANNOT_WRITE and str(error.filename or "").startswith(str(home.anchor)):
+        if isinstance(error, OSError) and number in CANNOT_WRITE and str(error.filename or "").startswith(str(home.anchor)):
             raise StoreError(f"{what}: {error.filename} cannot be written ({error.strerror}); choose a folder that can, "
                              f"with {variable}") from error  # fmt: skip
         raise
+
+
+def _error_number(error: OSError | PolarsError) -> int:
+    """The system's number of what it refused; 0 where the system refused nothing. Polars tells it in words, in an OSError as well."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0

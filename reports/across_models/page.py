@@ -12,7 +12,7 @@ from reports.numbers import count, plural
 from reports.pages.page import Page
 from reports.text import quoted
 
-WORDS = {"congruence": "congruence", "auroc": "AUROC", "improvement": "patching"}
+WORDS = {"congruence": "congruence", "separation": "AUROC", "improvement": "patching"}
 Row = dict[str, Any]
 
 

@@ -78,9 +78,10 @@ def _trace(
 
 
 def _layout(named: pl.DataFrame, known: pl.DataFrame, x: Measure, y: Measure, shapes: list[Json]) -> Json:
-    best = named.sort(y.column, "layer", "neuron", descending=[True, False, False]).head(12)
+    distance = (pl.col(y.column) - y.neutral).abs()
+    best = named.sort(distance, "layer", "neuron", descending=[True, False, False]).head(12)
     far = 0.3 * largest_size(known[y.column] - y.neutral)  # a label inside the cloud would single out noise
-    best = best.filter((pl.col(y.column) - y.neutral).abs() >= far)
+    best = best.filter(distance >= far)
     candidates = [(row[x.column], row[y.column], f"L{row['layer']} N{row['neuron']}") for row in best.iter_rows(named=True)]
     return layout(
         axis(x.title),

@@ -5,6 +5,8 @@ positions are drawn hollow and grey, without a line through them. Underflow and 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -27,10 +29,20 @@ SYMBOLS = (
 )  # for those who do not tell the colours apart
 
 
-def proportion_figure(name: str, curves: list[tuple[str, pl.DataFrame, float | None]], min_count: int) -> Figure:
-    """One neuron with each of its tokens: (token, the rows of its curve, half_activation), one view a token."""
-    views = tuple(_view(token, curve, half, min_count) for token, curve, half in curves)
-    tokens = ", ".join(quoted(token) for token, _, _ in curves[:4])
+@dataclass(frozen=True)
+class Curve:
+    """A token with the rows of its curve, and where the proportion first reaches one half, read upwards or downwards."""
+
+    token: str
+    rows: pl.DataFrame
+    half_activation: float | None
+    is_downwards: bool = False
+
+
+def proportion_figure(name: str, curves: Sequence[Curve], min_count: int) -> Figure:
+    """One neuron with each of its tokens, one view a token."""
+    views = tuple(_view(curve, min_count) for curve in curves)
+    tokens = ", ".join(quoted(curve.token) for curve in curves[:4])
     return Figure(
         name=name,
         title="Activation against proportion of predictions",
@@ -44,11 +56,12 @@ def proportion_figure(name: str, curves: list[tuple[str, pl.DataFrame, float | N
     )
 
 
-def _view(token: str, curve: pl.DataFrame, half: float | None, min_count: int) -> View:
-    rows = shown_bins(curve)
+def _view(curve: Curve, min_count: int) -> View:
+    rows = shown_bins(curve.rows)
+    shape = _layout(rows, curve.half_activation, curve.is_downwards)
     if rows.is_empty():
-        return View(quoted(token), (), _layout(rows, half), "No position was counted for this neuron.")
-    text = [_hover(row, token, min_count) for row in rows.iter_rows(named=True)]
+        return View(quoted(curve.token), (), shape, "No position was counted for this neuron.")
+    text = [_hover(row, curve.token, min_count) for row in rows.iter_rows(named=True)]
     reliable = rows["reliable"].to_list()
     data = (
         _bars(rows, "count", "$bar", text),
@@ -58,7 +71,7 @@ def _view(token: str, curve: pl.DataFrame, half: float | None, min_count: int) -
     )
     outside = rows.filter(pl.col("bin_left").is_infinite() | pl.col("bin_right").is_infinite())
     beyond = "" if outside.height else "No position fell outside the bins."
-    return View(quoted(token), data, _layout(rows, half), beyond)
+    return View(quoted(curve.token), data, shape, beyond)
 
 
 def shown_bins(curve: pl.DataFrame) -> pl.DataFrame:
@@ -141,7 +154,7 @@ def _points(rows: pl.DataFrame, text: list[str], drawn: list[bool], color: str, 
     }
 
 
-def _layout(rows: pl.DataFrame, half: float | None) -> Json:
+def _layout(rows: pl.DataFrame, half: float | None, is_downwards: bool) -> Json:
     annotations = [
         {
             "x": row["centre"],
@@ -178,10 +191,10 @@ def _layout(rows: pl.DataFrame, half: float | None) -> Json:
                 "y": 0.06,
                 "xref": "x",
                 "yref": "y",
-                "xanchor": "left",
-                "xshift": 6,
+                "xanchor": "right" if is_downwards else "left",
+                "xshift": -6 if is_downwards else 6,
                 "showarrow": False,
-                "text": f"first reaches ½ at {edge(half)}",
+                "text": f"{'downwards ' if is_downwards else ''}first reaches ½ at {edge(half)}",
                 "font": {"size": 12, "color": "$muted"},
             }
         )

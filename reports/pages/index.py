@@ -8,10 +8,11 @@ from assets.study import COMMIT
 from reports.answer import Answer, answer
 from reports.evidence import curve_of, evidence
 from reports.figures.small_curve import small_curve
-from reports.numbers import count, duration, moment, plural
+from reports.numbers import count, duration, moment, ordinal, plural
 from reports.pages.page import Page
 from reports.pages.scorecard import VERDICTS
 from reports.report_data import ReportData
+from reports.roles import roles
 from reports.verdict import verdict
 
 
@@ -24,6 +25,7 @@ def index_page(data: ReportData) -> Page:
         title=data.study.description or data.study.name,
         context={
             "answer": reply,
+            "roles": roles(data, reply.evidence.token_id, reply.evidence.token) if reply.evidence else [],
             "drawing": _drawing(data, reply),
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
             "neurons": [_neuron_row(data, neuron) for neuron in data.studied],
@@ -54,29 +56,37 @@ def _neuron_row(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """A studied neuron with the token that it predicts best, of those that it is studied for."""
     layer, number_in_layer = neuron
     scores = data.table("token_neuron_scores").filter(
-        (pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("auroc").is_not_null()
+        (pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("separation").is_not_null()
     )
     curves = data.table("proportion_curves").filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer))
     studied_for = scores.filter(pl.col("token_id").is_in(curves["token_id"].unique().to_list()))
-    best = (studied_for if studied_for.height else scores).sort("auroc", "token_id", descending=[True, False]).head(1).to_dicts()
+    best = (studied_for if studied_for.height else scores).sort("separation", "token_id", descending=[True, False]).head(1).to_dicts()
     statistics = data.table("neuron_statistics").filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer)).to_dicts()
     return {
         "neuron": neuron,
         "is_of_interest": neuron in data.of_interest,
         "best": best[0] if best else None,
-        "places": _places(data, neuron),
+        "reasons": _reasons(data, neuron),
         "maximum": statistics[0]["maximum"] if statistics else None,
         "spark": small_curve(curve_of(data, best[0]["token_id"], neuron), width=110, height=26) if best else None,
     }
 
 
-def _places(data: ReportData, neuron: tuple[int, int]) -> list[tuple[int, str]]:
-    """(place, token) for the tracked tokens of which the neuron is one of the best, in the study's order."""
-    among = data.ranked_scores.filter(
-        (pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]) & (pl.col("place") <= data.study.best_neurons)
-    )
-    by_token = dict(among.select("token_id", "place").iter_rows())
-    return [(by_token[token_id], token) for token_id, token in data.tracked if token_id in by_token]
+# What a line of evidence is called where it sends a neuron; {} is its place.
+LINES = {
+    "separation": "{} predictor of",
+    "average_precision": "{} by average precision of",
+    "contribution": "{} writer of",
+    "contribution_against": "{} against",
+    "congruence": "{} by congruence with",
+    "patching": "{} by patching for",
+}
+
+
+def _reasons(data: ReportData, neuron: tuple[int, int]) -> list[tuple[str, str]]:
+    """(what, token) for every line of evidence that sends the neuron, in the study's order of tokens."""
+    sent = data.table("candidates").filter((pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]) & (pl.col("line") != "named"))
+    return [(LINES[row["line"]].format(ordinal(row["rank"])), row["token"]) for row in sent.iter_rows(named=True)]
 
 
 def _prompt_card(data: ReportData, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import polars as pl
 
 from reports.evidence import CONVENTIONS, SIDES, best_neurons, congruence_unit, curve_of, neuron_patching_of
 from reports.figures.figure import Figure
-from reports.figures.proportion import proportion_figure
+from reports.figures.proportion import Curve, proportion_figure
 from reports.figures.small_curve import small_curve
 from reports.figures.tokens_of_neuron import tokens_view
 from reports.pages.ablation import ablation_figures, ablation_section
@@ -15,6 +15,7 @@ from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
 from reports.report_data import ReportData
+from reports.roles import written_by
 
 ENDS = ("top", "bottom")
 
@@ -65,17 +66,19 @@ def _tokens(data: ReportData, neuron: tuple[int, int]) -> list[dict[str, Any]]:
     for row in _of(data.table("token_neuron_scores"), neuron).iter_rows(named=True):
         scored = best_neurons(data, row["token_id"])
         own = _of(scored, neuron)
+        written = _of(written_by(data, row["token_id"]), neuron).to_dicts()
         curve = curve_of(data, row["token_id"], neuron)
         rows.append(
             {
                 **row,
                 "place": own["place"][0] if own.height else None,
                 "of": scored.height,
+                "contribution": written[0]["contribution"] if written else None,
                 "has_curve": curve.height > 0,
                 "spark": small_curve(curve, width=110, height=26),
             }
         )
-    return sorted(rows, key=lambda row: (-(row["auroc"] if row["auroc"] is not None else -1.0), row["token_id"]))
+    return sorted(rows, key=lambda row: (-(row["separation"] or 0.0), row["token_id"]))
 
 
 def _watched(tokens: list[dict[str, Any]]) -> set[int]:
@@ -84,7 +87,11 @@ def _watched(tokens: list[dict[str, Any]]) -> set[int]:
 
 
 def _curves(data: ReportData, neuron: tuple[int, int], tokens: list[dict[str, Any]]) -> Figure | None:
-    curves = [(row["token"], curve_of(data, row["token_id"], neuron), row["half_activation"]) for row in tokens if row["has_curve"]]
+    curves = [
+        Curve(row["token"], curve_of(data, row["token_id"], neuron), row["half_activation"], row["direction"] == -1)
+        for row in tokens
+        if row["has_curve"]
+    ]
     return proportion_figure("proportion", curves, data.study.min_count) if curves else None
 
 

@@ -62,15 +62,21 @@ def _coverage(data: ReportData) -> dict[str, int]:
 
 
 def _search_rows(data: ReportData, screen: pl.DataFrame, ranked: pl.DataFrame) -> Any:
-    """A row a token: id, text, visible text, layer, neuron, difference, share, has a page, predictions, the two means, next neurons.
+    """A row a token: id, text, visible text, layer, neuron, difference, share, has a page, predictions, the two means, next neurons,
+    the first writer.
 
-    A next neuron is [layer, neuron, has a page].
+    A next neuron is [layer, neuron, has a page], a writer [layer, neuron, has a page, contribution] or none.
     """
     pages = set(data.studied)
     behind = screen.filter(pl.col("rank").is_between(2, 1 + NEXT)).sort("token_id", "rank")
     following: dict[int, list[list[Any]]] = {}
     for token_id, layer, neuron in behind.select("token_id", "layer", "neuron").iter_rows():
         following.setdefault(token_id, []).append([layer, neuron, (layer, neuron) in pages])
+    first = data.table("contribution_screen").filter((pl.col("end") == "writes") & (pl.col("rank") == 1))
+    writers = {
+        token_id: [layer, neuron, (layer, neuron) in pages, round(contribution, 4)]
+        for token_id, layer, neuron, contribution in first.select("token_id", "layer", "neuron", "contribution").iter_rows()
+    }
     names = ("standardized_difference", "variance_explained", "mean_where_predicted", "mean_elsewhere")
     difference, share, here, elsewhere = (rounded(ranked[name]) for name in names)
     return script_json(
@@ -88,6 +94,7 @@ def _search_rows(data: ReportData, screen: pl.DataFrame, ranked: pl.DataFrame) -
                 here[place],
                 elsewhere[place],
                 following.get(row["token_id"], []),
+                writers.get(row["token_id"]),
             ]
             for place, row in enumerate(ranked.iter_rows(named=True))
         ]

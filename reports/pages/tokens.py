@@ -12,11 +12,13 @@ from reports.figures.proportion import overlay_figure
 from reports.figures.small_curve import small_curve
 from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
+from reports.roles import roles, written_by
 from reports.text import quoted
 
 WRITTEN = Measure("congruence", "congruence", 0.0)
 PREDICTED = Measure("auroc", "AUROC", 0.5)
 SHOWN = 20  # best neurons in the table
+WRITERS = 10  # at either end
 
 
 def token_pages(data: ReportData) -> list[Page]:
@@ -38,6 +40,8 @@ def _page(data: ReportData, place: int) -> Page:
             "rows": rows,
             "all_neurons": best_neurons(data, token_id).height,
             "conventions": CONVENTIONS,
+            "roles": roles(data, token_id, token),
+            "writers": _writers(data, token_id),
             "ablated": ablated_neurons(data, token_id),
             "previous": data.tracked[place - 1] if place else None,
             "next": data.tracked[place + 1] if place + 1 < len(data.tracked) else None,
@@ -65,6 +69,21 @@ def _neurons(data: ReportData, token_id: int) -> list[dict[str, Any]]:
     for row in rows:
         row["spark"] = small_curve(curve_of(data, token_id, (row["layer"], row["neuron"])), width=110, height=26)
     return rows
+
+
+def _writers(data: ReportData, token_id: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(what, rows of contributions with the neuron's place as a predictor) at either end; none where nothing is written."""
+    written = written_by(data, token_id).join(
+        best_neurons(data, token_id).select("layer", "neuron", "auroc", predicts="place"),
+        on=["layer", "neuron"],
+        how="left",
+        maintain_order="left",
+    )
+    ends = (
+        ("Write it", written.filter(pl.col("contribution") > 0)),
+        ("Write against it", written.filter(pl.col("contribution") < 0).reverse()),
+    )
+    return [(what, rows.head(WRITERS).to_dicts()) for what, rows in ends if rows.height]
 
 
 def _studied(data: ReportData, rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
@@ -117,8 +136,9 @@ def _scores(data: ReportData, token_id: int, token: str, rows: list[dict[str, An
     return Figure(
         name="scores",
         title="What a neuron predicts against what it writes",
-        note=f"AUROC: how well the activation tells the positions at which {quoted(token)} is predicted (0.5 says nothing). "
-        "Congruence: what the neuron's weights add to the token's logit. A neuron on the upper right does both.",
+        note=f"AUROC: how well the activation tells the positions at which {quoted(token)} is predicted, by being high above 0.5, by being "
+        "low below it; 0.5 says nothing. Congruence: what the neuron's weights add to the token's logit. A neuron on the upper right does "
+        "both, one on the lower left does both by being low.",
         summary=f"AUROC against congruence of every neuron for {quoted(token)}.",
         height=430,
         views=tuple(views),

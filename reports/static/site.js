@@ -240,10 +240,12 @@
   function congruenceRow([id, , seen, layer, neuron, congruence, gap, hasPage]) {
     return resultRow([[tokenText(seen), false], [String(id), true], [neuronName(layer, neuron, hasPage), false], [fixed(congruence), true], [fixed(gap), true]]);
   }
-  // Rows of the screen go on with [.., predictions, mean where predicted, mean elsewhere, [layer, neuron, has a page] of the next ones]
-  function screenRow([id, , seen, layer, neuron, difference, share, hasPage, predictions, here, elsewhere, next]) {
+  // Rows of the screen go on with [.., predictions, mean where predicted, mean elsewhere, [layer, neuron, has a page] of the next ones,
+  // [layer, neuron, has a page, contribution] of the first writer or null]
+  function screenRow([id, , seen, layer, neuron, difference, share, hasPage, predictions, here, elsewhere, next, writer]) {
     const others = next.flatMap(([...other], place) => (place ? [", ", neuronName(...other)] : [neuronName(...other)]));
     return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [neuronName(layer, neuron, hasPage), false],
-      [fixed(difference), true], [fixed(share), true], [fixed(here), true], [fixed(elsewhere), true], [others, false]]);
+      [fixed(difference), true], [fixed(share), true], [fixed(here), true], [fixed(elsewhere), true], [others, false],
+      [writer ? [neuronName(...writer.slice(0, 3)), ` ${writer[3] > 0 ? "+" : ""}${fixed(writer[3])}`] : "–", false]]);
   }
 })();

@@ -174,20 +174,30 @@ def test_a_record_of_another_version_is_refused_with_the_command_that_rebuilds_i
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
-def test_a_full_disk_is_told_as_such_and_the_last_good_version_stays(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "writing",
+    [
+        '(draft.folder / "part.txt").write_bytes(b"x" * 5000)',
+        'pl.DataFrame({"a": range(5000)}).write_parquet(draft.folder / "part.parquet")',
+    ],
+)
+def test_a_full_disk_is_told_as_such_and_the_last_good_version_stays(
+    kind: str, writing: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     outputs: Outputs = FolderOutputs(tmp_path) if kind == "folder" else BucketOutputs(request.getfixturevalue("bucket"))
     publish(outputs.store, "good")
     script = textwrap.dedent("""
         import resource, signal, sys
+        import polars as pl
         from assets.store import Place, Store, StoreError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             with Store(sys.argv[1]).publish(Place("study", "table", "0000"), "0" * 64, {}) as draft:
-                (draft.folder / "part.txt").write_bytes(b"x" * 5000)
+                WRITING
         except StoreError as error:
             print(error)
-    """)
+    """).replace("WRITING", writing)
     limited = subprocess.run([sys.executable, "-c", script, outputs.root], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "study/table shard 0000: no space left to write" in limited.stdout
     variable = "NEURON_ATLAS_DATA" if kind == "folder" else "NEURON_ATLAS_CACHE"

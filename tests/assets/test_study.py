@@ -52,7 +52,7 @@ def test_tokens_may_be_texts_or_entries_and_layers_a_list(tmp_path: Path) -> Non
 
 def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: Path) -> None:
     least = read_study(write(tmp_path, LEAST))
-    assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 512 * 2**20, None)
+    assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 768 * 2**20, None)
     for off in (False, "off"):  # a bare off in YAML is false
         assert read_study(write(tmp_path, {**LEAST, "screen": off})).screen.tokens == 0
     study = read_study(write(tmp_path, {**LEAST, "screen": {"tokens": 2000, "memory": "1.5GiB"}, "memory": "8GiB"}))
@@ -68,7 +68,7 @@ def test_the_hash_changes_with_any_field_and_not_with_the_folder(tmp_path: Path)
 
 def test_the_shipped_studies_are_valid_and_the_hub_ones_name_commits() -> None:
     studies = {study.name: study for study in read_studies(SHIPPED_STUDIES)}
-    assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m"}
+    assert set(studies) == {"demo", "an-neuron-gpt2-large", "an-neuron-gpt2-small", "an-neuron-pythia-160m", "an-neuron-smollm2-135m"}
     large = studies["an-neuron-gpt2-large"]
     assert large.model.revision == "32b71b12589c2f8d625668d2335a01cac3249519"
     assert large.tokens[:4] == (" an", " a", " any", " had")  # the others are those of the published curves

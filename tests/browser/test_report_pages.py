@@ -193,12 +193,13 @@ def test_the_screen_page_finds_any_token_and_leads_to_its_neuron(watched: Watche
     assert rows.count() == 50
     page.locator('[data-search="screen"]').fill(" an")
     assert rows.first.locator("td").all_inner_texts()[:5] == ["␣an", "11", "600", "L1 N17", "5.500"]
+    assert rows.first.locator("td").last.inner_text() == "L1 N17 +2.400"  # who writes it most
     page.locator('[data-search="screen"]').fill("</script>")
     assert rows.first.locator(".token").inner_text() == "</script><img␣src=x␣onerror=\"window.hacked='token'\">"
     assert page.locator("main img").count() == 0
     page.locator('[data-search="screen"]').fill("11")
     assert rows.count() == 1
-    rows.first.locator("a", has_text="L1 N17").click()
+    rows.first.locator("a", has_text="L1 N17").first.click()
     page.wait_for_url("**/neuron-1-17.html")
 
 

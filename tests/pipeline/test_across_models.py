@@ -96,7 +96,7 @@ def test_the_planted_neuron_is_best_by_all_three_in_one_model_and_the_other_one_
     neurons = tables["across_models_neurons"]
     silent = neurons.filter(study="loud", token=" an", layer=SILENT.layer, neuron=SILENT.neuron).row(0, named=True)
     assert silent["congruence_rank"] == 1
-    assert silent["auroc_rank"] > 1
+    assert silent["separation_rank"] > 1
     assert silent["improvement_rank"] > 1
     ablated = neurons.filter(study="clear", token=" an", layer=planted[0], neuron=planted[1]).row(0, named=True)
     assert ablated["ablation_rank"] == 1
@@ -184,7 +184,7 @@ def test_a_table_that_contradicts_itself_is_judged_so_and_never_becomes_a_page(s
     assert failed({"across_models_studies": studies.with_columns(reason=pl.lit(None, pl.String))}) == [
         "every study that is not compared says why"
     ]
-    turned = neurons.with_columns(auroc_rank=-pl.col("auroc_rank"))
+    turned = neurons.with_columns(separation_rank=-pl.col("separation_rank"))
     assert "a better value never has a worse place" in failed({"across_models_neurons": turned})
     placed = neurons.with_columns(ablation_rank=pl.lit(1, pl.Int32))
     assert "a neuron has a place exactly where it has a value" in failed({"across_models_neurons": placed})

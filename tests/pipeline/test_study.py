@@ -85,6 +85,8 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
     may_change = {
         "token_neuron_scores",
         "token_neuron_screen",
+        "contributions",
+        "candidates",
         "proportion_curves",
         "embedding_predictions",
         "neuron_contexts",

@@ -31,6 +31,18 @@ MORE_SINCE = {
     "prompt_ablation",
     "neuron_contexts",
 }
+# What else has become of a table's columns since; the others are compared as they were.
+GAINED_COLUMNS = {"token_neuron_scores": {"direction", "separation"}}
+RENAMED_COLUMNS = {"token_neuron_scores": {"recall_above_half": "recall_beyond_half"}}
+# Columns that are now read from the other end where the condition holds: compared everywhere else.
+READ_OTHERWISE = {
+    "token_neuron_scores": (
+        ("average_precision", "highest_proportion_at", "half_activation", "recall_beyond_half"),
+        pl.col("direction") == -1,
+    )
+}
+# More neurons are studied than then, each line of evidence sends its own: the rows of those that were studied then are compared.
+OF_STUDIED_NEURONS = {"proportion_curves", "embedding_curves", "neuron_inputs", "neuron_residual_reads", "prompt_activations"}
 EXAMPLES = {f"{side}_{part}" for side in ("top", "bottom") for part in EXAMPLE_PARTS}
 ARCHIVES = sorted((Path(__file__).parents[1] / "old_data").glob("*.tar.xz"))
 
@@ -67,6 +79,41 @@ class OldData:
         return {name: array for name, array in arrays.items() if array.dtype.kind == "i" and name not in EXAMPLES}
 
 
+def alike(table: str, now: pl.DataFrame, then: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both frames with what may differ taken out of both: columns gained, names changed, and rows of columns that are read otherwise."""
+    then = then.rename(RENAMED_COLUMNS.get(table, {}))
+    gained = GAINED_COLUMNS.get(table, set())
+    assert [name for name in now.columns if name not in gained] == then.columns, f"{table}: other columns than then, beside those said"
+    assert gained <= set(now.columns), f"{table}: said to have gained {sorted(gained - set(now.columns))}, which it has not"
+    if table in READ_OTHERWISE:
+        columns, condition = READ_OTHERWISE[table]
+        is_compared = now.select(~condition.fill_null(False)).to_series()
+        assert is_compared.any(), f"{table}: nothing of {columns} is left to compare"
+        now, then = (frame.with_columns(pl.when(is_compared).then(name).alias(name) for name in columns) for frame in (now, then))
+    if table in OF_STUDIED_NEURONS:
+        pairs = [name for name in ("layer", "neuron", "token_id") if name in then.columns and (name != "token_id" or "curves" in table)]
+        now = now.join(then.select(pairs).unique(), on=pairs, how="semi", maintain_order="left")
+    return now.select(then.columns), then
+
+
+def test_a_table_is_compared_in_all_but_what_is_said_to_be_other() -> None:
+    then = pl.DataFrame({"token_id": [1, 2], "half_activation": [0.5, 0.5], "recall_above_half": [0.3, 0.4]})
+    then = then.with_columns(average_precision=pl.lit(0.1), highest_proportion_at=pl.lit(0.2))
+    now = then.rename({"recall_above_half": "recall_beyond_half"}).with_columns(direction=pl.Series([1, -1]), separation=pl.lit(0.9))
+    turned = now.with_columns(half_activation=pl.Series([0.5, -2.0]))
+    assert_frame_equal(*alike("token_neuron_scores", turned, then))
+    for changed in (now.with_columns(half_activation=pl.lit(-2.0)), turned.with_columns(token_id=pl.Series([1, 3]))):
+        with pytest.raises(AssertionError, match="DataFrames are different"):
+            assert_frame_equal(*alike("token_neuron_scores", changed, then))
+    for columns, sentence in ((now.with_columns(more=1), "other columns than then"), (now.drop("separation"), "said to have gained")):
+        with pytest.raises(AssertionError, match=sentence):
+            alike("token_neuron_scores", columns, then)
+    with pytest.raises(AssertionError, match="nothing of"):
+        alike("token_neuron_scores", now.with_columns(direction=-1), then)
+    with pytest.raises(AssertionError, match="other columns than then"):
+        alike("token_counts", now, then)
+
+
 @pytest.fixture(params=ARCHIVES, ids=lambda file: file.name)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> OldData:
     return OldData(request.param, tmp_path)
@@ -98,7 +145,7 @@ def test_a_run_rebuilds_everything_with_the_same_numbers(old: OldData) -> None:
     for name, tensor in counted.items():
         np.testing.assert_array_equal(counts[name], tensor, err_msg=name)
     for table in sorted(before.keys() - MORE_SINCE):
-        now, then = after[RENAMED.get(table, table)], before[table]
+        now, then = alike(table, after[RENAMED.get(table, table)], before[table])
         # Whole numbers and texts exactly; another processor, or order of the same sums, rounds a model's numbers otherwise.
         assert_frame_equal(now, then, rel_tol=1e-5, abs_tol=1e-6)
     predicted = dict(after["token_counts"].select("token", "predictions").rows())

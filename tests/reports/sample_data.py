@@ -11,12 +11,14 @@ import polars as pl
 
 from assets.contracts import TABLES, conform
 from assets.counting.histograms import ActivationBins, Histograms
+from assets.statistics.candidates import studied_pairs
 from assets.statistics.neuron_statistics import neuron_statistics
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs
+from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.study import Study
 from reports.report_data import ReportData
+from tests.candidate_choice import candidates_of
 
 LAYERS, NEURONS, VOCABULARY, POSITIONS, BINS = 3, 64, 420, 24_000, 80
 HEADS, BEST_HEAD = 4, (1, 2, 8)  # layer, head and position of the head that carries the fruit
@@ -191,8 +193,12 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
     bins = ActivationBins(np.full((LAYERS, NEURONS), 5, np.float32), np.full((LAYERS, NEURONS), -5, np.int32), BINS)
     histograms = _histograms(activations.astype(np.float32), predictions, bins, generator)
     scores = token_neuron_scores(histograms, bins, texts(), min_count=20)
-    pairs = studied_pairs(scores, list(TRACKED), [(1, 17), (2, 30)], best=3)
+    written = _contributions(np.random.default_rng(3), scores)
+    chosen = candidates_of(scores, TRACKED, [(1, 17), (2, 30)], best=3, contributions=written["contributions"])
+    pairs = studied_pairs(chosen)
     return {
+        **written,
+        "candidates": chosen.with_columns(token=pl.col("token_id").replace_strict(dict(enumerate(texts())), return_dtype=pl.String)),
         "token_counts": token_counts(histograms, texts()),
         "neuron_statistics": neuron_statistics(histograms, is_gated=False),
         "token_neuron_scores": scores,
@@ -200,6 +206,39 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         "activation_bins": bins.to_frame(),
         "neuron_contexts": _contexts(pairs.select("layer", "neuron").unique().sort("layer", "neuron"), generator),
     }
+
+
+def _contributions(generator: np.random.Generator, scores: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """What neurons write: the planted one most of " an", neuron 2.9 second; a predictor of " a", 0.5, that writes against it."""
+    rows = scores.filter(pl.col("token_id") != NEVER).select("token_id", "token", "layer", "neuron")
+    large = {(AN, *PLANTED): 2.4, (AN, 2, 9): 0.31, (A, 0, 5): -1.7, (A, 2, 11): 0.8, (NEWLINE, 2, 30): 1.1, (SCRIPT_TOKEN, 1, 44): 0.6}
+    size = [
+        large.get(key, small)
+        for key, small in zip(rows.select("token_id", "layer", "neuron").rows(), generator.normal(0, 0.04, rows.height), strict=True)
+    ]
+    there = pl.Series(size) * 1.02
+    every = rows.with_columns(
+        congruence=pl.Series(np.abs(size) * 0.6 + 0.01, dtype=pl.Float32),
+        contribution_where_predicted=there, contribution_elsewhere=there - pl.Series(size), contribution=there - (there - pl.Series(size)),
+    )  # fmt: skip
+    others = pl.DataFrame(
+        [(token, texts()[token], layer, neuron) for token in range(60) if token not in TRACKED for layer in range(LAYERS) for neuron in range(4)],
+        schema=rows.schema, orient="row",
+    )  # fmt: skip
+    others = others.with_columns(
+        congruence=pl.lit(0.2, pl.Float32), contribution_elsewhere=pl.lit(0.0), contribution=pl.Series(generator.normal(0, 0.1, others.height)),
+    ).with_columns(contribution_where_predicted=pl.col("contribution"))  # fmt: skip
+    both = pl.concat([every, others.select(every.columns)])
+    end = pl.when(pl.col("contribution") > 0).then(pl.lit("writes")).otherwise(pl.lit("writes_against"))
+    screen = (
+        both.with_columns(end=end, size=pl.col("contribution").abs(), predictions=pl.lit(300, pl.Int64))
+        .sort("token_id", "end", "size", descending=[False, False, True])
+        .group_by("token_id", "end", maintain_order=True)
+        .head(10)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("token_id", "end"))
+        .select(TABLES["contribution_screen"].schema.names())
+    )
+    return {"contributions": every, "contribution_screen": screen}
 
 
 def _screen(generator: np.random.Generator) -> dict[str, pl.DataFrame]:

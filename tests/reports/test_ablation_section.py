@@ -51,7 +51,7 @@ def test_an_effect_without_a_mediated_part_is_not_said_to_be_mostly_direct(data:
 
 def test_the_token_that_the_neuron_predicts_best_comes_first(data: ReportData) -> None:
     scores = data.tables["token_neuron_scores"].with_columns(
-        auroc=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(0.999).otherwise(pl.col("auroc") / 2)
+        separation=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(0.999).otherwise(pl.col("separation") / 2)
     )
     changed = dataclasses.replace(data, tables={**data.tables, "token_neuron_scores": scores})
     assert ablation_section(data, PLANTED)["rows"][0]["token_id"] == AN

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TABLES, conform
+from assets.statistics.token_neuron_scores import with_direction
 from reports.answer import answer, plain
 from reports.report_data import ReportData
 from tests.reports.sample_data import study
@@ -18,7 +19,7 @@ SCORE = {
     "highest_proportion": 0.97,
     "highest_proportion_at": 5.0,
     "half_activation": 3.4,
-    "recall_above_half": 0.91,
+    "recall_beyond_half": 0.91,
 }
 
 
@@ -45,7 +46,7 @@ def evidence_for(
         "token_counts": [
             {"token_id": AN, "token": " an", "occurrences": 12_389, "predictions": predictions, "correct_predictions": predictions // 2}
         ],
-        "token_neuron_scores": [{**SCORE, **row} for row in rows],
+        "token_neuron_scores": [{**SCORE, **row, **_directed(row["auroc"])} for row in rows],
         "congruence_tracked_tokens": [
             {
                 "convention": "logits",
@@ -131,6 +132,10 @@ def evidence_for(
     return ReportData(study=study(question=question), tables=frames, facts={"positions": 24_000})
 
 
+def _directed(auroc: float | None) -> dict[str, Any]:
+    return with_direction(pl.DataFrame({"auroc": [auroc]}, {"auroc": pl.Float64})).row(0, named=True)
+
+
 def sentence(data: ReportData) -> tuple[str, str]:
     reply = answer(data)
     return reply.strength, plain(reply.sentence).replace("\u202f", " ")
@@ -161,7 +166,7 @@ def test_a_best_predictor_that_patching_does_not_move_is_said_to_be_contradicted
 
 
 def test_no_claim_of_a_half_is_made_where_no_level_reaches_it() -> None:
-    without_half = {"half_activation": None, "recall_above_half": None, "highest_proportion": 0.31}
+    without_half = {"half_activation": None, "recall_beyond_half": None, "highest_proportion": 0.31}
     strength, text = sentence(evidence_for(scores=[{"layer": 2, "neuron": 117, "auroc": 0.93, **without_half}]))
     assert strength == "mixed"
     assert "though no level of its activation makes it predicted in half of cases (at most 31.0 %)" in text
@@ -211,6 +216,42 @@ def test_without_prompts_and_congruence_only_the_prediction_is_claimed() -> None
 
 def test_an_auroc_just_below_one_is_not_printed_as_one() -> None:
     assert "AUROC > 0.999" in sentence(evidence_for(scores=[{"layer": 2, "neuron": 117, "auroc": 0.99996}]))[1]
+
+
+LOW = {"auroc": 0.042, "half_activation": -9.4}  # of a neuron that is low where " an" is predicted
+LOW_CURVE = [(-10.0, 0.9), (-9.8, 0.9), (-9.6, 0.6), (-9.4, 0.3)]
+
+
+def test_a_best_predictor_that_is_low_where_the_token_is_predicted_is_told_with_its_direction() -> None:
+    scores = [{"layer": 2, "neuron": 117, **LOW}, {"layer": 0, "neuron": 5, "auroc": 0.61}]
+    assert sentence(evidence_for(scores=scores, curve=LOW_CURVE, congruence={(2, 117): -2.7, (0, 5): 3.0})) == (
+        "clear",
+        "Layer 2 neuron 117 is the best predictor of “␣an”: AUROC 0.042, read downwards 0.958; the model predicts it in at least half of "
+        "cases once the activation falls below −9.4 (recall 0.91), patching it alone restores 62 % of the logit difference on prompt apple, "
+        "and no neuron writes more strongly against the token, which low activations so favour.",
+    )
+
+
+def test_low_activations_of_a_neuron_that_writes_the_token_speak_against_it() -> None:
+    scores = [{"layer": 2, "neuron": 117, **LOW}]
+    strength, text = sentence(evidence_for(scores=scores, curve=LOW_CURVE, congruence={(2, 117): 2.7, (0, 5): -0.1}))
+    assert strength == "mixed"
+    assert text.endswith("; but its output weights rank only 2nd against the token, behind layer 0 neuron 5.")
+
+
+def test_a_proportion_that_falls_again_below_the_half_is_given_as_what_holds_from_there_down() -> None:
+    scores = [{"layer": 2, "neuron": 117, **LOW}]
+    text = sentence(evidence_for(scores=scores, curve=[(-10.0, 0.9), (-9.8, 0.4), (-9.6, 0.6), (-9.4, 0.3)]))[1]
+    assert "below activation −9.4 the model predicts it in 63 % of cases (recall 0.91)" in text
+
+
+def test_weak_evidence_is_weak_in_either_direction() -> None:
+    assert sentence(evidence_for(scores=[{"layer": 2, "neuron": 117, "auroc": 0.39}])) == (
+        "weak",
+        "No single neuron answers: the best predictor of “␣an”, layer 2 neuron 117, has an AUROC of only 0.390, read downwards 0.610, where "
+        "0.5 says nothing.",
+    )
+    assert "AUROC < 0.001, read downwards > 0.999" in sentence(evidence_for(scores=[{"layer": 2, "neuron": 117, "auroc": 0.00004}]))[1]
 
 
 def test_the_question_chooses_its_token_by_quoting_it() -> None:

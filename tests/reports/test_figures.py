@@ -9,7 +9,7 @@ import pytest
 
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import EXTREMES, MOST, neurons_view
-from reports.figures.proportion import proportion_figure, shown_bins
+from reports.figures.proportion import Curve, proportion_figure, shown_bins
 from reports.figures.small_curve import small_curve
 from reports.figures.thinning import thinned, uncrowded
 from reports.figures.tokens_of_neuron import tokens_view
@@ -51,7 +51,7 @@ def test_bins_beyond_the_last_position_are_not_drawn_and_outside_bins_stand_one_
 
 
 def test_bins_below_min_count_are_hollow_and_break_the_line() -> None:
-    drawn = traces(proportion_figure("p", [(" an", CURVE, 1.0)], 20).views[0].data)
+    drawn = traces(proportion_figure("p", [Curve(" an", CURVE, 1.0)], 20).views[0].data)
     assert drawn["reliable"]["y"] == [None, 0.1, 0.75, None]
     assert drawn["unreliable"]["y"] == [0.0, None, None, 1.0]
     assert drawn["unreliable"]["marker"]["color"] == "$surface"
@@ -59,7 +59,7 @@ def test_bins_below_min_count_are_hollow_and_break_the_line() -> None:
 
 
 def test_every_bin_shows_its_count_and_its_interval() -> None:
-    drawn = traces(proportion_figure("p", [(" an", CURVE, 1.0)], 20).views[0].data)
+    drawn = traces(proportion_figure("p", [Curve(" an", CURVE, 1.0)], 20).views[0].data)
     assert drawn["count"]["y"] == [5, 100, 40, 4]
     assert drawn["top"]["y"] == [None, 10, 30, 4]  # 0 has no place on a logarithmic axis
     assert drawn["reliable"]["error_y"]["array"] == [0.1, 0.1, 0.1, 0.0]
@@ -70,17 +70,26 @@ def test_every_bin_shows_its_count_and_its_interval() -> None:
 
 
 def test_underflow_and_overflow_are_labelled_where_they_hold_a_position() -> None:
-    layout = proportion_figure("p", [(" an", CURVE, None)], 20).views[0].layout
+    layout = proportion_figure("p", [Curve(" an", CURVE, None)], 20).views[0].layout
     assert [note["text"] for note in layout["annotations"]] == ["&lt; 0"]
 
 
+def test_the_level_at_which_one_half_is_reached_is_marked_with_the_way_it_is_read() -> None:
+    def mark(is_downwards: bool) -> dict[str, Any]:
+        layout = proportion_figure("p", [Curve(" an", CURVE, 1.0, is_downwards)], 20).views[0].layout
+        return layout["annotations"][-1]
+
+    assert (mark(False)["text"], mark(False)["xanchor"]) == ("first reaches ½ at 1", "left")
+    assert (mark(True)["text"], mark(True)["xanchor"]) == ("downwards first reaches ½ at 1", "right")
+
+
 def test_a_curve_without_a_position_says_so() -> None:
-    figure = proportion_figure("p", [(" an", curve((0, 1, 0, 0)), None)], 20)
+    figure = proportion_figure("p", [Curve(" an", curve((0, 1, 0, 0)), None)], 20)
     assert (figure.views[0].data, figure.views[0].note) == ((), "No position was counted for this neuron.")
 
 
 def test_hover_texts_of_a_curve_neutralise_tags_in_the_token() -> None:
-    drawn = traces(proportion_figure("p", [("<b>x</b>", CURVE, None)], 20).views[0].data)
+    drawn = traces(proportion_figure("p", [Curve("<b>x</b>", CURVE, None)], 20).views[0].data)
     assert "&lt;b&gt;x&lt;/b&gt; is predicted" in drawn["reliable"]["hovertext"][1]
 
 

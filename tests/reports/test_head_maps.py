@@ -5,7 +5,9 @@ import dataclasses
 import polars as pl
 import pytest
 
+from reports.figures.extent import highest
 from reports.figures.prompts import best_heads, patching_figures
+from reports.numbers import number
 from reports.pages.prompts import prompt_pages
 from reports.report_data import ReportData
 from tests.reports.sample_data import BEST_HEAD, HEADS, LAYERS, report_data
@@ -38,7 +40,7 @@ def test_the_map_shows_every_head_at_the_last_position_and_at_its_strongest(data
     assert last.data[0]["customdata"][layer][head] == f"␣picked (position {position})"
     assert strongest.data[0]["z"][0][3] == -2
     assert strongest.data[0]["customdata"][0][3] == "␣apple (position 5)"
-    assert last.note.startswith(f"Most restoring: layer {layer} head {head}, 0.7")
+    assert last.note.startswith(f"Most restoring: layer {layer} head {head}, {number(highest(rows['improvement']))}, ")
     assert last.note.endswith("at “␣picked” (position 8).")
 
 

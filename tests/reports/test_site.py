@@ -15,11 +15,11 @@ import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
 from reports import site as site_module
-from reports.numbers import count
-from reports.pages.page import Page
+from reports.numbers import count, edge, fixed
+from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
 from reports.site import SiteError, UnplacedError, build_site, environment_of, pages_of, render, templates
-from tests.reports.sample_data import PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
+from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 
 
 class Parsed(HTMLParser):
@@ -227,6 +227,61 @@ def test_the_front_page_answers_the_question_and_says_what_was_run(site: Path) -
         assert fact in text, fact
 
 
+def negated(data: ReportData) -> ReportData:
+    """The sample with every activation of the planted neuron negated, and the weights that it writes with."""
+    is_planted = (pl.col("layer") == PLANTED[0]) & (pl.col("neuron") == PLANTED[1])
+    scores, curves, written = (data.tables[name] for name in ("token_neuron_scores", "proportion_curves", "congruence_tracked_tokens"))
+
+    def turned(**columns: pl.Expr) -> dict[str, pl.Expr]:
+        return {name: pl.when(is_planted).then(expression).otherwise(name) for name, expression in columns.items()}
+
+    scores = scores.with_columns(
+        **turned(
+            auroc=1 - pl.col("auroc"),
+            direction=-pl.col("direction"),
+            half_activation=-pl.col("half_activation"),
+            highest_proportion_at=-pl.col("highest_proportion_at"),
+        )
+    )
+    curves = curves.with_columns(**turned(bin_left=-pl.col("bin_right"), bin_right=-pl.col("bin_left")))
+    changed = {
+        "token_neuron_scores": scores,
+        "proportion_curves": curves.sort("layer", "neuron", "token_id", "bin_left"),
+        "congruence_tracked_tokens": written.with_columns(**turned(congruence=-pl.col("congruence"))),
+    }
+    return ReportData(data.study, {**data.tables, **changed}, data.provenance, data.facts)
+
+
+def test_a_predictor_by_low_activations_is_shown_with_its_direction_on_every_page(data: ReportData, tmp_path: Path) -> None:
+    own = (pl.col("token_id") == AN) & (pl.col("layer") == PLANTED[0]) & (pl.col("neuron") == PLANTED[1])
+    row = data.tables["token_neuron_scores"].row(by_predicate=own, named=True)
+    told = f"AUROC {fixed(1 - row['auroc'])}, read downwards {fixed(row['auroc'])}"
+    half = edge(-row["half_activation"])
+    build_site(negated(data), tmp_path)
+    shown = {name: " ".join(page.text.split()) for name, page in pages(tmp_path).items()}
+    index, token, neuron = (shown[name] for name in ("index.html", token_page(AN), neuron_page(PLANTED)))
+    assert f"Layer 1 neuron 17 is the best predictor of ␣an: {told}; the model predicts it in at least half of cases once the" in index
+    assert f"activation falls below {half} (recall " in index
+    assert "no neuron writes more strongly against the token, which low activations so favour" in index
+    assert f"(standard error), read downwards {fixed(row['auroc'])}" in index
+    assert "by congruence, lowest first" in index
+    assert f"Best: L1 N17, {told}" in index
+    assert f"which is low where the token is predicted ({told}); read downwards, the proportion first reaches one half below" in token
+    assert f"read downwards {fixed(row['auroc'])} " in token
+    assert f"below {half} " in token
+    assert f"best, by being low: {told}, 1st of 192 neurons; read downwards, the proportion first reaches one half below" in neuron
+    assert f"below {half} " in neuron
+    assert "downwards first reaches ½ at" in (tmp_path / neuron_page(PLANTED)).read_text(encoding="utf-8")
+
+
+def test_a_predictor_by_high_activations_is_told_without_a_direction(site: Path) -> None:
+    shown = {name: " ".join(page.text.split()) for name, page in pages(site).items()}
+    assert "is the best predictor of ␣an: AUROC 0.98" in shown["index.html"]
+    assert "Best predictor: L1 N17; the proportion first reaches one half at activation" in shown[token_page(AN)]
+    assert "best: AUROC 0.98" in shown[neuron_page(PLANTED)]
+    assert "best, by being low" not in shown[neuron_page(PLANTED)]
+
+
 def test_failed_checks_stand_first_with_what_was_expected_and_observed(site: Path) -> None:
     text = " ".join(pages(site)["quality.html"].text.split())
     assert text.index("few positions fall above the bins") < text.index("no count is negative")
@@ -287,7 +342,8 @@ def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(da
     rows = {row[1]: row for row in next(json.loads(script) for script in page.scripts if script)}
     assert len(rows) == 59  # sixty are screened, one of them is never predicted
     assert rows[" an"][3:5] == list(PLANTED)
-    assert len(rows[" an"][-1]) == 2
+    assert len(rows[" an"][-2]) == 2
+    assert rows[" an"][-1] == [*PLANTED, True, 2.4]
     assert "</script><img src=x onerror=\"window.hacked='token'\">" in rows
     counts = data.tables["token_counts"].filter(pl.col("predictions") > 0)
     left_out = counts.filter(~pl.col("token_id").is_in(data.tables["screened_tokens"]["token_id"].to_list()))

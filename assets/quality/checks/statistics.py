@@ -40,6 +40,14 @@ def screen_table_frames(token_neuron_screen: pl.DataFrame, min_count: int, left_
     return {"tokens": screen_violations(token_neuron_screen, min_count), "left_out": share_frame(left_out, positions)}
 
 
+def contribution_frames(contributions: pl.DataFrame, contribution_screen: pl.DataFrame) -> Frames:
+    """What every neuron adds to tracked tokens, and the ends of all screened tokens."""
+    return {
+        "tokens": table_violations.contributions(contributions),
+        "ends": table_violations.contribution_ends(contribution_screen, contributions),
+    }
+
+
 CHECKS = (
     Check(
         name="neuron_activity",
@@ -68,6 +76,13 @@ CHECKS = (
                     "half_activation and recall are given exactly where a reliable bin reaches one half",
                     "contradicting",
                     "pairs contradictory",
+                    of="neurons",
+                    by=("token_id",),
+                ),
+                none_of(
+                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
+                    "astray",
+                    "pairs astray",
                     of="neurons",
                     by=("token_id",),
                 ),
@@ -114,6 +129,50 @@ CHECKS = (
                     f"{LARGEST_LEFT_OUT_SHARE:.0%} of the counted positions (more: raise screen in the study)",
                 )
             ],
+        },
+    ),
+    Check(
+        name="contribution_values",
+        asset="contributions",
+        promise="Contributions are the differences of their means, and those of the screen are the same ones, ranked by size.",
+        needs=("contributions", "contribution_screen"),
+        count=lambda reading, shard: contribution_frames(reading.raw("contributions"), reading.raw("contribution_screen")),
+        sentences={
+            "tokens": [
+                none_of(
+                    "a contribution is what is added where the token is predicted less what is added elsewhere",
+                    "contradicting",
+                    "contributions contradictory",
+                    of="neurons",
+                    by=("token_id",),
+                )
+            ],
+            "ends": [
+                none_of("a contribution has the sign of its end", "misplaced", "rows at the wrong end", of="rows", by=("token_id",)),
+                none_of("ranks follow the size of the contribution", "disordered", "rows out of order", of="rows", by=("token_id",)),
+                none_of("a tracked token's rows are those of all its neurons", "other", "rows differ", of="rows", by=("token_id",)),
+            ],
+        },
+    ),
+    Check(
+        name="candidate_values",
+        asset="candidates",
+        promise="Every line sends its neurons in order, and named neurons come without a rank.",
+        needs=("candidates",),
+        count=lambda reading, shard: {"lines": table_violations.candidates(reading.raw("candidates"))},
+        sentences={
+            "lines": [
+                none_of(
+                    "ranks within a token and line follow the value", "disordered", "rows out of order", of="rows", by=("token_id", "line")
+                ),
+                none_of(
+                    "named neurons, and only these, have neither rank nor value",
+                    "misnamed",
+                    "rows at odds",
+                    of="rows",
+                    by=("token_id", "line"),
+                ),
+            ]
         },
     ),
     Check(

@@ -13,6 +13,7 @@ from assets.across_models.across_models import (
     tokens_in_order,
 )
 from assets.contracts import ACROSS_MODELS_NEURONS, ACROSS_MODELS_TOKENS, TABLES
+from assets.statistics.token_neuron_scores import with_direction
 
 AN, A = 11, 12
 NEURONS = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -53,7 +54,7 @@ def evidence(
         {
             "tracked_tokens": rows("tracked_tokens", "row token_id token", (0, A, " a"), (1, AN, " an")),
             "token_counts": rows("token_counts", "token_id token predictions", (AN, " an", 5), (A, " a", 0), (13, " he", 2)),
-            "token_neuron_scores": rows("token_neuron_scores", "token_id token layer neuron auroc", *scores),
+            "token_neuron_scores": with_direction(rows("token_neuron_scores", "token_id token layer neuron auroc", *scores)),
             "congruence_tracked_tokens": rows(
                 "congruence_tracked_tokens", "convention side token_id token layer neuron congruence", *both, ("logits", "input", AN, " an", 0, 0, 99)
             ),
@@ -85,7 +86,7 @@ def test_a_neuron_that_is_best_by_all_three_is_named_as_the_one_that_they_agree_
     assert (row["predictions"], row["prompts"], row["state"]) == (5, "pear", "compared")
     (best,) = neurons.filter(token=" an").to_dicts()
     assert (best["layer"], best["neuron"]) == (0, 1)
-    assert [best[f"{name}_rank"] for name in ("congruence", "auroc", "improvement", "ablation")] == [1, 1, 1, 1]
+    assert [best[f"{name}_rank"] for name in ("congruence", "separation", "improvement", "ablation")] == [1, 1, 1, 1]
     assert (best["congruence"], best["auroc"], best["improvement"]) == (2.0, 0.9, pytest.approx(0.8))
     assert (best["ablation_effect"], best["ablation_low"], best["ablation_high"]) == (-4.0, -5.0, -3.0)
     assert (best["ablation_p_value"], best["ablation_positions"]) == (0.01, 40)
@@ -96,7 +97,7 @@ def test_where_measures_differ_each_ones_best_is_shown_with_its_place_by_the_oth
     row = tokens[" an"]
     assert (row["measures"], row["agreeing"], row["layer"], row["neuron"]) == (3, 1, None, None)
     places = {
-        (line["layer"], line["neuron"]): (line["congruence_rank"], line["auroc_rank"], line["improvement_rank"], line["ablation_rank"])
+        (line["layer"], line["neuron"]): (line["congruence_rank"], line["separation_rank"], line["improvement_rank"], line["ablation_rank"])
         for line in neurons.filter(token=" an").to_dicts()
     }
     assert places == {(0, 0): (1, 4, 4, None), (0, 1): (2, 1, 3, None), (1, 0): (3, 2, 1, None)}
@@ -115,18 +116,25 @@ def test_a_token_without_predictions_and_without_a_patched_prompt_is_ranked_by_c
 
 
 def test_a_first_place_that_speaks_for_nothing_is_no_best() -> None:
-    tokens, neurons = compare(evidence([-1.0, -2.0, -3.0, -4.0], [0.5, 0.4, 0.3, 0.2], [0.0, 0.0, 0.0, 0.0], {(1, 1): 0.5}))
+    tokens, neurons = compare(evidence([-1.0, -2.0, -3.0, -4.0], [0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0], {(1, 1): 0.5}))
     assert (tokens[" an"]["measures"], tokens[" an"]["agreeing"]) == (3, 0)
     assert neurons.height == 0
 
 
+def test_a_neuron_that_is_low_where_the_token_is_predicted_can_be_the_best_predictor() -> None:
+    tokens, neurons = compare(evidence([0.1, 0.2, 0.3, 2.0], [0.6, 0.9, 0.7, 0.02], [0.0, 0.1, 0.2, 0.8]))
+    assert (tokens[" an"]["agreeing"], tokens[" an"]["layer"], tokens[" an"]["neuron"]) == (3, 1, 1)
+    (best,) = neurons.filter(token=" an").to_dicts()
+    assert [best[name] for name in ("auroc", "direction", "separation", "separation_rank")] == [0.02, -1, 0.98, 1]
+
+
 def test_neurons_that_tie_for_the_first_place_are_all_best() -> None:
-    tokens, _ = compare(evidence([1.0, 2.0, 0.0, 0.0], [0.9, 0.9, 0.1, 0.1], [0.4, 0.4, 0.0, 0.0]))
+    tokens, _ = compare(evidence([1.0, 2.0, 0.0, 0.0], [0.9, 0.9, 0.2, 0.2], [0.4, 0.4, 0.0, 0.0]))
     assert (tokens[" an"]["agreeing"], tokens[" an"]["layer"], tokens[" an"]["neuron"]) == (3, 0, 1)
 
 
 def test_an_improvement_is_the_mean_over_the_prompts_whose_answer_is_the_token() -> None:
-    given = evidence([1.0, 2.0, 0.0, 0.0], [0.9, 0.8, 0.1, 0.1], [0.4, 0.6, 0.0, 0.0])
+    given = evidence([1.0, 2.0, 0.0, 0.0], [0.9, 0.8, 0.3, 0.3], [0.4, 0.6, 0.0, 0.0])
     more = rows("neuron_patching", "prompt positions layer neuron improvement", ("plum", "last", 0, 0, 1.0), ("plum", "last", 0, 1, 0.2))
     answer = rows("prompt_predictions", "prompt variant token_id role", ("plum", "clean", AN, "answer"))
     tables = {**given.tables, "neuron_patching": pl.concat([given.tables["neuron_patching"], more]),

@@ -9,6 +9,7 @@ from assets.claims.claims import Claim
 from assets.claims.quantities import QUANTITIES
 from assets.claims.replication_scorecard import replication_scorecard
 from assets.contracts import REPLICATION_SCORECARD, TABLES
+from assets.statistics.token_neuron_scores import with_direction
 
 AN, A, OTHER = 11, 12, 13
 BEST = (1, 0)
@@ -23,7 +24,7 @@ def rows(table: str, names: str, *lines: tuple) -> pl.DataFrame:
     return pl.DataFrame(content, schema=schema)
 
 
-def tables() -> dict[str, pl.LazyFrame]:
+def tables(auroc: float = 0.97) -> dict[str, pl.LazyFrame]:
     """Two layers of two neurons; three tokens, of which `an` and `a` are tracked and ids 13 and 14 read alike."""
     pair = [(convention, "output", AN, layer, neuron, value * (1 if convention == "published" else 2))
             for convention in ("published", "logits") for (layer, neuron, value) in ((0, 0, 0.5), (0, 1, 0.0), (1, 0, 3.0), (1, 1, -1.0))]  # fmt: skip
@@ -31,7 +32,9 @@ def tables() -> dict[str, pl.LazyFrame]:
         "corpus_documents": rows("corpus_documents", "document", (0,), (1,), (2,)),
         "token_counts": rows("token_counts", "token_id token occurrences predictions", (AN, " an", 7, 5), (A, " a", 9, 8), (OTHER, "x", 1, 0), (14, "x", 1, 0)),
         "neuron_statistics": rows("neuron_statistics", "layer neuron", (0, 0), (0, 1), (1, 0), (1, 1)),
-        "token_neuron_scores": rows("token_neuron_scores", "token_id layer neuron auroc", (AN, 0, 0, 0.6), (AN, 1, 0, 0.97), (A, 0, 0, None)),
+        "token_neuron_scores": with_direction(
+            rows("token_neuron_scores", "token_id layer neuron auroc", (AN, 0, 0, 0.6), (AN, 1, 0, auroc), (A, 0, 0, None))
+        ),
         "proportion_curves": rows(
             "proportion_curves", "layer neuron token_id bin_left bin_right count top_prediction_count proportion reliable",
             (*BEST, AN, 0.10, 0.15, 40, 0, 0.0, True), (*BEST, AN, 0.20, 0.25, 40, 10, 0.25, True),
@@ -80,11 +83,12 @@ def judge(
     tolerance: float = 1e-6,
     counts_bos: bool = True,
     without: tuple[str, ...] = (),
+    auroc: float = 0.97,
     **of: Any,
 ) -> dict[str, Any]:
-    """The row of one claim; the tables `without` are empty."""
+    """The row of one claim; the tables `without` are empty. `auroc` is that of the best neuron for " an"."""
     claim = Claim(claim="c", source="s", quantity=quantity, of=of, expected=expected, tolerance=tolerance, convention=convention)  # type: ignore[arg-type]
-    given = {name: frame.clear() if name in without else frame for name, frame in tables().items()}
+    given = {name: frame.clear() if name in without else frame for name, frame in tables(auroc).items()}
     frame = replication_scorecard([claim], given, counts_bos, min_count=20)
     assert frame.schema == REPLICATION_SCORECARD.schema
     return frame.row(0, named=True)
@@ -196,6 +200,24 @@ def test_what_cannot_be_looked_up_is_not_run_and_says_why(quantity: str, of: dic
     assert row["verdict"] == "not run"
     assert row["observed_published"] is None
     assert reason in row["reason_published"]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "published", "correct"),
+    [
+        ("first_level_at_half", 0.2, 2.2),  # the highest level that holds one half, by its upper end
+        ("first_level_at_one", 1.0, 2.2),
+        ("last_level_below_one", 2.0, 0.2),  # the lowest level, [0, 0.2)
+        ("last_level", 2.0, 2.0),
+        ("highest_proportion", 1.0, 1.0),
+    ],
+)
+def test_the_right_way_to_order_levels_is_the_neurons_own_and_the_published_one_upwards(
+    quantity: str, published: float, correct: float
+) -> None:
+    row = judge(quantity, published, auroc=0.03, token=" an", neuron="best")
+    assert row["observed_published"] == pytest.approx(published)
+    assert row["observed_correct"] == pytest.approx(correct)
 
 
 def test_a_claim_by_the_published_count_is_not_run_where_the_study_leaves_bos_out_and_the_right_value_stands_beside_it() -> None:

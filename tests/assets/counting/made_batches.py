@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assets.contracts import TOKEN_WINDOWS
-from assets.counting.batch_counter import BatchCounter
+from assets.counting.batch_counter import Answers, BatchCounter
 from assets.counting.batches import Batch
 from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
@@ -74,15 +74,22 @@ def counter_of(
     return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
 
 
+def inverse_scale_of(predictions: np.ndarray) -> np.ndarray:
+    """Made-up 1 over the final norm's scale, float32 [row, position], another one at each position."""
+    return np.linspace(0.01, 1.7, predictions.size, dtype=np.float32).reshape(predictions.shape)
+
+
 def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
     """Count a batch; activations [layer, row, position, neuron]."""
+    inverse_scale = inverse_scale_of(predictions)
     if isinstance(counter, SlowCounts):
-        counter.add(batch, activations, predictions, by_embedding)
+        counter.add(batch, activations, predictions, by_embedding, inverse_scale)
         return
     counter.start(batch)
     for layer in range(activations.shape[0]):
         counter.add_layer(layer, torch.from_numpy(activations[layer]))
-    counter.add_predictions(torch.from_numpy(predictions), None if by_embedding is None else torch.from_numpy(by_embedding))
+    also = None if by_embedding is None else torch.from_numpy(by_embedding)
+    counter.add_answers(Answers(torch.from_numpy(predictions), also, torch.from_numpy(inverse_scale)))
 
 
 def tensors_of(counter: Any) -> dict[str, np.ndarray]:

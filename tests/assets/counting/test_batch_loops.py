@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from assets.counting.batch_counter import Answers
 from assets.counting.histograms import MOMENTS
 from tests.assets.counting.made_batches import (
     KERNEL,
@@ -163,7 +164,7 @@ def test_half_precision_activations_are_binned_as_the_float32_they_convert_to(ki
     counter = counter_of(kind, made_bins(1, 2), count_bos=True)
     counter.start(made_batch([[0, 0]], [2], [0], [0]))
     counter.add_layer(0, torch.tensor([[[0.2, 14.9], [0.6, -1.0]]], dtype=torch.bfloat16))  # 0.2002, 14.875, 0.6016, -1
-    counter.add_predictions(torch.zeros(1, 2, dtype=torch.int64))
+    counter.add_answers(Answers(torch.zeros(1, 2, dtype=torch.int64)))
     count = counter.histograms()["count"][0]
     assert [np.flatnonzero(neuron).tolist() for neuron in count] == [[6, 8], [0, 79]]
 

@@ -4,10 +4,11 @@ whose result's shape or path depends on content, which is what makes a host wait
 import pytest
 import torch
 
+from assets.counting.batch_counter import Answers
 from assets.counting.device_counter import DeviceCounter
 from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
 from assets.predictions.top_predictions import Unembedding, largest_logits
-from tests.assets.counting.made_batches import VOCABULARY, made_bins, random_batches
+from tests.assets.counting.made_batches import VOCABULARY, inverse_scale_of, made_bins, random_batches
 
 NOWHERE = torch.device("meta")
 
@@ -22,7 +23,8 @@ def test_no_operation_of_a_batch_needs_to_know_what_a_tensor_of_the_device_holds
         counter.start(batch)
         for layer in range(2):
             counter.add_layer(layer, torch.from_numpy(activations[layer]).to(NOWHERE))
-        counter.add_predictions(torch.from_numpy(predictions).to(NOWHERE))
+        scale = torch.from_numpy(inverse_scale_of(predictions)).to(NOWHERE)
+        counter.add_answers(Answers(torch.from_numpy(predictions).to(NOWHERE), inverse_scale=scale))
     with pytest.raises(NotImplementedError, match="meta tensor"):
         counter.histograms()  # only here is something copied back
 
@@ -34,7 +36,8 @@ def test_neither_do_the_sums_by_predicted_token() -> None:
         counter.start(batch)
         for layer in range(2):
             counter.add_layer(layer, torch.from_numpy(activations[layer]).to(NOWHERE))
-        counter.add_predictions(torch.from_numpy(predictions).to(NOWHERE))
+        scale = torch.from_numpy(inverse_scale_of(predictions)).to(NOWHERE)
+        counter.add_answers(Answers(torch.from_numpy(predictions).to(NOWHERE), inverse_scale=scale))
 
 
 def test_neither_does_the_search_for_the_top_predictions() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from assets.counting import kernel_counter
+from assets.counting.batch_counter import Answers
 from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins
 from assets.counting.kernel_counter import (
@@ -25,8 +26,17 @@ from assets.counting.kernel_counter import (
     differing_tensors,
     new_device_sums,
 )
-from assets.counting.token_sums import DeviceSums, TokenSums, group_of_token, group_tokens
-from tests.assets.counting.made_batches import VOCABULARY, add, counter_of, made_batch, made_bins, random_batches, tensors_of
+from assets.counting.token_sums import DeviceSums, GroupSums, TokenSums, group_of_token, group_tokens
+from tests.assets.counting.made_batches import (
+    VOCABULARY,
+    add,
+    counter_of,
+    inverse_scale_of,
+    made_batch,
+    made_bins,
+    random_batches,
+    tensors_of,
+)
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed: make setup-kernels, on Linux"
@@ -80,7 +90,7 @@ def test_integers_extremes_and_examples_are_those_of_the_compiled_loops(dtype: s
             counter.start(batch)
             for layer in range(2):
                 counter.add_layer(layer, activations[layer])
-            counter.add_predictions(predictions)
+            counter.add_answers(Answers(predictions))
     found, expected = tensors_of(kernel), tensors_of(compiled)
     assert expected["top_prediction_count"].any()
     assert found.keys() == expected.keys()
@@ -160,7 +170,8 @@ def test_nothing_around_the_launches_needs_to_know_what_a_tensor_of_the_device_h
         counter.start(batch)
         for layer in range(2):
             counter.add_layer(layer, torch.from_numpy(activations[layer]).to(NOWHERE))
-        counter.add_predictions(torch.from_numpy(predictions).to(NOWHERE))
+        scale = torch.from_numpy(inverse_scale_of(predictions)).to(NOWHERE)
+        counter.add_answers(Answers(torch.from_numpy(predictions).to(NOWHERE), inverse_scale=scale))
     assert set(launches.devices) == {"meta"}
 
 
@@ -208,13 +219,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import assets.counting.kernels as kernels
-from assets.counting.token_sum_units import LARGEST, UNITS
+from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 
 POINTERS = {
     "*fp64": "sums moment_1 moment_2 moment_3 moment_4",
-    "*fp32": "per_unit first_bin extremes minimum maximum top_values bottom_values",
+    "*fp32": "per_unit first_bin extremes minimum maximum top_values bottom_values inverse_scale",
     "*i32": "wholes windows top_windows top_positions bottom_windows bottom_positions",
-    "*i64": "lengths count documents values above top_documents bottom_documents places tokens tracked groups squares",
+    "*i64": "lengths count documents values above top_documents bottom_documents places tokens tracked groups squares scaled",
     "*u8": "slots",
     "*bf16": "activations",
     "i32": "first positions neurons tiles_of_row steps rows number",
@@ -238,7 +249,7 @@ print(json.dumps({
     "merge_tiles": told(kernels.merge_tiles, kernels.MERGE_WARPS, RANKS=10, NEURONS=kernels.MERGED_NEURONS),
     "count_tracked": told(kernels.count_tracked, 4, BINS=80, NEURONS=kernels.TRACKED_NEURONS, SHARES=kernels.TRACKED_SHARES),
     "add_groups": told(
-        kernels.add_groups, 4, {"sums": "*i64"}, UNITS=UNITS, LARGEST=LARGEST,
+        kernels.add_groups, 4, {"sums": "*i64"}, UNITS=UNITS, SCALED_UNITS=SCALED_UNITS, LARGEST=LARGEST,
         NEURONS=kernels.GROUPED_NEURONS, SHARE=kernels.GROUPED_POSITIONS,
     ),
 }))
@@ -264,9 +275,11 @@ def test_sums_by_predicted_token_leave_out_the_groups_of_another_pass() -> None:
     random = torch.Generator().manual_seed(0)
     places = torch.randperm(120, generator=random)[:97]
     groups = torch.randint(-1, 3, (97,), generator=random)
-    found, expected = (torch.zeros(2, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
+    scale = torch.rand(120, generator=random)
+    found, expected = (torch.zeros(3, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
     for kept, sums in ((found, KernelSums()), (expected, DeviceSums())):
-        sums(list(activations), places, groups, kept[0, 1:3], kept[1, 1:3])
+        unused = torch.zeros(0)
+        sums(list(activations), places, groups, scale, GroupSums(unused.numpy(), unused, unused, *kept[:, 1:3]))
     assert expected[:, 1:3].any(-1).all()
     assert torch.equal(found, expected)
 

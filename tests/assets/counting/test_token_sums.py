@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from assets.counting.batch_counter import Answers
 from assets.counting.histograms import Histograms
 from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import fixed_bins
@@ -26,7 +27,7 @@ from tests.assets.counting.made_batches import (
 )
 
 KINDS = ("compiled", "device", KERNEL, "slow")
-SCREEN = ("screen_token", "screen_count", "screen_sum", "screen_squares")
+SCREEN = ("screen_token", "screen_count", "screen_sum", "screen_squares", "screen_scaled")
 UNIT = 2**24
 
 
@@ -55,6 +56,7 @@ def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infin
     add(counter, made_batch([[0] * 5], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]]))
     found = screen_of(counter)
     assert found["screen_sum"][0, :5, 0].tolist() == [2, 4, 0, 2**43, -(2**43)]
+    assert found["screen_scaled"][0, 2:4, 0].tolist() == [0, 2**49]
     assert found["screen_squares"][0, :5, 0].tolist() == [0, 0, 0, 2**62, 2**62]
     assert found["screen_count"].tolist() == [1, 1, 1, 1, 1, 0]
 
@@ -88,11 +90,21 @@ def test_compiled_and_device_sums_agree_on_half_precision_activations() -> None:
         counter = counter_of(kind, made_bins(1, 2), screened=(1,), count_bos=True)
         counter.start(made_batch([[0, 0]], [2], [0], [0]))
         counter.add_layer(0, torch.tensor([[[0.2, 14.9], [0.6, -1.0]]], dtype=torch.bfloat16))
-        counter.add_predictions(torch.ones(1, 2, dtype=torch.int64))
+        counter.add_answers(Answers(torch.ones(1, 2, dtype=torch.int64), inverse_scale=torch.tensor([[0.5, 0.125]])))
         found.append(screen_of(counter))
     for name in SCREEN:
         np.testing.assert_array_equal(found[0][name], found[1][name])
     assert found[0]["screen_sum"][0, 0].tolist() == [int((0.2001953125 + 0.6015625) * UNIT), int((14.875 - 1) * UNIT)]
+    assert found[0]["screen_scaled"][0, 0].tolist() == [int((0.2001953125 / 2 + 0.6015625 / 8) * 2**30), int((14.875 / 2 - 1 / 8) * 2**30)]
+
+
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+def test_sums_over_the_scale_need_the_scale(kind: str) -> None:
+    counter = counter_of(kind, made_bins(1, 1), screened=(1,), count_bos=True)
+    counter.start(made_batch([[0, 0]], [2], [0], [0]))
+    counter.add_layer(0, torch.zeros(1, 2, 1))
+    with pytest.raises(ValueError, match="1 over the final norm's scale must be given with each batch"):
+        counter.add_answers(Answers(torch.ones(1, 2, dtype=torch.int64)))
 
 
 def test_no_activation_is_kept_after_its_batch() -> None:

@@ -37,7 +37,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "histograms": 4000 * 800,
         "histograms of tracked tokens": 3 * 4000 * 800,
         "moments and examples": 4000 * (48 + 2 * 5 * 20) + 3 * 8 * 5000,
-        "sums by predicted token": 10 * 4000 * 16,
+        "sums by predicted token": 10 * 4000 * 24,
         "token ids of the shard": 12_000,
     }
     assert (plan.passes, plan.peak) == (1, sum(plan.rows.values()))
@@ -74,11 +74,11 @@ def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_n
     one_layer = plan_memory(MODEL, COUNTED, plan_memory(MODEL, COUNTED, PLENTY).peak - 3 * (by_layer_of(COUNTED) // 4))
     assert (one_layer.layer_parts, one_layer.token_parts) == (4, 1)
     # Two shares: 2 of 3 tracked tokens and 5 of 10 groups.
-    saved = 1000 * 800 + 5 * 1000 * 16
+    saved = 1000 * 800 + 5 * 1000 * 24
     assert plan_memory(MODEL, COUNTED, one_layer.peak - 1).token_parts == 2
     assert plan_memory(MODEL, COUNTED, one_layer.peak - saved).token_parts == 2
     assert plan_memory(MODEL, COUNTED, one_layer.peak - saved - 1).token_parts == 3
-    least = one_layer.peak - 2 * 1000 * 800 - 9 * 1000 * 16  # one token, one group
+    least = one_layer.peak - 2 * 1000 * 800 - 9 * 1000 * 24  # one token, one group
     assert plan_memory(MODEL, COUNTED, least).token_parts == 10
     with pytest.raises(HistogramError) as refused:
         plan_memory(MODEL, COUNTED, least - 1)
@@ -94,7 +94,7 @@ def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_n
 
 def by_layer_of(counted: PlannedPass) -> int:
     neurons, histogram = 4000, (counted.bins + 3) * 8
-    return neurons * (histogram * (1 + counted.tokens) + 48 + 40 * counted.examples + 16 * (counted.screened + 1) + 5 * 100)
+    return neurons * (histogram * (1 + counted.tokens) + 48 + 40 * counted.examples + 24 * (counted.screened + 1) + 5 * 100)
 
 
 def choice(dtype: str, **fields: str) -> ModelChoice:

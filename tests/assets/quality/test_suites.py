@@ -16,11 +16,12 @@ from assets.quality.checks.inputs import PARITY_TOLERANCE
 from assets.quality.expectations import Outcome
 from assets.statistics.embedding_predictions import embedding_curves
 from assets.statistics.neuron_statistics import neuron_statistics
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs
+from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from tests.assets.quality import judged
 from tests.assets.statistics.test_proportion_curves import PAIR as HAND_PAIR
-from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS
+from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS, mirrored
+from tests.candidate_choice import pairs_of
 from tests.slow_statistics import Recording, count_slowly, random_recording
 
 TEXTS = ["<s>", " a", " an", " the", " of"]
@@ -46,7 +47,7 @@ def scores(histograms: Histograms) -> pl.DataFrame:
 
 @pytest.fixture
 def curves(histograms: Histograms, scores: pl.DataFrame) -> pl.DataFrame:
-    return proportion_curves(histograms, BINS, studied_pairs(scores, TRACKED, [(0, 0)], 1), TEXTS, min_count=2)
+    return proportion_curves(histograms, BINS, pairs_of(scores, TRACKED, [(0, 0)], 1), TEXTS, min_count=2)
 
 
 def failures(outcomes: list[Outcome]) -> dict[str, str]:
@@ -276,15 +277,15 @@ BESIDE = "no row lies beside the grid"
         (lambda frame: frame, {}),
         (
             lambda frame: frame.cast({"auroc": pl.Float32}),
-            {CONTRACT: "1 of 11 differ; first auroc: 4: auroc Float32 instead of 4: auroc Float64"},
+            {CONTRACT: "1 of 13 differ; first auroc: 4: auroc Float32 instead of 4: auroc Float64"},
         ),
         (
             lambda frame: frame.with_columns(extra=1),
-            {CONTRACT: "1 of 12 differ; first extra: 11: extra Int32 instead of absent"},
+            {CONTRACT: "1 of 14 differ; first extra: 13: extra Int32 instead of absent"},
         ),
         (
             lambda frame: frame.select("token", "token_id", *frame.columns[2:]),
-            {CONTRACT: "2 of 11 differ; first token_id: 1: token_id Int32 instead of 0: token_id Int32"},
+            {CONTRACT: "2 of 13 differ; first token_id: 1: token_id Int32 instead of 0: token_id Int32"},
         ),
         (
             lambda frame: frame.with_columns(token=pl.when(pl.int_range(pl.len()) > 1).then("token")),
@@ -338,6 +339,8 @@ def test_a_number_beyond_the_limits_of_its_column_is_found_in_every_table(table:
     """NaN and infinity, and what no share, index or count can be; in columns that are open, NaN alone, and only if none may be missing."""
     beyond = [math.nan, math.inf, -math.inf] if column.dtype.is_float() else []
     beyond += [-1, 1.001] if column.unit == "share" else [-1] if column.unit in ("index", "position", "byte", "length") else []
+    beyond += [column.between[0] - 0.25, column.between[1] + 1] if column.between and column.dtype.is_float() else []
+    beyond += [column.between[0] - 1, column.between[1] + 1] if column.between and not column.dtype.is_float() else []
     for value in beyond:
         frame = pl.DataFrame({column.name: [value]}, schema={column.name: column.dtype})
         found = table_violations.columns(table, frame).filter(column=column.name).row(0, named=True)
@@ -523,6 +526,7 @@ def test_dead_neurons_and_statistics_that_are_not_numbers_warn_and_name_the_laye
 
 # --- score_quality ----------------------------------------------------------------------------------------------------------
 
+ASTRAY = "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere"
 AGREES = "half_activation and recall are given exactly where a reliable bin reaches one half"
 ALL_OR_NONE = "a token has an AUROC for every neuron or for none"
 PREDICTED = "every tracked token is the top prediction somewhere, and not everywhere"
@@ -533,25 +537,41 @@ ONE_PAIR = (pl.col("token_id") == 1) & (pl.col("layer") == 0) & (pl.col("neuron"
 @pytest.mark.parametrize(
     ("column", "value", "broken"),
     [
-        ("recall_above_half", None, {AGREES}),
+        ("recall_beyond_half", None, {AGREES}),
         ("half_activation", None, {AGREES}),
         ("half_activation", 99.0, {AGREES}),
         ("highest_proportion", 0.4, {AGREES}),
         ("highest_proportion_at", None, {AGREES}),
-        ("auroc", None, {ALL_OR_NONE}),
+        ("auroc", None, {ALL_OR_NONE, ASTRAY}),
+        ("direction", -1, {AGREES, ASTRAY}),
+        ("direction", None, {ASTRAY}),
+        ("direction", 0, {ASTRAY}),
+        ("separation", 0.5, {ASTRAY}),
+        ("separation", None, {ASTRAY}),
+        ("separation", math.nan, {ASTRAY}),
     ],
 )
 def test_each_fault_in_a_score_is_found(scores: pl.DataFrame, column: str, value: float | None, broken: set[str]) -> None:
     assert scores.filter(ONE_PAIR & pl.col("half_activation").is_not_null()).height == 1
-    faulty = scores.with_columns(pl.when(ONE_PAIR).then(pl.lit(value, dtype=pl.Float64)).otherwise(column).alias(column))
+    faulty = scores.with_columns(pl.when(ONE_PAIR).then(pl.lit(value, dtype=scores.schema[column])).otherwise(column).alias(column))
     found = failures(judged.score_quality(faulty))
     assert found.keys() == broken
     assert all(text.startswith("1 of 12 pairs ") and text.endswith("; most in token_id 1 (1)") for text in found.values())
 
 
+def test_a_first_half_behind_the_highest_proportion_is_found_in_either_direction() -> None:
+    """Where the proportion is highest is never passed before it reaches one half."""
+    turned = mirrored(HAND, HAND_BINS)
+    for given, behind in ((token_neuron_scores(HAND, HAND_BINS, TEXTS, 1), 2.0), (token_neuron_scores(*turned, TEXTS, 1), -2.0)):
+        assert failures(judged.score_quality(given)) == {}
+        assert failures(judged.score_quality(given.with_columns(half_activation=behind))).keys() == {AGREES}
+
+
 def test_a_tracked_token_that_is_never_predicted_warns_and_is_named(scores: pl.DataFrame) -> None:
     sound = judged.score_quality(scores)
     assert failures(sound) == {}
-    assert [outcome.severity for outcome in sound] == ["blocking", "blocking", "warning"]
-    unpredicted = scores.with_columns(auroc=pl.when(pl.col("token_id") != 4).then("auroc"))
+    assert [outcome.severity for outcome in sound] == ["blocking", "blocking", "blocking", "warning"]
+    unpredicted = scores.with_columns(
+        pl.when(pl.col("token_id") != 4).then(name).alias(name) for name in ("auroc", "direction", "separation")
+    )
     assert failures(judged.score_quality(unpredicted)) == {PREDICTED: "1 tokens never or always predicted; most in token ' of' (1)"}

@@ -8,9 +8,10 @@ import polars as pl
 from assets.contracts import EMBEDDING_CURVES, EMBEDDING_PREDICTIONS, conform
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs
+from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
+from tests.candidate_choice import pairs_of
 from tests.slow_statistics import Recording, count_slowly, random_recording
 
 TEXTS = ["<s>", " a", " an", " the", " of"]
@@ -37,7 +38,7 @@ def test_every_entry_has_its_count_and_every_curve_the_levels_of_its_own_pair() 
     assert table["predictions"].to_list() == by_others["predictions"].tolist() != counts["predictions"].to_list()
     assert table["token"].to_list() == TEXTS
 
-    pairs = studied_pairs(token_neuron_scores(both, BINS, TEXTS, min_count=2), TRACKED, [(1, 2), (0, 1)], best=2)
+    pairs = pairs_of(token_neuron_scores(both, BINS, TEXTS, min_count=2), TRACKED, [(1, 2), (0, 1)], best=2)
     assert pairs.select("layer", "token_id").n_unique() == 4
     own, expected = (proportion_curves(counted, BINS, pairs, TEXTS, min_count=2) for counted in (both, by_others))
     curves = embedding_curves(both, own)

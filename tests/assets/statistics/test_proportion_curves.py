@@ -10,32 +10,15 @@ from hypothesis import strategies as st
 
 from assets.contracts import PROPORTION_CURVES, conform
 from assets.counting.histograms import ActivationBins
-from assets.statistics.proportion_curves import proportion_curves, studied_pairs, wilson_interval
+from assets.statistics.proportion_curves import proportion_curves, wilson_interval
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS, TEXTS
+from tests.candidate_choice import pairs_of
 from tests.slow_statistics import count_slowly, level_of, random_recording, wilson_slowly
 
 PAIR = pl.DataFrame(
     {"layer": [0], "neuron": [0], "token_id": [2]}, schema_overrides=dict.fromkeys(("layer", "neuron", "token_id"), pl.Int32)
 )
-
-
-def scores_of(rows: list[tuple[int, int, int, float | None]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, "auroc": pl.Float64}, orient="row")
-
-
-def test_pairs_are_tokens_by_neurons_of_interest_and_each_tokens_best_neurons_once() -> None:
-    scores = scores_of([(7, 0, 0, 0.6), (7, 0, 1, 0.9), (7, 1, 0, 0.9), (8, 0, 0, 0.2), (8, 0, 1, 0.3), (8, 1, 0, 0.1)])
-    pairs = studied_pairs(scores, token_ids=(7, 8), neurons_of_interest=[(0, 1), (1, 1)], best=2)
-    # Neurons of interest: (0, 1) and (1, 1) with both tokens. Best of 7: (0, 1) and (1, 0), equal. Best of 8: (0, 1), (0, 0).
-    assert pairs.rows() == [(0, 0, 8), (0, 1, 7), (0, 1, 8), (1, 0, 7), (1, 1, 7), (1, 1, 8)]
-
-
-def test_ties_go_to_the_lower_layer_then_the_lower_neuron_and_missing_scores_are_never_best() -> None:
-    scores = scores_of([(7, 1, 0, 0.5), (7, 0, 2, 0.5), (7, 0, 1, 0.5), (7, 0, 0, None), (8, 0, 0, None)])
-    assert studied_pairs(scores, (7, 8), [], best=2).rows() == [(0, 1, 7), (0, 2, 7)]
-    assert studied_pairs(scores, (7, 8), [], best=1).rows() == [(0, 1, 7)]
-    assert studied_pairs(scores, (8,), [], best=2).rows() == []
 
 
 def test_a_curve_worked_out_by_hand_has_a_row_for_every_level() -> None:
@@ -77,7 +60,7 @@ def test_curves_equal_counting_raw_positions_one_by_one() -> None:
     bins = ActivationBins(np.array([[2, 1, 4], [2, 2, 0.5]], np.float32), np.array([[-3, -1, -8], [-4, -3, -2]], np.int32), 9)
     histograms = count_slowly(recording, bins, (4, 1), 5)
     scores = token_neuron_scores(histograms, bins, TEXTS, min_count=10)
-    pairs = studied_pairs(scores, (4, 1), [(1, 2), (1, 0)], best=1)
+    pairs = pairs_of(scores, (4, 1), [(1, 2), (1, 0)], best=1)
     frame = proportion_curves(histograms, bins, pairs, TEXTS, min_count=10)
     assert (0, 1, 1) in pairs.rows(), "the neuron that carries token 1 must be its best"
     assert len(frame) == len(pairs) * (bins.bins + 2)

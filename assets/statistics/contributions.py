@@ -1,0 +1,106 @@
+"""The tables `contributions` and `contribution_screen`: what each neuron adds to a token's logit where the token is predicted.
+
+A neuron adds, at a position, activation x congruence / scale to a token's logit: congruence in the convention `logits` (its output
+weights, the final norm's gain, the token's unembedding), scale what the final norm divides by there. So, with congruence c, the mean
+m_1 of activation / scale where the token is the top prediction, and m_0 elsewhere,
+
+    contribution = c m_1 - c m_0, in logits:
+
+how much more the neuron pushes the token where the model predicts it. It is the product of the two published plots, with a sign: who
+writes the token is at the one end, who writes against it where it is predicted at the other. Negating the weights into and out of a
+gated neuron changes the signs of activation and congruence alike, and nothing here. It is the direct effect alone, the norm's scale
+held as it is: not what later layers make of it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from assets.congruence.conventions import refuse_indirect, token_vectors, writing_weights
+from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, conform
+from assets.counting.histograms import Histograms
+from assets.counting.token_sum_units import SCALED_UNITS
+from assets.model.language_model import LanguageModel
+
+NEURONS_OF_END = 10  # kept for each token at either end
+PARTS = ("contribution_where_predicted", "contribution_elsewhere", "contribution")
+WRITES, WRITES_AGAINST = "writes", "writes_against"
+
+
+def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[int], min_count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both tables. `token_ids` are the tracked tokens, of which every neuron is told; of screened tokens with at least `min_count`
+    predictions the NEURONS_OF_END at either end.
+
+    Tokens that are predicted nowhere, or everywhere, have no contribution; without a screen, none has.
+    Raises ModelError for architectures whose output weights are not a neuron's direct effect.
+    """
+    refuse_indirect(model)
+    screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])
+    groups = np.flatnonzero((screened >= 0) & (counts > 0) & (counts < histograms.positions))
+    ids, predictions = screened[groups], counts[groups]
+    tracked = np.flatnonzero(np.isin(ids, token_ids))
+    frequent = np.flatnonzero(predictions >= max(min_count, 1))
+    every, ends = [], []
+    for layer, values in _layers(model, histograms, groups):
+        every.append(_frame(layer, tracked, np.tile(np.arange(histograms.neurons), (len(tracked), 1)), values))
+        keep = min(NEURONS_OF_END, histograms.neurons)
+        for sign in (1, -1):
+            order = np.argsort(-sign * values["contribution"][frequent], axis=1, kind="stable")[:, :keep]
+            ends.append(_frame(layer, frequent, order, values).filter(sign * pl.col("contribution") > 0))
+    texts = pl.Series([model.token_texts[entry] for entry in ids], dtype=pl.String)
+    named = pl.DataFrame({"token_id": ids.astype(np.int32), "token": texts, "predictions": predictions.astype(np.int64)}).with_row_index(
+        "row"
+    )
+    place = {entry: row for row, entry in enumerate(token_ids)}
+    all_tracked = _named(every, named).with_columns(
+        pl.col("token_id").replace_strict(place, default=None, return_dtype=pl.Int32).alias("place")
+    )
+    return (
+        conform(CONTRIBUTIONS, all_tracked.sort("place", "layer", "neuron").drop("place", "predictions")),
+        conform(CONTRIBUTION_SCREEN, _ranked(_named(ends, named)).select(CONTRIBUTION_SCREEN.schema.names())),
+    )
+
+
+def _layers(model: LanguageModel, histograms: Histograms, groups: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Each layer with its congruence and PARTS, float64 [group, neuron]."""
+    import torch
+
+    counts = np.asarray(histograms["screen_count"][:])[groups][:, None].astype(np.float64)
+    with torch.inference_mode():
+        vectors = token_vectors(model, "logits")[:, torch.as_tensor(histograms.screened_ids[groups].astype(np.int64), device=model.device)]
+        for layer in range(histograms.layers):
+            congruence = (writing_weights(model, layer) @ vectors).T.cpu().numpy().astype(np.float64)  # [group, neuron]
+            sums = np.asarray(histograms["screen_scaled"][layer])  # int64 [group, neuron]: all groups together are all positions
+            here, total = sums[groups] / SCALED_UNITS, sums.sum(0) / SCALED_UNITS
+            there, elsewhere = congruence * here / counts, congruence * (total - here) / (histograms.positions - counts)
+            yield layer, {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
+
+
+def _frame(layer: int, rows: np.ndarray, neurons: np.ndarray, values: dict[str, np.ndarray]) -> pl.DataFrame:
+    """Columns row (of the token), layer, neuron and the values, of chosen neurons [token of rows, neuron] of a layer."""
+    chosen = {name: np.take_along_axis(of_all[rows], neurons, axis=1).reshape(-1) for name, of_all in values.items()}
+    return pl.DataFrame(
+        {
+            "row": np.repeat(rows, neurons.shape[1]).astype(np.uint32),
+            "layer": np.full(neurons.size, layer, np.int32),
+            "neuron": neurons.reshape(-1).astype(np.int32),
+            **chosen,
+        }
+    )
+
+
+def _named(frames: list[pl.DataFrame], named: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat(frames).join(named.cast({"row": pl.UInt32}), on="row", maintain_order="left").drop("row")
+
+
+def _ranked(ends: pl.DataFrame) -> pl.DataFrame:
+    """The best of all layers at either end: columns `end` and `rank` beside the others; ties go to the lower layer, then neuron."""
+    size = pl.col("contribution").abs()
+    return (
+        ends.with_columns(end=pl.when(pl.col("contribution") > 0).then(pl.lit(WRITES)).otherwise(pl.lit(WRITES_AGAINST)), size=size)
+        .sort("token_id", "end", "size", "layer", "neuron", descending=[False, False, True, False, False])
+        .group_by("token_id", "end", maintain_order=True)
+        .head(NEURONS_OF_END)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("token_id", "end"))
+    )

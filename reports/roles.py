@@ -1,0 +1,110 @@
+"""Who writes a token, who merely goes along, who writes against it, and what decides a prompt: sentences beside the answer.
+
+The best predictor tells when the model predicts a token; it need not be what makes the model do so. Nothing is said that the tables do
+not hold.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from reports.answer import NO_EFFECT, Part, Sentence
+from reports.evidence import best_neurons, neuron_patching_of
+from reports.numbers import count, ordinal, percent, signed
+from reports.report_data import ReportData
+from reports.text import quoted
+
+ALSO_WRITES = 0.5  # share of the first writer's contribution from which the best predictor is said to write the token as well
+PROMPTS = 3  # told on the front page; all have a page of their own
+
+
+def roles(data: ReportData, token_id: int, token: str) -> list[Sentence]:
+    """One sentence each: the first writer, the best predictor if it is another neuron, who writes against, each prompt's first cause."""
+    written = written_by(data, token_id)
+    sentences = []
+    if written.height:
+        predictor, last = _predictor(data, written, token_id), written.row(-1, named=True)
+        is_told = any(part.neuron == (last["layer"], last["neuron"]) for sentence in predictor for part in sentence)
+        sentences += [_writer(written, token_id, token), *predictor, *([] if is_told else _against(last))]
+    return sentences + _causes(data, token_id)
+
+
+def written_by(data: ReportData, token_id: int) -> pl.DataFrame:
+    """The rows of contributions of one tracked token, largest first, with their `place`; none where it is predicted nowhere."""
+    return data.ranked_contributions.filter(pl.col("token_id") == token_id)
+
+
+def _writer(written: pl.DataFrame, token_id: int, token: str) -> Sentence:
+    first, second = written.head(2).to_dicts() if written.height > 1 else (written.row(0, named=True), None)
+    shown = Part(quoted(token), token=(token_id, token))
+    if first["contribution"] <= 0:
+        return (Part("No neuron adds more to the logit of "), shown, Part(" where the model predicts it than elsewhere."))
+    parts = [
+        _neuron(first, capital=True),
+        Part(" writes "),
+        shown,
+        Part(f" most: where the model predicts it, {_logits(first)} more than elsewhere"),
+    ]
+    if second is not None and second["contribution"] > 0:
+        parts += [Part("; next is "), _neuron(second), Part(f" with {signed(second['contribution'])}")]
+    return (*parts, Part("."))
+
+
+def _predictor(data: ReportData, written: pl.DataFrame, token_id: int) -> list[Sentence]:
+    """What the best predictor writes, where it is not the first writer."""
+    best = best_neurons(data, token_id).head(1).to_dicts()
+    if not best:
+        return []
+    own = written.filter((pl.col("layer") == best[0]["layer"]) & (pl.col("neuron") == best[0]["neuron"])).to_dicts()
+    if not own or own[0]["place"] == 1:
+        return []
+    row, most = own[0], written["contribution"][0]
+    opening = (Part("The best predictor, "), _neuron(row))
+    if row["contribution"] < 0 and row["place"] == written.height:
+        return [
+            (
+                *opening,
+                Part(
+                    f", writes against it more than any other neuron ({_logits(row)}): it goes along with the prediction and holds it back."
+                ),
+            )
+        ]
+    if row["contribution"] < -NO_EFFECT * most:
+        return [(*opening, Part(f", writes against it ({_logits(row)}): it goes along with the prediction and holds it back."))]
+    if row["contribution"] >= ALSO_WRITES * most:
+        return [(*opening, Part(f", writes it too ({signed(row['contribution'])}, {ordinal(row['place'])})."))]
+    return [(*opening, Part(f", goes along rather than writes: {_logits(row)}, {ordinal(row['place'])} of {count(written.height)}."))]
+
+
+def _against(last: dict[str, Any]) -> list[Sentence]:
+    if last["contribution"] >= 0:
+        return []
+    return [(_neuron(last, capital=True), Part(f" writes against it most: {_logits(last)}."))]
+
+
+def _causes(data: ReportData, token_id: int) -> list[Sentence]:
+    """Of each patched prompt whose answer is the token, the neuron that restores most by itself at the last position."""
+    answers = data.table("prompt_predictions").filter((pl.col("token_id") == token_id) & (pl.col("role") == "answer"))["prompt"].to_list()
+    patched = {name: neuron_patching_of(data, name, "last") for name in data.prompts if name in answers}
+    return [_cause(name, frame) for name, frame in patched.items() if frame.height][:PROMPTS]
+
+
+def _cause(name: str, frame: pl.DataFrame) -> Sentence:
+    first, *others = frame.head(2).to_dicts()
+    opening = (Part("On prompt "), Part(name, prompt=name), Part(", "))
+    if first["improvement"] < NO_EFFECT:
+        return (
+            *opening,
+            Part(f"no single neuron restores more than {percent(max(first['improvement'], 0.0), 1)} of the logit difference."),
+        )
+    restored = f" patched alone at the last position restores {percent(first['improvement'], 0)} of the logit difference"
+    behind = (Part("; next is "), _neuron(others[0]), Part(f" with {percent(others[0]['improvement'], 0)}")) if others else ()
+    return (*opening, _neuron(first), Part(restored), *behind, Part("."))
+
+
+def _logits(row: dict[str, Any]) -> str:
+    return f"{signed(row['contribution'])} logits"
+
+
+def _neuron(row: dict[str, Any], capital: bool = False) -> Part:
+    return Part(f"{'Layer' if capital else 'layer'} {row['layer']} neuron {row['neuron']}", neuron=(row["layer"], row["neuron"]))

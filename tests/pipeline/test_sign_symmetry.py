@@ -1,0 +1,140 @@
+"""The sign of a gated neuron is a convention: with the weights into and out of every other neuron negated, a study says the same.
+
+The model computes the same logits, bit for bit. Every number is then equal, or that of the mirrored activation.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from assets.contracts import TABLES
+from assets.histograms.histogram_store import read_histograms
+from assets.store import Place, Record
+from assets.tables import read_table
+from reports.answer import plain
+from reports.report_data import ReportData
+from reports.roles import roles
+from tests.assets.congruence.tiny_models import tiny_model
+from tests.freshness import Ground, judged_once
+from tests.planted import VOCABULARY
+from tests.stage_runs import run_stages
+
+__all__ = ["judged_once"]
+
+BINS = {"per_unit": 16, "low": -4, "high": 4}
+IS_FLIPPED = pl.col("neuron") % 2 == 0
+
+
+class Two:
+    """The outputs of a study, and of the same with half of its neurons negated."""
+
+    def __init__(self, folder: Path) -> None:
+        ground = Ground(folder / "ground")
+        self.records: list[dict[Place, Record]] = []
+        for name in ("one", "negated"):
+            written = tiny_model(ground.folder / name, "llama", neurons=24)
+            if name == "negated":
+                negate(written)
+            changes: dict[str, Any] = {"model.id": name, "bins": BINS, "tokens": list(range(len(VOCABULARY))), "neurons": [[1, 2], [2, 3]],
+                                       "min_count": 2, "best_neurons": 2, "ablation_positions": 2, "corpus.context_length": 32}  # fmt: skip
+            self.study = ground.study(copy.deepcopy(changes))
+            self.records.append(run_stages(self.study, folder / name))
+
+    def tables(self, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        one, other = (read_table(self._of(TABLES[name].asset, place).folder, TABLES[name]) for place in range(2))
+        return one, other
+
+    def data(self, place: int) -> ReportData:
+        names = ("token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "prompt_tokens", "tracked_tokens")
+        return ReportData(self.study, {name: self.tables(name)[place] for name in names})
+
+    def counters(self, place: int) -> Any:
+        return read_histograms(self._of("merged_histograms", place))
+
+    def _of(self, asset: str, place: int) -> Record:
+        return next(record for at, record in self.records[place].items() if at.asset == asset)
+
+
+def negate(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(folder))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.up_proj.weight[::2] *= -1
+            layer.mlp.down_proj.weight[:, ::2] *= -1
+    model.save_pretrained(str(folder))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Two:
+    return Two(tmp_path_factory.mktemp("symmetry"))
+
+
+def assert_equal(one: pl.DataFrame, other: pl.DataFrame, tolerance: float = 0.0) -> None:
+    from polars.testing import assert_frame_equal
+
+    assert_frame_equal(one, other, rel_tol=tolerance, abs_tol=tolerance, check_exact=tolerance == 0)
+
+
+def test_the_counters_of_a_negated_neuron_are_mirrored_and_all_others_stay(two: Two) -> None:
+    one, other = two.counters(0), two.counters(1)
+    for name in ("predictions", "occurrences", "screen_count"):
+        np.testing.assert_array_equal(one[name][:], other[name][:])
+    count, mirrored = np.asarray(one["count"][:]), np.asarray(other["count"][:]).copy()
+    mirrored[:, ::2] = mirrored[:, ::2, ::-1]
+    np.testing.assert_array_equal(count, mirrored)
+    scaled, negated = np.asarray(one["screen_scaled"][:]), np.asarray(other["screen_scaled"][:]).copy()
+    negated[..., ::2] *= -1
+    np.testing.assert_array_equal(scaled, negated)
+
+
+def test_scores_are_those_of_the_other_end(two: Two) -> None:
+    one, other = two.tables("token_neuron_scores")
+    assert one.filter(IS_FLIPPED & (pl.col("direction") == -1)).height > 10
+    turned = other.with_columns(
+        auroc=pl.when(IS_FLIPPED).then(1 - pl.col("auroc")).otherwise("auroc"),
+        direction=pl.when(IS_FLIPPED & (pl.col("auroc") != 0.5)).then(-pl.col("direction")).otherwise("direction"),
+        **{
+            name: pl.when(IS_FLIPPED & (pl.col("auroc") != 0.5)).then(-pl.col(name)).otherwise(name)
+            for name in ("half_activation", "highest_proportion_at")
+        },
+    )
+    tied = pl.col("auroc") == 0.5
+    assert_equal(one.filter(~tied), turned.filter(~tied), 1e-12)
+
+
+def test_contributions_and_patching_are_equal(two: Two) -> None:
+    for name, column in (("contributions", "contribution"), ("contribution_screen", "contribution")):
+        one, other = two.tables(name)
+        assert_equal(one.drop("congruence"), other.drop("congruence"))
+        assert not one.filter(pl.col(column) != 0).is_empty()
+    one, other = two.tables("neuron_patching")
+    assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
+
+
+def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
+    one, other = two.tables("candidates")
+    assert set(one["line"]) >= {
+        "named",
+        "separation",
+        "average_precision",
+        "contribution",
+        "contribution_against",
+        "congruence",
+        "patching",
+    }
+    assert_equal(one, other, 1e-6)
+
+
+def test_the_report_says_the_same(two: Two) -> None:
+    said = [
+        [plain(sentence) for token_id, token in two.data(place).tracked for sentence in roles(two.data(place), token_id, token)]
+        for place in range(2)
+    ]
+    assert said[0] == said[1] != []
