@@ -33,7 +33,7 @@ def shipped() -> dg.Definitions:
 
 def test_each_study_is_a_group_with_all_stages_a_job_and_a_schedule_that_is_off(shipped: dg.Definitions) -> None:
     graph = shipped.resolve_asset_graph()
-    for group in ("demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m"):
+    for group in ("demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m", "an_neuron_smollm2_135m"):
         names = {key.path[-1] for key in graph.get_all_asset_keys() if key.path[0] == group}
         assert names == set(STAGES)
         assert shipped.resolve_job_def(f"{group}_study")
@@ -46,7 +46,7 @@ def test_all_studies_together_have_one_comparison_that_reads_every_study_and_a_j
     across, site = dg.AssetKey(["across_models", "across_models"]), dg.AssetKey(["across_models", "across_models_site"])
     assert {key for key in graph.get_all_asset_keys() if key.path[0] == "across_models"} == {across, site}
     assert {key.path[0] for key in graph.get(across).parent_keys} == {
-        "demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m"
+        "demo", "an_neuron_gpt2_large", "an_neuron_gpt2_small", "an_neuron_pythia_160m", "an_neuron_smollm2_135m"
     }  # fmt: skip
     assert {key.path[1] for key in graph.get(across).parent_keys} == {*READ, "report_site"}
     assert graph.get(site).parent_keys == {across}

@@ -127,7 +127,10 @@ def test_contributions_are_those_of_plain_code_on_sampled_neurons(published: tup
         block.mlp.down_proj.register_forward_pre_hook(lambda module, given, layer=layer: seen.__setitem__(str(layer), given[0][0]))
     model.model.norm.register_forward_pre_hook(lambda module, given: seen.__setitem__("norm", given[0][0]))
     direction = model.model.norm.weight.double() * model.lm_head.weight[token_id].double()
-    weights = {which: float(model.model.layers[which[0]].mlp.down_proj.weight[:, which[1]].double() @ direction) for which in sample}
+    weights = {
+        which: float(model.model.layers[which[0]].mlp.down_proj.weight[:, which[1]].double().detach() @ direction.detach())
+        for which in sample
+    }
     with torch.no_grad():
         for ids in read_table(record.folder, TABLES["token_windows"])["token_ids"].to_list():
             predicted += (model(torch.tensor([ids])).logits[0, 1:].argmax(-1) == token_id).tolist()
