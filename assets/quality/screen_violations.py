@@ -10,6 +10,7 @@ import polars as pl
 
 from assets.counting.histograms import OUTCOMES, Histograms
 from assets.counting.token_sum_units import UNITS
+from assets.quality.table_violations import out_of_order
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ def screen(frame: pl.DataFrame, min_count: int) -> pl.DataFrame:
         | (pl.col("deviation_elsewhere") < 0)
         | (pl.col("predictions") < min_count)
     )
-    disordered = (pl.col("rank") != pl.int_range(1, pl.len() + 1)) | (share > share.shift(1)).fill_null(False)
     return frame.group_by("token_id", "token", maintain_order=True).agg(
-        rows=pl.len().cast(pl.Int64), strange=strange.sum().cast(pl.Int64), disordered=disordered.sum().cast(pl.Int64)
+        rows=pl.len().cast(pl.Int64), strange=strange.sum().cast(pl.Int64), disordered=out_of_order(share).sum().cast(pl.Int64)
     )

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_STATISTICS, Column, Table
+from assets.statistics.candidates import NAMED
+from assets.statistics.contributions import WRITES, WRITES_AGAINST
 
 ABSENT = "absent"
 Grid = Mapping[str, Sequence[int | str]]
@@ -223,42 +225,40 @@ def contexts(frame: pl.DataFrame) -> pl.DataFrame:
 def contributions(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per token of contributions: neurons, and those whose contribution is not the difference of its two parts."""
     there, elsewhere = pl.col("contribution_where_predicted"), pl.col("contribution_elsewhere")
-    agrees = (pl.col("contribution") - (there - elsewhere)).abs() <= 1e-12 * (there.abs() + elsewhere.abs())
+    size = there.abs() + elsewhere.abs()
+    agrees = ((pl.col("contribution") - (there - elsewhere)).abs() <= 1e-12 * size) & size.is_finite()  # polars takes NaN for equal to NaN
     return frame.group_by("token_id", maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64), contradicting=(~agrees).fill_null(True).sum().cast(pl.Int64)
     )
 
 
 def contribution_ends(screen: pl.DataFrame, contributions: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of contribution_screen: rows, those at the wrong end, out of order, and unlike the tracked token's own."""
+    """One row per token and end of contribution_screen: rows, those at the wrong end, out of order, and unlike the tracked token's own."""
     key, value = ["token_id", "layer", "neuron"], pl.col("contribution")
     joined = screen.join(contributions.select(*key, own="contribution"), on=key, how="left", maintain_order="left")
-    tracked = pl.col("token_id").is_in(contributions["token_id"].unique().to_list())
-    sign = pl.when(pl.col("end") == "writes").then(1).when(pl.col("end") == "writes_against").then(-1).otherwise(0)
-    within = pl.struct("token_id", "end")
-    falls = value.abs() <= value.abs().shift(1).over(within).fill_null(float("inf"))
-    ranked = pl.col("rank") == pl.int_range(1, pl.len() + 1).over(within)
-    return (
-        joined.with_columns(
-            misplaced=(~(value * sign > 0)).fill_null(True).cast(pl.Int64),
-            disordered=(~(falls & ranked)).fill_null(True).cast(pl.Int64),
-            other=(tracked & (value != pl.col("own")).fill_null(True)).cast(pl.Int64),
-        )
-        .group_by("token_id", maintain_order=True)
-        .agg(rows=pl.len().cast(pl.Int64), misplaced=pl.sum("misplaced"), disordered=pl.sum("disordered"), other=pl.sum("other"))
+    is_tracked = pl.col("token_id").is_in(contributions["token_id"].unique().to_list())
+    sign = pl.when(pl.col("end") == WRITES).then(1).when(pl.col("end") == WRITES_AGAINST).then(-1).otherwise(0)
+    misplaced = ~((value * sign > 0) & value.is_finite()).fill_null(False)
+    other = is_tracked & (value != pl.col("own")).fill_null(True)
+    return joined.group_by("token_id", "end", maintain_order=True).agg(
+        rows=pl.len().cast(pl.Int64),
+        misplaced=misplaced.sum().cast(pl.Int64),
+        disordered=out_of_order(value.abs()).sum().cast(pl.Int64),
+        other=other.sum().cast(pl.Int64),
     )
 
 
 def candidates(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per token and line of candidates: rows, those out of order, and those that are named and ranked, or neither."""
-    is_named, within = pl.col("line") == "named", pl.struct("token_id", "line")
-    size = pl.col("value").abs()
-    falls = (size <= size.shift(1).over(within).fill_null(float("inf"))) & (pl.col("rank") == pl.int_range(1, pl.len() + 1).over(within))
-    return (
-        frame.with_columns(
-            disordered=(~(is_named | falls.fill_null(False))).cast(pl.Int64),
-            misnamed=((is_named != pl.col("rank").is_null()) | (is_named != pl.col("value").is_null())).cast(pl.Int64),
-        )
-        .group_by("token_id", "line", maintain_order=True)
-        .agg(rows=pl.len().cast(pl.Int64), disordered=pl.sum("disordered"), misnamed=pl.sum("misnamed"))
+    is_named = pl.col("line") == NAMED
+    disordered = ~is_named & out_of_order(pl.col("value").abs())
+    misnamed = (is_named != pl.col("rank").is_null()) | (is_named != pl.col("value").is_null())
+    return frame.group_by("token_id", "line", maintain_order=True).agg(
+        rows=pl.len().cast(pl.Int64), disordered=disordered.sum().cast(pl.Int64), misnamed=misnamed.sum().cast(pl.Int64)
     )
+
+
+def out_of_order(size: pl.Expr) -> pl.Expr:
+    """Within a group of ranked rows: whether a row's rank is not its place, or its size is missing or above that of the row before."""
+    falls = size <= size.shift(1).fill_null(float("inf"))
+    return ~((pl.col("rank") == pl.int_range(1, pl.len() + 1)) & falls).fill_null(False)

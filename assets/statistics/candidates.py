@@ -12,7 +12,8 @@ import polars as pl
 from assets.contracts import CANDIDATES, conform
 
 FROM_OTHER_LINES = 2  # neurons of a token that each line sends, beside the `best_neurons` by separation
-LINES = ("named", "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching")
+NAMED = "named"
+LINES = (NAMED, "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching")
 _KEY = ("token_id", "layer", "neuron")
 
 
@@ -30,13 +31,13 @@ def candidates(
 
     tokens: tracked_tokens, whose order stays. named: (layer, neuron) of the study. patched: neuron_patching with the token_id of each
     prompt's answer. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower layer,
-    then neuron. congruence: congruence_tracked_tokens. A gated neuron writes a token by either sign of its congruence, for its activation takes both;
-    another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
+    then neuron. congruence: congruence_tracked_tokens. A gated neuron writes a token by either sign of its congruence, for its activation
+    takes both; another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
     """
     few = min(best, FROM_OTHER_LINES)
     neurons = pl.DataFrame(list(named), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row").unique(maintain_order=True)
     of_study = tokens.select("token_id").join(neurons, how="cross").with_columns(
-        rank=pl.lit(None, pl.Int32), value=pl.lit(None, pl.Float64), line=pl.lit("named")
+        rank=pl.lit(None, pl.Int32), value=pl.lit(None, pl.Float64), line=pl.lit(NAMED)
     )  # fmt: skip
     writers = contributions.select(*_KEY, "contribution")
     lines = [

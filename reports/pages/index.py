@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from assets.statistics.candidates import NAMED
 from assets.study import COMMIT
 from reports.answer import Answer, answer
 from reports.evidence import curve_of, evidence
@@ -85,7 +86,7 @@ LINES = {
 
 def _reasons(data: ReportData, neuron: tuple[int, int]) -> list[tuple[str, str]]:
     """(what, token) for every line of evidence that sends the neuron, in the study's order of tokens."""
-    sent = data.table("candidates").filter((pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]) & (pl.col("line") != "named"))
+    sent = data.table("candidates").filter((pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]) & (pl.col("line") != NAMED))
     return [(LINES[row["line"]].format(ordinal(row["rank"])), row["token"]) for row in sent.iter_rows(named=True)]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from assets.statistics.contributions import WRITES
 from reports.figures.figure import script_json
 from reports.numbers import rounded
 from reports.pages.page import Page
@@ -72,7 +73,7 @@ def _search_rows(data: ReportData, screen: pl.DataFrame, ranked: pl.DataFrame) -
     following: dict[int, list[list[Any]]] = {}
     for token_id, layer, neuron in behind.select("token_id", "layer", "neuron").iter_rows():
         following.setdefault(token_id, []).append([layer, neuron, (layer, neuron) in pages])
-    first = data.table("contribution_screen").filter((pl.col("end") == "writes") & (pl.col("rank") == 1))
+    first = data.table("contribution_screen").filter((pl.col("end") == WRITES) & (pl.col("rank") == 1))
     writers = {
         token_id: [layer, neuron, (layer, neuron) in pages, round(contribution, 4)]
         for token_id, layer, neuron, contribution in first.select("token_id", "layer", "neuron", "contribution").iter_rows()

@@ -148,9 +148,9 @@ CHECKS = (
                 )
             ],
             "ends": [
-                none_of("a contribution has the sign of its end", "misplaced", "rows at the wrong end", of="rows", by=("token_id",)),
-                none_of("ranks follow the size of the contribution", "disordered", "rows out of order", of="rows", by=("token_id",)),
-                none_of("a tracked token's rows are those of all its neurons", "other", "rows differ", of="rows", by=("token_id",)),
+                none_of("a contribution has the sign of its end", "misplaced", "rows at the wrong end", of="rows", by=("token_id", "end")),
+                none_of("ranks follow the size of the contribution", "disordered", "rows out of order", of="rows", by=("token_id", "end")),
+                none_of("a tracked token's rows are those of all its neurons", "other", "rows differ", of="rows", by=("token_id", "end")),
             ],
         },
     ),

@@ -65,6 +65,14 @@ def screen_table_quality(token_neuron_screen: pl.DataFrame, min_count: int, left
     return check("screen_values", "token_neuron_screen").judged(frames)
 
 
+def contribution_quality(contributions: pl.DataFrame, contribution_screen: pl.DataFrame) -> list[Outcome]:
+    return check("contribution_values", "contributions").judged(statistics.contribution_frames(contributions, contribution_screen))
+
+
+def candidate_quality(candidates: pl.DataFrame) -> list[Outcome]:
+    return check("candidate_values", "candidates").judged({"lines": table_violations.candidates(candidates)})
+
+
 def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Outcome]:
     return check("patching_values", "activation_patching").judged({"prompts": table_violations.patching(activation_patching, layers)})
 
