@@ -54,7 +54,7 @@ def answer(data: ReportData) -> Answer:
         return Answer(
             (Part(question or "Which neuron predicts the tracked tokens?"),), (Part("No answer: no token was tracked."),), "none", None
         )
-    asked = (Part(question),) if question else (Part("Which neuron predicts "), _token(token), Part("?"))
+    asked = (Part(question),) if question else (Part("Which neuron predicts "), token_part(token), Part("?"))
     found = evidence(data, *token)
     refusal = _too_little(found, data.study.min_count)
     if refusal:
@@ -71,7 +71,7 @@ def _token_in_question(data: ReportData) -> tuple[int, str] | None:
 
 def _too_little(found: Evidence, min_count: int) -> Sentence | None:
     """The sentence of a question that the counts cannot decide, or None."""
-    token = _token((found.token_id, found.token))
+    token = token_part((found.token_id, found.token))
     if found.predictions == 0:
         among = f" of {count(found.positions)}" if found.positions else ""
         return (
@@ -87,25 +87,25 @@ def _too_little(found: Evidence, min_count: int) -> Sentence | None:
             Part("Too little evidence: "),
             token,
             Part(f" is the top prediction only {times}; "),
-            _neuron(found.neuron),
+            neuron_part(found.neuron),
             Part(f" comes first with AUROC {auroc(found.best)}, which so few cases cannot support."),
         )
     return None
 
 
 def _verdict(found: Evidence) -> tuple[Sentence, str]:
-    token, best = _token((found.token_id, found.token)), found.best
+    token, best = token_part((found.token_id, found.token)), found.best
     assert best is not None, "_too_little refuses tokens without a best neuron"
     if best["separation"] < WEAK_AUROC:
         opening = (
             Part("No single neuron answers: the best predictor of "),
             token,
             Part(", "),
-            _neuron(found.neuron),
+            neuron_part(found.neuron),
             Part(f", has an AUROC of only {auroc(best)}, where 0.5 says nothing."),
         )
         return opening, "weak"
-    capital = _neuron(found.neuron, capital=True)
+    capital = neuron_part(found.neuron, capital=True)
     parts = [capital, Part(" is the best predictor of "), token, Part(f": AUROC {auroc(best)}")]
     reaches_half = best["half_activation"] is not None
     clauses: list[Sentence] = []
@@ -153,9 +153,9 @@ def _patched(found: Evidence) -> Clauses:
     restored = f"patching it alone restores {most}{percent(patched.improvement, 0)} of the logit difference on prompt "
     supports: list[Sentence] = []
     objections: list[Sentence] = []
-    (supports if patched.improvement >= NO_EFFECT else objections).append((Part(restored), _prompt(patched.prompt), Part(of)))
+    (supports if patched.improvement >= NO_EFFECT else objections).append((Part(restored), prompt_part(patched.prompt), Part(of)))
     if patched.top != found.neuron and patched.top_improvement > max(NO_EFFECT, patched.improvement):
-        objections.append((_neuron(patched.top), Part(f" restores more there ({percent(patched.top_improvement, 0)})")))
+        objections.append((neuron_part(patched.top), Part(f" restores more there ({percent(patched.top_improvement, 0)})")))
     return supports, objections
 
 
@@ -185,7 +185,7 @@ def _written(found: Evidence) -> Clauses:
     if writing.rank == 1:
         return [(Part(most),)], []
     ranked = f"its output weights rank only {ordinal(writing.rank)} {side} the token, behind "
-    return [], [(Part(ranked), _neuron(writing.top))]
+    return [], [(Part(ranked), neuron_part(writing.top))]
 
 
 def _strongest(found: Evidence) -> Patching | None:
@@ -204,14 +204,14 @@ def _joined(clauses: Sequence[Sentence]) -> list[Part]:
     return parts
 
 
-def _neuron(neuron: tuple[int, int] | None, capital: bool = False) -> Part:
+def neuron_part(neuron: tuple[int, int] | None, capital: bool = False) -> Part:
     assert neuron is not None
     return Part(f"{'Layer' if capital else 'layer'} {neuron[0]} neuron {neuron[1]}", neuron=neuron)
 
 
-def _token(token: tuple[int, str]) -> Part:
+def token_part(token: tuple[int, str]) -> Part:
     return Part(quoted(token[1]), token=token)
 
 
-def _prompt(name: str) -> Part:
+def prompt_part(name: str) -> Part:
     return Part(name, prompt=name)

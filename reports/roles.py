@@ -8,11 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from reports.answer import NO_EFFECT, Part, Sentence
+from reports.answer import NO_EFFECT, Part, Sentence, neuron_part, prompt_part, token_part
 from reports.evidence import best_neurons, neuron_patching_of
 from reports.numbers import count, ordinal, percent, signed
 from reports.report_data import ReportData
-from reports.text import quoted
 
 ALSO_WRITES = 0.5  # share of the first writer's contribution from which the best predictor is said to write the token as well
 PROMPTS = 3  # told on the front page; all have a page of their own
@@ -36,7 +35,7 @@ def written_by(data: ReportData, token_id: int) -> pl.DataFrame:
 
 def _writer(written: pl.DataFrame, token_id: int, token: str) -> Sentence:
     first, second = written.head(2).to_dicts() if written.height > 1 else (written.row(0, named=True), None)
-    shown = Part(quoted(token), token=(token_id, token))
+    shown = token_part((token_id, token))
     if first["contribution"] <= 0:
         return (Part("No neuron adds more to the logit of "), shown, Part(" where the model predicts it than elsewhere."))
     parts = [
@@ -58,22 +57,15 @@ def _predictor(data: ReportData, written: pl.DataFrame, token_id: int) -> list[S
     own = written.filter((pl.col("layer") == best[0]["layer"]) & (pl.col("neuron") == best[0]["neuron"])).to_dicts()
     if not own or own[0]["place"] == 1:
         return []
-    row, most = own[0], written["contribution"][0]
-    opening = (Part("The best predictor, "), _neuron(row))
-    if row["contribution"] < 0 and row["place"] == written.height:
-        return [
-            (
-                *opening,
-                Part(
-                    f", writes against it more than any other neuron ({_logits(row)}): it goes along with the prediction and holds it back."
-                ),
-            )
-        ]
-    if row["contribution"] < -NO_EFFECT * most:
-        return [(*opening, Part(f", writes against it ({_logits(row)}): it goes along with the prediction and holds it back."))]
-    if row["contribution"] >= ALSO_WRITES * most:
-        return [(*opening, Part(f", writes it too ({signed(row['contribution'])}, {ordinal(row['place'])})."))]
-    return [(*opening, Part(f", goes along rather than writes: {_logits(row)}, {ordinal(row['place'])} of {count(written.height)}."))]
+    row, most, is_last = own[0], written["contribution"][0], own[0]["place"] == written.height
+    if row["contribution"] < 0 and (is_last or row["contribution"] < -NO_EFFECT * most):
+        than_others = " more than any other neuron" if is_last else ""
+        told = f"writes against it{than_others} ({_logits(row)}): it goes along with the prediction and holds it back."
+    elif row["contribution"] >= ALSO_WRITES * most:
+        told = f"writes it too ({signed(row['contribution'])}, {ordinal(row['place'])})."
+    else:
+        told = f"goes along rather than writes: {_logits(row)}, {ordinal(row['place'])} of {count(written.height)}."
+    return [(Part("The best predictor, "), _neuron(row), Part(f", {told}"))]
 
 
 def _against(last: dict[str, Any]) -> list[Sentence]:
@@ -91,7 +83,7 @@ def _causes(data: ReportData, token_id: int) -> list[Sentence]:
 
 def _cause(name: str, frame: pl.DataFrame) -> Sentence:
     first, *others = frame.head(2).to_dicts()
-    opening = (Part("On prompt "), Part(name, prompt=name), Part(", "))
+    opening = (Part("On prompt "), prompt_part(name), Part(", "))
     if first["improvement"] < NO_EFFECT:
         return (
             *opening,
@@ -107,4 +99,4 @@ def _logits(row: dict[str, Any]) -> str:
 
 
 def _neuron(row: dict[str, Any], capital: bool = False) -> Part:
-    return Part(f"{'Layer' if capital else 'layer'} {row['layer']} neuron {row['neuron']}", neuron=(row["layer"], row["neuron"]))
+    return neuron_part((row["layer"], row["neuron"]), capital)

@@ -15,7 +15,6 @@ from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
 from reports.report_data import ReportData
-from reports.roles import written_by
 
 ENDS = ("top", "bottom")
 
@@ -62,18 +61,18 @@ def _of(frame: pl.DataFrame, neuron: tuple[int, int]) -> pl.DataFrame:
 
 def _tokens(data: ReportData, neuron: tuple[int, int]) -> list[dict[str, Any]]:
     """Every tracked token with this neuron's score, best first, and the place of the neuron among all for that token."""
+    contributions = dict(_of(data.table("contributions"), neuron).select("token_id", "contribution").iter_rows())
     rows = []
     for row in _of(data.table("token_neuron_scores"), neuron).iter_rows(named=True):
         scored = best_neurons(data, row["token_id"])
         own = _of(scored, neuron)
-        written = _of(written_by(data, row["token_id"]), neuron).to_dicts()
         curve = curve_of(data, row["token_id"], neuron)
         rows.append(
             {
                 **row,
                 "place": own["place"][0] if own.height else None,
                 "of": scored.height,
-                "contribution": written[0]["contribution"] if written else None,
+                "contribution": contributions.get(row["token_id"]),
                 "has_curve": curve.height > 0,
                 "spark": small_curve(curve, width=110, height=26),
             }

@@ -4,13 +4,10 @@ CI runs a part of the text; NEURON_ATLAS_REAL_DOCUMENTS=1000 runs the whole.
 """
 
 import os
-from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES
 from assets.counting.batches import batches
@@ -20,14 +17,11 @@ from assets.histograms.row_independence import rows_of_batches
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.store import Place, Record, Store
-from assets.study import Study, read_study
+from assets.study import Study
 from assets.tables import read_table
-from orchestration.run import faults_of, run_study
-from orchestration.settings import Settings
-from tests.real_inputs import SHARED_REAL
+from tests.real_inputs import SHARED_REAL, published_study
 from tests.slow_reimplementation import SlowCounts, slow_histograms
 
-STUDY = Path(__file__).parents[1] / "studies" / "stories260k.yaml"
 DOCUMENTS = int(os.environ.get("NEURON_ATLAS_REAL_DOCUMENTS", "40"))
 SAMPLE = [0, 17, 85, 171]  # neurons of each of the 5 layers that are counted again slowly
 
@@ -37,19 +31,8 @@ pytestmark = pytest.mark.skipif(not (SHARED_REAL / "stories260k").is_dir(), reas
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Store]:
     """The study, run over the first documents."""
-    folder = tmp_path_factory.mktemp("real")
-    fields = yaml.safe_load(STUDY.read_text())
-    fields["model"]["id"] = str(SHARED_REAL / "stories260k")
-    fields["corpus"] |= {"files": [str(SHARED_REAL / "tinystories-1000.jsonl")], "documents": DOCUMENTS}
-    (folder / "stories260k.yaml").write_text(yaml.safe_dump(fields))
-    study = read_study(folder / "stories260k.yaml")
-    settings = Settings(data=folder / "data", studies=folder, site_url="")
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = run_study(study, settings, instance)
-    assert result.success, faults_of(result)
-    failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
-    assert [name for name in failed if not name.endswith("_warnings")] == []
-    return study, settings.deployment.store
+    study, deployment = published_study("stories260k", SHARED_REAL / "stories260k", DOCUMENTS, tmp_path_factory.mktemp("real"))
+    return study, deployment.store
 
 
 def record(published: tuple[Study, Store], asset: str, shard: str | None = None) -> Record:

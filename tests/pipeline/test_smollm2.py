@@ -10,21 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 
 from assets.contracts import TABLES
 from assets.store import Place, Store
-from assets.study import Study, read_study
+from assets.study import Study
 from assets.tables import read_table
-from orchestration.run import faults_of, run_study
-from orchestration.settings import Settings
-from tests.real_inputs import SHARED_REAL
+from tests.real_inputs import SHARED_REAL, published_study
 
-STUDY = Path(__file__).parents[1] / "studies" / "smollm2.yaml"
 MAKE = SHARED_REAL / "smollm2" / "make.py"
 DOCUMENTS = int(os.environ.get("NEURON_ATLAS_REAL_DOCUMENTS", "30"))
 WRITER, DECIDER, AGAINST = (29, 1326), (25, 1527), (29, 720)
@@ -49,16 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def published(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Store, Path]:
     """The study run over the first documents, with few layers patched and nothing ablated."""
     place = tmp_path_factory.mktemp("study")
-    fields = yaml.safe_load(STUDY.read_text()) | {"patching_layers": [23, 25, 29], "ablation_positions": 0, "examples": 2}
-    fields["model"]["id"] = str(folder)
-    fields["corpus"] |= {"files": [str(SHARED_REAL / "tinystories-1000.jsonl")], "documents": DOCUMENTS}
-    (place / "smollm2.yaml").write_text(yaml.safe_dump(fields))
-    study = read_study(place / "smollm2.yaml")
-    settings = Settings(data=place / "data", studies=place, site_url="")
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = run_study(study, settings, instance)
-    assert result.success, faults_of(result)
-    return study, settings.deployment.store, settings.deployment.site_folder(study.name)
+    study, deployment = published_study(
+        "smollm2", folder, DOCUMENTS, place, patching_layers=[23, 25, 29], ablation_positions=0, examples=2
+    )  # fmt: skip
+    return study, deployment.store, deployment.site_folder(study.name)
 
 
 def table(published: tuple[Study, Store, Path], name: str) -> pl.DataFrame:
