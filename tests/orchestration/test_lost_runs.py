@@ -1,6 +1,7 @@
-"""A run that was launched and whose worker is gone before its first event: it is failed at once, and only it."""
+"""Runs that the daemon overlooks: lost before their first event, or failed at the moment at which it looked. Each is started again."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock, patch
 
@@ -8,10 +9,11 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_retry
 
-from orchestration.cluster.lost_runs import NAME, fail_lost_runs, lost_runs_sensor
+from orchestration.cluster.lost_runs import NAME, SECONDS_TO_BE_STARTED_AGAIN, fail_lost_runs, lost_runs_sensor, tell_failures_again
 from orchestration.definitions import build_definitions
 from orchestration.settings import Settings
 
@@ -81,4 +83,54 @@ def test_the_sensor_runs_by_itself_where_each_shard_is_a_run_and_nowhere_else(tm
     assert NAME not in {sensor.name for sensor in build_definitions([], here).sensors or ()}
     told = lost_runs_sensor()(dg.build_sensor_context(instance=instance))
     assert isinstance(told, dg.SkipReason)
-    assert told.skip_message == "No launched run has lost its worker"
+    assert told.skip_message == "No run waits in vain to be started again"
+
+
+def failed(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED)
+    instance.report_run_failed(run, "its worker died")
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found
+
+
+def a_minute_later() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=SECONDS_TO_BE_STARTED_AGAIN + 1)
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    return len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE))
+
+
+def test_a_failure_that_was_read_before_the_run_had_failed_is_told_once_more(instance: dg.DagsterInstance) -> None:
+    """The daemon's own rule, asked in the moment between the event and the status, passes on; told again, it starts the run."""
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED)
+    read_too_early = []
+    storage = type(instance.event_log_storage)
+    store = storage.store_event
+
+    def store_and_look(self: object, event: dg.EventLogEntry) -> None:
+        store(self, event)  # type: ignore[arg-type]
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        read_too_early.append(should_retry(found, instance))
+
+    with patch.object(storage, "store_event", store_and_look):
+        instance.report_run_failed(run, "its worker died")
+    assert read_too_early[0] is False
+    overlooked = instance.get_run_by_id(run.run_id)
+    assert overlooked is not None
+    assert overlooked.tags[WILL_RETRY_TAG] == "true"
+    assert tell_failures_again(instance, datetime.now(UTC)) == [], "the daemon has its minute"
+    assert tell_failures_again(instance, a_minute_later()) == [run.run_id]
+    assert tell_failures_again(instance, a_minute_later()) == [], "told once more, not for ever"
+    assert failures(instance, run) == 2
+    assert should_retry(overlooked, instance)
+
+
+def test_a_run_with_another_in_its_place_or_that_is_not_to_be_started_again_is_left(instance: dg.DagsterInstance) -> None:
+    replaced, by_itself = failed(instance), failed(instance)
+    instance.add_run_tags(replaced.run_id, {AUTO_RETRY_RUN_ID_TAG: "another"})
+    instance.add_run_tags(by_itself.run_id, {WILL_RETRY_TAG: "false"})
+    assert tell_failures_again(instance, a_minute_later()) == []
+    assert [failures(instance, run) for run in (replaced, by_itself)] == [1, 1]
