@@ -5,6 +5,7 @@ report prints them as its data dictionary. No computation belongs here.
 """
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -1037,9 +1038,9 @@ _ALL_NEURONS = ("layer", "neuron")
 
 HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("count", "int64", (*_ALL_NEURONS, "bin"), "position", "Positions with an activation in the bin."),
-    Tensor("outside", "int64", (*_ALL_NEURONS, "outcome"), "position", "Positions below the bins, above them, and NaN, in this order."),
+    Tensor("outside", "int64", (*_ALL_NEURONS, "outside"), "position", "Positions below the bins, above them, and NaN, in this order."),
     Tensor("top_prediction_count", "int64", ("token", *_ALL_NEURONS, "bin"), "position", "As count, where the token is the top prediction."),
-    Tensor("top_prediction_outside", "int64", ("token", *_ALL_NEURONS, "outcome"), "position", "As outside, where the token is the top prediction."),
+    Tensor("top_prediction_outside", "int64", ("token", *_ALL_NEURONS, "outside"), "position", "As outside, where the token is the top prediction."),
     Tensor("mean", "float64", _ALL_NEURONS, "activation", "Mean of the activations that are not NaN."),
     Tensor("moment_2", "float64", _ALL_NEURONS, "activation^2", "Sum of squared deviations from the mean."),
     Tensor("moment_3", "float64", _ALL_NEURONS, "activation^3", "Sum of cubed deviations from the mean."),
@@ -1068,11 +1069,33 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
 # Only where the study asks for `embedding_predictions`.
 EMBEDDING_TENSORS: tuple[Tensor, ...] = (
     Tensor("embedding_prediction_count", "int64", ("token", *_ALL_NEURONS, "bin"), "position", "As count, where the token is the top prediction by the embedding."),
-    Tensor("embedding_prediction_outside", "int64", ("token", *_ALL_NEURONS, "outcome"), "position", "As outside, where the token is the top prediction by the embedding."),
+    Tensor("embedding_prediction_outside", "int64", ("token", *_ALL_NEURONS, "outside"), "position", "As outside, where the token is the top prediction by the embedding."),
     Tensor("embedding_predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction by the embedding."),
 )  # fmt: skip
 
+_PROBABILITY = "position / 2^32"
 
-def histogram_tensors(embedding_predictions: bool) -> tuple[Tensor, ...]:
-    """Every tensor of the histograms of a study with or without `embedding_predictions`."""
-    return HISTOGRAM_TENSORS + (EMBEDDING_TENSORS if embedding_predictions else ())
+# Only where `outcomes` of the study names them.
+OUTCOME_TENSORS: dict[str, tuple[Tensor, ...]] = {
+    "next_token": (
+        Tensor("next_token_count", "int64", ("token", *_ALL_NEURONS, "bin"), "position", "As count, where the token comes next in the text."),
+        Tensor("next_token_outside", "int64", ("token", *_ALL_NEURONS, "outside"), "position", "As outside, where the token comes next in the text."),
+        Tensor("next_tokens", "int64", ("vocabulary",), "position", "Counted positions at which the token comes next in the window."),
+        Tensor("no_next_token_count", "int64", (*_ALL_NEURONS, "bin"), "position", "As count, over the last positions of windows, where no next token is known."),
+        Tensor("no_next_token_outside", "int64", (*_ALL_NEURONS, "outside"), "position", "As outside, over the last positions of windows."),
+        Tensor("next_token_scaled", "int64", ("layer", "token", "neuron"), "activation / final norm's scale / 2^30", "As screen_scaled, over the positions at which the token comes next. 0 where the screen is off."),
+        Tensor("no_next_token_scaled", "int64", _ALL_NEURONS, "activation / final norm's scale / 2^30", "As screen_scaled, over the last positions of windows. 0 where the screen is off."),
+    ),
+    "probability": (
+        Tensor("probability_count", "int64", ("token", *_ALL_NEURONS, "bin"), _PROBABILITY, "Sum of the probabilities that the model gives the token, over the positions in the bin, each rounded to a multiple of 2^-32."),
+        Tensor("probability_outside", "int64", ("token", *_ALL_NEURONS, "outside"), _PROBABILITY, "The same over the positions of outside."),
+        Tensor("probability_sums", "int64", ("vocabulary",), _PROBABILITY, "The same over all counted positions, of tracked tokens; 0 for others."),
+        Tensor("probability_scaled", "int64", ("layer", "token", "neuron"), "activation / final norm's scale / 2^30", "As screen_scaled, over all counted positions, each activation times the token's probability there. 0 where the screen is off."),
+    ),
+}  # fmt: skip
+
+
+def histogram_tensors(embedding_predictions: bool, outcomes: Collection[str] = ()) -> tuple[Tensor, ...]:
+    """Every tensor of the histograms of a study with or without `embedding_predictions`, and with these `outcomes`."""
+    further = tuple(tensor for outcome, tensors in OUTCOME_TENSORS.items() if outcome in outcomes for tensor in tensors)
+    return HISTOGRAM_TENSORS + (EMBEDDING_TENSORS if embedding_predictions else ()) + further

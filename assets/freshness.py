@@ -148,7 +148,7 @@ def _value(fields: Any, path: str) -> Any:
 
 def _tensors(stage: Stage, study: Study) -> list[str]:
     has_tensors = stage.name in ("activation_histograms", "merged_histograms")
-    tensors = histogram_tensors(study.embedding_predictions) if has_tensors else ()
+    tensors = histogram_tensors(study.embedding_predictions, study.further_outcomes) if has_tensors else ()
     return [f"{tensor.name}:{tensor.dtype}:{tensor.dimensions}" for tensor in tensors]
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -156,6 +156,9 @@ class Screen(_Frozen):
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times
 
 
+Outcome = Literal["top_prediction", "next_token", "probability"]
+
+
 class Study(_Frozen):
     """A whole study. `name` is the file's name without its suffix, `folder` the folder that relative paths start from."""
 
@@ -171,6 +174,12 @@ class Study(_Frozen):
     bins: FixedBins | CalibratedBins = FixedBins()
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     embedding_predictions: bool = Field(False, description="Count top predictions by the embedding too, as the published count took them.")
+    outcomes: tuple[Outcome, ...] = Field(
+        ("top_prediction", "next_token"),
+        description="What is counted of tracked tokens: top_prediction always; next_token, what follows in the text; probability, what the "
+        "model gives the token, which costs time.",
+    )
+    outcome: Outcome = Field("top_prediction", description="The outcome that leads the report, for tokens that are common enough by it.")
     min_count: int = Field(20, ge=1, le=A_LOT, description="Positions that a bin needs to be reliable.")
     best_neurons: int = Field(5, ge=1, le=100, description="Best neurons per token that get curves and pages of their own.")
     examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
@@ -186,7 +195,7 @@ class Study(_Frozen):
     shards: int = Field(1, ge=1, le=9999, description="Partitions that the corpus is cut into.")
     schedule: str = Field("0 3 * * 1", description="Cron line in UTC; off until switched on in the UI.")
 
-    @field_validator("tokens", "neurons", "prompts", "patching_layers", mode="before")
+    @field_validator("tokens", "neurons", "prompts", "patching_layers", "outcomes", mode="before")
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -252,6 +261,21 @@ class Study(_Frozen):
             if doubles:
                 raise ValueError(f"{field}: {', '.join(doubles)} given twice; name each once")
         return self
+
+    @model_validator(mode="after")
+    def _outcomes_are_counted(self) -> "Study":
+        if "top_prediction" not in self.outcomes or len(set(self.outcomes)) < len(self.outcomes):
+            raise ValueError(
+                f"outcomes: given {', '.join(self.outcomes) or 'none'}; name top_prediction, which is always counted, and each once"
+            )
+        if self.outcome not in self.outcomes:
+            raise ValueError(f"outcome: {self.outcome} leads, but outcomes are {', '.join(self.outcomes)}; add it there")
+        return self
+
+    @property
+    def further_outcomes(self) -> tuple[str, ...]:
+        """The outcomes beside top predictions that are counted, in one order however they are named."""
+        return tuple(outcome for outcome in get_args(Outcome)[1:] if outcome in self.outcomes)
 
     @property
     def group(self) -> str:

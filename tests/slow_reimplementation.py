@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.contracts import OUTCOME_TENSORS
 from assets.counting.batches import Batch
 from assets.counting.histograms import ActivationBins
 
@@ -30,6 +31,7 @@ class SlowCounts:
         neurons: Sequence[int] | None = None,
         screened: Sequence[int] = (),
         embedding_predictions: bool = False,
+        outcomes: Sequence[str] = (),
     ) -> None:
         self.neurons = list(range(bins.per_unit.shape[1])) if neurons is None else list(neurons)
         self.per_unit = bins.per_unit[:, self.neurons]
@@ -45,6 +47,14 @@ class SlowCounts:
         self.embedding_prediction_count = np.zeros((len(token_ids), *shape, self.bins), int)
         self.embedding_prediction_outside = np.zeros((len(token_ids), *shape, 3), int)
         self.embedding_predictions = np.zeros(vocabulary, int)
+        self.outcomes = tuple(outcomes)
+        self.next_tokens, self.probability_sums = np.zeros(vocabulary, int), np.zeros(vocabulary, int)
+        for name in ("next_token", "probability"):
+            setattr(self, f"{name}_count", np.zeros_like(self.top_prediction_count))
+            setattr(self, f"{name}_outside", np.zeros_like(self.top_prediction_outside))
+        self.no_next_token_count, self.no_next_token_outside = np.zeros_like(self.count), np.zeros_like(self.outside)
+        self.followed_by: list[int | None] = []  # the next token at each position that was seen
+        self.probabilities: list[np.ndarray] = []  # of the tracked tokens there
         self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.predicted: list[int] = []  # the top prediction at each of these positions
@@ -57,9 +67,10 @@ class SlowCounts:
         predictions: np.ndarray,
         by_embedding: np.ndarray | None = None,
         inverse_scale: np.ndarray | None = None,
+        probabilities: np.ndarray | None = None,
     ) -> None:
         """One batch: activations float32 [layer, row, position, neuron]; [row, position] predictions, the model's and by the embedding, and
-        1 over the final norm's scale, float32."""
+        1 over the final norm's scale, float32; probabilities of the tracked tokens [row, position, token]."""
         for row in range(batch.token_ids.shape[0]):
             length = int(batch.lengths[row])
             for position in range(length):
@@ -71,6 +82,9 @@ class SlowCounts:
                 if by_embedding is not None:
                     self.embedding_predictions[by_embedding[row, position]] += 1
                     self._add_slots(here, by_embedding[row, position], "embedding_prediction")
+                if self.outcomes:
+                    given = None if probabilities is None else probabilities[row, position, : len(self.token_ids)]
+                    self._add_outcomes(here, None if follows is None else int(follows), given)
                 self.predicted.append(int(predictions[row, position]))
                 self.inverse_scale.append(1.0 if inverse_scale is None else float(inverse_scale[row, position]))
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
@@ -91,6 +105,47 @@ class SlowCounts:
         for layer, neuron in np.ndindex(*here.shape):
             tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
             getattr(self, f"{kind}_{tensor}")[row, layer, neuron, index] += 1
+
+    def _add_outcomes(self, here: Any, follows: int | None, probabilities: Any) -> None:
+        self.followed_by.append(follows)
+        if follows is not None:
+            self.next_tokens[follows] += 1
+            self._add_slots(here, follows, "next_token")
+        else:
+            for layer, neuron in np.ndindex(*here.shape):
+                tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
+                getattr(self, f"no_next_token_{tensor}")[layer, neuron, index] += 1
+        if "probability" not in self.outcomes:
+            return
+        self.probabilities.append(np.array(probabilities))
+        for row, token in enumerate(self.token_ids):
+            units = round(float(probabilities[row]) * 2**32)
+            self.probability_sums[token] += units
+            for layer, neuron in np.ndindex(*here.shape):
+                tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
+                getattr(self, f"probability_{tensor}")[row, layer, neuron, index] += units
+
+    def _outcome_sums(self) -> dict[str, np.ndarray]:
+        """Activations over the final norm's scale where each tracked token comes next, where nothing does, and by probability; 0 where
+        nothing is screened."""
+        layers, neurons = self.per_unit.shape
+        tokens = len(self.token_ids)
+        following, by_probability = np.zeros((layers, tokens, neurons), int), np.zeros((layers, tokens, neurons), int)
+        nothing = np.zeros((layers, neurons), int)
+        for place, (here, *_) in enumerate(self.seen if self.screened else []):
+            follows, inverse = self.followed_by[place], self.inverse_scale[place]
+            for layer, neuron in np.ndindex(layers, neurons):
+                value = float(here[layer, neuron])
+                value = max(-(2.0**19), min(2.0**19, value)) if value == value else 0.0
+                units = round(max(-(2.0**19), min(2.0**19, value * inverse)) * 2**30)
+                if follows is None:
+                    nothing[layer, neuron] += units
+                elif follows in self.token_ids:
+                    following[layer, self.token_ids.index(follows), neuron] += units
+                for row in range(tokens if "probability" in self.outcomes else 0):
+                    weight = float(self.probabilities[place][row]) * inverse
+                    by_probability[layer, row, neuron] += round(max(-(2.0**19), min(2.0**19, value * weight)) * 2**30)
+        return {"next_token_scaled": following, "no_next_token_scaled": nothing, "probability_scaled": by_probability}
 
     def _counter_of(self, layer: int, neuron: int, activation: np.float32) -> tuple[str, int]:
         place = self.place(layer, neuron, activation)
@@ -115,8 +170,12 @@ class SlowCounts:
         names = ["count", "outside", "top_prediction_count", "top_prediction_outside", "occurrences", "predictions", "correct_predictions"]
         if self.counts_embedding:
             names += ["embedding_prediction_count", "embedding_prediction_outside", "embedding_predictions"]
+        sums = self._outcome_sums() if self.outcomes else {}
+        for outcome in self.outcomes:
+            names += [tensor.name for tensor in OUTCOME_TENSORS[outcome] if tensor.name not in sums]
         return (
             {name: getattr(self, name) for name in names}
+            | {tensor.name: sums[tensor.name] for outcome in self.outcomes for tensor in OUTCOME_TENSORS[outcome] if tensor.name in sums}
             | self._moments()
             | self._screen()
             | self._examples("top")
@@ -189,10 +248,10 @@ class SlowCounts:
 
 
 def run_plain_model(
-    folder: Path, batches: Iterator[Batch], by_embedding: bool = False
-) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]]:
+    folder: Path, batches: Iterator[Batch], by_embedding: bool = False, token_ids: Sequence[int] = ()
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]]:
     """Activations [layer, row, position, neuron] and predictions [row, position] of plain Hugging Face code (eager attention), the
-    model's and, if asked for, those by the embedding; and 1 over the final norm's scale, float32 [row, position].
+    model's and, if asked for, those by the embedding; and 1 over the final norm's scale, float32 [row, position]; and the probabilities of `token_ids`, [row, position, token].
 
     A neuron's activation is what goes into the MLP's last linear map.
     """
@@ -211,7 +270,8 @@ def run_plain_model(
             streams.clear()
             logits = model(torch.from_numpy(batch.token_ids), use_cache=False).logits
             found = slow_predictions_by_embedding(model, streams[0]) if by_embedding else None
-            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy(), found, slow_inverse_scale(model, streams[0])
+            shares = logits.double().softmax(-1)[..., list(token_ids)].numpy()
+            yield batch, torch.stack(seen).numpy(), logits.argmax(-1).numpy(), found, slow_inverse_scale(model, streams[0]), shares
 
 
 def final_norm(model: Any) -> Any:
@@ -258,6 +318,6 @@ def mlp_outputs(model: Any) -> list[Any]:
 
 def slow_histograms(folder: Path, batches: Iterator[Batch], counts: SlowCounts) -> dict[str, np.ndarray]:
     """Every tensor of the contract, by plain Hugging Face code and one loop over positions."""
-    for answered in run_plain_model(folder, batches, counts.counts_embedding):
+    for answered in run_plain_model(folder, batches, counts.counts_embedding, counts.token_ids):
         counts.add(*answered)
     return counts.tensors()

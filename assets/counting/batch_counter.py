@@ -4,7 +4,7 @@ Both counters (this one, and device_counter for other devices) have the same thr
 each layer, `add_answers`. They give the same integers and examples on the same activations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +12,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from assets.counting.batches import Batch, first_counted
-from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms, empty_tensors
+from assets.counting.histograms import (
+    EXAMPLE_PARTS,
+    MOMENTS,
+    NEURON_TENSORS,
+    NEXT_TOKEN,
+    PROBABILITY,
+    PROBABILITY_UNITS,
+    ActivationBins,
+    Histograms,
+    empty_tensors,
+)
+from assets.counting.outcome_counts import (
+    NextTokenCounts,
+    ProbabilityCounts,
+    empty_scaled,
+    following_tokens,
+    refuse_unknown,
+    required_probabilities,
+    rows_of_next_tokens,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +42,14 @@ class Answers:
     """What the model answers at every position of a batch; tensors [row, position], where the activations are.
 
     `predictions`: top predictions, int64. `by_embedding`: those by the embedding, int64, where they are counted. `inverse_scale`: 1 over
-    what the final norm divides the residual stream by, float32, where contributions are counted.
+    what the final norm divides the residual stream by, float32, where contributions are counted. `probabilities`: of each tracked token that
+    is counted here, float64 [row, position, token], where that outcome is counted.
     """
 
     predictions: "torch.Tensor"
     by_embedding: "torch.Tensor | None" = None
     inverse_scale: "torch.Tensor | None" = None
+    probabilities: "torch.Tensor | None" = None
 
 
 class Counter(Protocol):
@@ -72,14 +93,6 @@ def refuse_other_predictions(is_counted: bool, is_given: bool) -> None:
     """Raise ValueError where top predictions by the embedding are counted and not given, or given and not counted."""
     if is_counted != is_given:
         raise ValueError(f"top predictions by the embedding: counted here: {is_counted}, given with the batch: {is_given}; both or neither")
-
-
-def following_tokens(batch: Batch) -> np.ndarray:
-    """Int64 [row, position]: the token after each position, -1 after a window's last."""
-    following = np.full_like(batch.token_ids, -1)
-    following[:, :-1] = batch.token_ids[:, 1:]
-    following[np.arange(len(batch.lengths)), batch.lengths - 1] = -1
-    return following
 
 
 class TokenCounter:
@@ -131,16 +144,26 @@ class BatchCounter:
         examples: int,
         threads: int,
         embedding_predictions: bool = False,
+        outcomes: Collection[str] = (),
     ) -> None:
+        refuse_unknown(outcomes)
         layers, neurons = bins.per_unit.shape
         self._bins, self._token_ids, self._count_bos = bins, tuple(token_ids), count_bos
         self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples)
+        self._tensors |= empty_scaled(outcomes, layers, len(token_ids), neurons)
         self._tokens = TokenCounter(vocabulary, token_ids)
         self._count = np.zeros((layers, neurons, bins.bins + 3), np.int64)
         self._top_count = np.zeros((len(token_ids), layers, neurons, bins.bins + 3), np.int64)
         self._by_embedding: EmbeddingCounts | None = None
         if embedding_predictions:
             self._by_embedding = EmbeddingCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
+        self._next: NextTokenCounts | None = None
+        if NEXT_TOKEN in outcomes:
+            shape = (len(token_ids) + 1, *self._top_count.shape[1:])
+            self._next = NextTokenCounts(np.zeros(shape, np.int64), np.zeros(vocabulary, np.int64))
+        self._probabilities: ProbabilityCounts | None = None
+        if PROBABILITY in outcomes:
+            self._probabilities = ProbabilityCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
         self._codes = np.empty((layers, 0, neurons), slot_dtype(bins.bins))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="counting")
@@ -186,6 +209,27 @@ class BatchCounter:
             held = self._by_embedding.predictions
             held += np.bincount(predicted, minlength=held.size)
             self._count_slots(*self._tokens.tracked_places(predicted), self._by_embedding.count)
+        if self._next is not None:
+            self._add_next_tokens(self._next)
+        if self._probabilities is not None and self._token_ids:  # a part may have groups of the screen alone
+            self._add_probabilities(self._probabilities, required_probabilities(answers.probabilities))
+
+    def _add_next_tokens(self, counts: NextTokenCounts) -> None:
+        following = following_tokens(self._batch).reshape(-1)[self._counted]
+        counts.next_tokens[:] += np.bincount(following[following >= 0], minlength=counts.next_tokens.size)
+        rows = rows_of_next_tokens(following, self._token_ids, counts.next_tokens.size)
+        places = np.flatnonzero(rows >= 0)
+        order = np.argsort(rows[places], kind="stable")
+        self._count_slots(places[order], rows[places][order], counts.count)
+
+    def _add_probabilities(self, counts: ProbabilityCounts, probabilities: "torch.Tensor") -> None:
+        import assets.counting.outcome_loops as outcome_loops
+
+        given = probabilities.reshape(-1, len(self._token_ids)).numpy()[self._counted]  # float64 [counted, token]
+        units = np.rint(given * PROBABILITY_UNITS).astype(np.int64)
+        counts.sums[list(self._token_ids)] += units.sum(0)
+        arguments = (self._codes, units, counts.count)
+        self._run([(outcome_loops.count_probabilities, (*arguments, start, stop)) for start, stop in self._shares()])
 
     def _count_slots(self, places: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> None:
         """Count the kept slots of `places` again, under the rows of their tokens in counts [token, layer, neuron, slot]."""
@@ -204,8 +248,9 @@ class BatchCounter:
             "top_prediction_count": self._top_count[..., :bins],
             "top_prediction_outside": self._top_count[..., bins:],
         }
-        embedding = self._by_embedding.tensors(bins) if self._by_embedding else {}
-        return Histograms(self._tensors | counts | self._tokens.tensors() | embedding, self._positions, self._token_ids)
+        beside = [beside.tensors(bins) for beside in (self._by_embedding, self._next, self._probabilities) if beside is not None]
+        tensors = self._tensors | counts | self._tokens.tensors()
+        return Histograms({name: of for part in (tensors, *beside) for name, of in part.items()}, self._positions, self._token_ids)
 
     def _shares(self) -> list[tuple[int, int]]:
         """A range of neurons for each thread. One call each: handing some thirty arrays to a compiled loop takes 0.1 ms."""

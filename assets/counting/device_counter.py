@@ -8,14 +8,32 @@ predictions are known, under the tracked token that is predicted there or under 
 are the sum over these rows. Integers, extremes and examples equal the CPU's on the same activations; moments agree to rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.counting.batch_counter import Answers, EmbeddingCounts, following_tokens, refuse_other_predictions, slot_dtype
+from assets.counting.batch_counter import Answers, EmbeddingCounts, refuse_other_predictions, slot_dtype
 from assets.counting.batches import Batch
-from assets.counting.histograms import EXAMPLE_PARTS, ActivationBins, Histograms, empty_tensors, merged_moments
+from assets.counting.histograms import (
+    EXAMPLE_PARTS,
+    NEXT_TOKEN,
+    PROBABILITY,
+    PROBABILITY_UNITS,
+    ActivationBins,
+    Histograms,
+    empty_tensors,
+    merged_moments,
+)
+from assets.counting.outcome_counts import (
+    NextTokenCounts,
+    ProbabilityCounts,
+    empty_scaled,
+    following_tokens,
+    refuse_unknown,
+    required_probabilities,
+    rows_of_next_tokens,
+)
 from assets.counting.sending import sent
 
 if TYPE_CHECKING:
@@ -78,9 +96,11 @@ class DeviceCounter:
         examples: int,
         device: "torch.device",
         embedding_predictions: bool = False,
+        outcomes: Collection[str] = (),
     ) -> None:
         import torch
 
+        refuse_unknown(outcomes)
         layers, neurons = bins.per_unit.shape
         self._bins, self._token_ids, self._count_bos, self._device = bins, tuple(token_ids), count_bos, device
         self._slots = bins.bins + 3
@@ -89,6 +109,7 @@ class DeviceCounter:
         empty = empty_tensors(layers, neurons, 0, 0, 0, examples)
         names = [name for name in empty if name not in ("count", "outside", "top_prediction_count", "top_prediction_outside")]
         self._tensors = {name: torch.from_numpy(empty[name]).to(device) for name in names}
+        self._empty_scaled = empty_scaled(outcomes, layers, len(token_ids), neurons)
         self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
         self._counts = torch.zeros(len(token_ids) + 1, layers, neurons, self._slots, dtype=torch.int64, device=device)
         self._occurrences = np.zeros(vocabulary, np.int64)  # known without the model
@@ -97,6 +118,11 @@ class DeviceCounter:
         row_of_token[list(token_ids)] = np.arange(len(token_ids))
         self._row_of_token = torch.from_numpy(row_of_token).to(device)
         self._by_embedding = DeviceEmbeddingCounter(self._counts[:-1], vocabulary) if embedding_predictions else None
+        # Int64 [token + 1, layer, neuron, slot]: the next token, or none; and what is known of it without the model.
+        self._next = torch.zeros_like(self._counts) if NEXT_TOKEN in outcomes else None
+        self._next_tokens = np.zeros(vocabulary, np.int64)
+        self._probability = torch.zeros_like(self._counts[:-1]) if PROBABILITY in outcomes else None
+        self._probability_sums = torch.zeros(len(token_ids), dtype=torch.int64, device=device)
         self._codes: list[torch.Tensor] = []
         self._positions = 0
 
@@ -109,7 +135,13 @@ class DeviceCounter:
         is_counted[counted] = True
         self._occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=self._occurrences.size)
         self._counted = sent(counted, self._device)
-        self._following = sent(following_tokens(batch).reshape(-1)[counted], self._device)
+        following = following_tokens(batch).reshape(-1)[counted]
+        self._following = sent(following, self._device)
+        if self._next is not None:
+            self._next_tokens += np.bincount(following[following >= 0], minlength=self._next_tokens.size)
+            rows = rows_of_next_tokens(following, self._token_ids, self._next_tokens.size)
+            places = np.flatnonzero(rows >= 0)
+            self._next_places, self._next_rows = sent(places, self._device), sent(rows[places], self._device)
         self._is_counted = sent(is_counted.reshape(batch.token_ids.shape), self._device)
         self._documents = sent(batch.documents, self._device)
         self._windows = sent(batch.windows, self._device)
@@ -141,6 +173,39 @@ class DeviceCounter:
         self._correct_predictions.scatter_add_(0, predicted, (predicted == self._following).long())
         self._positions += predicted.numel()
         self._count_slots(predictions)
+        if self._next is not None:
+            self._count_next_tokens(self._next)
+        if self._probability is not None and self._token_ids:  # a part may have groups of the screen alone
+            given = required_probabilities(answers.probabilities).reshape(-1, len(self._token_ids)).index_select(0, self._counted)
+            units = (given.double() * PROBABILITY_UNITS).round().long()  # [counted, token]
+            self._probability_sums += units.sum(0)
+            self._count_probabilities(self._probability, units)
+
+    def _count_next_tokens(self, counts: "torch.Tensor") -> None:
+        """The slots of the places at which a tracked token or nothing follows: known to the host, so nothing is waited for."""
+        import torch
+
+        _, layers, neurons, slots = counts.shape
+        first = self._next_rows[:, None] * (layers * neurons * slots) + torch.arange(neurons, device=self._device) * slots
+        one = torch.ones((), dtype=torch.int64, device=self._device)
+        for layer in range(layers):
+            index = (first + layer * neurons * slots + self._counted_slots(layer).index_select(0, self._next_places)).view(-1)
+            counts.view(-1).scatter_add_(0, index, one.expand_as(index))
+
+    def _count_probabilities(self, counts: "torch.Tensor", units: "torch.Tensor") -> None:
+        """Every place's probabilities, int64 [counted, token], under its slots."""
+        import torch
+
+        tokens, layers, neurons, slots = counts.shape
+        for layer in range(layers):
+            index = (torch.arange(neurons, device=self._device) * slots + self._counted_slots(layer)).view(-1)
+            for token in range(tokens):
+                added = units[:, token, None].expand(-1, neurons).reshape(-1)
+                counts[token, layer].view(-1).scatter_add_(0, index, added)
+
+    def _counted_slots(self, layer: int) -> "torch.Tensor":
+        """Int64 [counted, neuron]: the batch's slots of a layer."""
+        return self._codes[layer].long()
 
     def histograms(self) -> Histograms:
         """All that was counted so far, copied to the host."""
@@ -159,7 +224,18 @@ class DeviceCounter:
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
         embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
-        return Histograms(kept | counts | tokens | embedding, self._positions, self._token_ids)
+        return Histograms(kept | counts | tokens | embedding | self._outcome_tensors(bins), self._positions, self._token_ids)
+
+    def _outcome_tensors(self, bins: int) -> dict[str, np.ndarray]:
+        """Of the further outcomes, copied to the host."""
+        found = dict(self._empty_scaled)
+        if self._next is not None:
+            found |= NextTokenCounts(self._next.cpu().numpy(), self._next_tokens).tensors(bins)
+        if self._probability is not None:
+            sums = np.zeros_like(self._next_tokens)
+            sums[list(self._token_ids)] = self._probability_sums.cpu().numpy()
+            found |= ProbabilityCounts(self._probability.cpu().numpy(), sums).tensors(bins)
+        return found
 
     def _count_slots(self, predictions: "torch.Tensor") -> None:
         """All slots of the batch under the predictions, int64 [row, position]."""

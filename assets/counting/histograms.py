@@ -4,7 +4,7 @@ Holds the shape of things and the merge of two, a monoid: merge(a, b) equals cou
 activation_histograms, files in histogram_store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from assets.contracts import histogram_tensors
 from assets.errors import InputError
 
-OUTCOMES = ("underflow", "overflow", "nan")  # order of the last axis of `outside`
+OUTSIDE = ("underflow", "overflow", "nan")  # order of the last axis of `outside`
 
 
 class HistogramError(InputError):
@@ -96,8 +96,13 @@ class Histograms:
 
     @property
     def prediction_kinds(self) -> dict[str, str]:
-        """By what predictions were counted: PREDICTIONS, or its first entry alone."""
-        return PREDICTIONS if self.counts_embedding_predictions else {TOP_PREDICTION: PREDICTIONS[TOP_PREDICTION]}
+        """By what tracked tokens were counted: the first entry of PREDICTIONS, and those that the study asked for."""
+        return {kind: whole for kind, whole in PREDICTIONS.items() if whole in self.tensors}
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The outcomes that were counted: top_prediction, and those of FURTHER_OUTCOMES that the study asked for."""
+        return tuple(kind for kind in self.prediction_kinds if kind != EMBEDDING_PREDICTION)
 
     @property
     def token_sums(self) -> tuple[str, ...]:
@@ -107,7 +112,12 @@ class Histograms:
     @property
     def vocabulary_sums(self) -> tuple[str, ...]:
         """Names of the counters [vocabulary]."""
-        return VOCABULARY_SUMS + ((EMBEDDING_PREDICTIONS,) if self.counts_embedding_predictions else ())
+        return tuple(dict.fromkeys((*VOCABULARY_SUMS, *self.prediction_kinds.values())))
+
+    @property
+    def outcome_sums(self) -> tuple[str, ...]:
+        """Names of the counters of further outcomes that are by layer and of no tracked token's bins."""
+        return tuple(name for outcome in self.outcomes for name in OUTCOME_SUMS.get(outcome, ()))
 
     @property
     def screened_ids(self) -> np.ndarray:
@@ -119,8 +129,22 @@ NEURON_SUMS = ("count", "outside", "above_zero")
 TOP_PREDICTION, EMBEDDING_PREDICTION = "top_prediction", "embedding_prediction"
 EMBEDDING_PREDICTIONS = "embedding_predictions"
 COUNTED_PARTS = ("count", "outside")
+NEXT_TOKEN, PROBABILITY = "next_token", "probability"
+FURTHER_OUTCOMES = (NEXT_TOKEN, PROBABILITY)  # beside top predictions: what comes next in the text, and what the model gives a token
+PROBABILITY_UNITS = 2**32  # of a probability of 1: a thousand million positions of it fit an int64
+NO_NEXT_TOKEN = "no_next_token"
 # Counters <kind>_count and <kind>_outside of a tracked token, and the vocabulary's counter that their sums must equal.
-PREDICTIONS = {TOP_PREDICTION: "predictions", EMBEDDING_PREDICTION: EMBEDDING_PREDICTIONS}
+PREDICTIONS = {
+    TOP_PREDICTION: "predictions",
+    EMBEDDING_PREDICTION: EMBEDDING_PREDICTIONS,
+    NEXT_TOKEN: "next_tokens",
+    PROBABILITY: "probability_sums",
+}
+# Sums by layer beside these: of windows' last positions, and of activations over the final norm's scale.
+OUTCOME_SUMS = {
+    NEXT_TOKEN: ("no_next_token_count", "no_next_token_outside", "next_token_scaled", "no_next_token_scaled"),
+    PROBABILITY: ("probability_scaled",),
+}
 SCREEN_SUMS = ("screen_sum", "screen_squares", "screen_scaled")
 LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
@@ -144,13 +168,14 @@ def empty_tensors(
     examples: int,
     groups: int = 0,
     embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
-             "rank": examples, "outcome": len(OUTCOMES), "group": groups}  # fmt: skip
+             "rank": examples, "outside": len(OUTSIDE), "group": groups}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
-        for tensor in histogram_tensors(embedding_predictions)
+        for tensor in histogram_tensors(embedding_predictions, outcomes)
     }
 
 
@@ -172,10 +197,11 @@ def empty(
     examples: int,
     screened_ids: Sequence[int] = (),
     embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
 ) -> Histograms:
     """Histograms of no windows."""
     groups = [*screened_ids, LEFT_OUT] if screened_ids else []
-    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups), embedding_predictions)
+    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups), embedding_predictions, outcomes)
     return Histograms(tensors | {"screen_token": np.array(groups, np.int32)}, 0, tuple(token_ids))
 
 
@@ -195,7 +221,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     merged = merge_neurons(
         {name: pair[0] for name, pair in neurons.items()}, a.positions, {name: pair[1] for name, pair in neurons.items()}, b.positions
     )
-    merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.vocabulary_sums)}
+    merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums)}
     merged["screen_token"] = a.screened_ids
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 

@@ -158,6 +158,15 @@ class KernelCounter(DeviceCounter):
     def _count_of_all(self) -> "torch.Tensor":
         return self._counts[-1]
 
+    def _counted_slots(self, layer: int) -> "torch.Tensor":
+        import torch
+
+        slots = self._batch_slots[layer]
+        signed = (
+            slots.view(torch.int16) if slots.dtype == torch.uint16 else slots
+        )  # which is no dtype to select from; slots stay below 2^15
+        return signed.index_select(0, self._counted).long()
+
 
 class KernelSums(DeviceSums):
     """The sums by predicted token, each activation read once, a group's sums added once for each run of its positions."""

@@ -15,6 +15,7 @@ import numpy as np
 from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
 from assets.counting.histograms import LEFT_OUT, Histograms
+from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 
@@ -152,6 +153,7 @@ class TokenSums:
         *,
         count_bos: bool,
         device: "torch.device",
+        outcome_sums: OutcomeSums | None = None,
     ) -> None:
         """`group_of_token` as the function gives it, `tokens` the tensor screen_token of the groups that are counted here."""
         import torch
@@ -159,12 +161,14 @@ class TokenSums:
         self._counter, self._count_bos, self._add_groups, self._tokens = counter, count_bos, add_groups, tokens
         counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
         sums = [torch.zeros((layers, len(tokens), neurons), dtype=torch.int64, device=device) for _ in range(3)]
+        self._outcome_sums = outcome_sums
         self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, *sums)
         self._kept: list[torch.Tensor] = []
 
     def start(self, batch: Batch) -> None:
         """A new batch: its layers follow."""
         self._counter.start(batch)
+        self._batch = batch
         self._counted = batch.counted(self._count_bos)
         self._kept = []
 
@@ -177,6 +181,8 @@ class TokenSums:
         """Count what the model answered, and add the kept activations to the groups of their positions."""
         self._counter.add_answers(answers)
         self._add_groups.add(self._kept, self._counted, answers, self._held)
+        if self._outcome_sums is not None:
+            self._outcome_sums.add(self._batch, self._counted, self._kept, answers)
         self._kept = []
 
     def histograms(self) -> Histograms:
@@ -189,4 +195,5 @@ class TokenSums:
             "screen_squares": self._held.squares.cpu().numpy(),
             "screen_scaled": self._held.scaled.cpu().numpy(),
         }
-        return Histograms({**inner.tensors, **screen}, inner.positions, inner.token_ids)
+        outcomes = self._outcome_sums.tensors() if self._outcome_sums is not None else {}
+        return Histograms({**inner.tensors, **screen, **outcomes}, inner.positions, inner.token_ids)

@@ -6,14 +6,15 @@ published; where `embedding_predictions` are asked for, the published top predic
 Bins are floor(activation * per_unit) in float32, half-open. Memory does not grow with the corpus: counters, and one batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import polars as pl
 
 from assets.counting.batch_counter import Answers, BatchCounter, Counter
 from assets.counting.batches import Batch, batches
-from assets.counting.histograms import ActivationBins, HistogramError, Histograms
+from assets.counting.histograms import PROBABILITY, ActivationBins, HistogramError, Histograms
+from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
@@ -22,7 +23,7 @@ from assets.model.final_norm import inverse_scales
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
-from assets.predictions.top_predictions import predictor
+from assets.predictions.token_probabilities import predictor_with_probabilities
 
 
 def count_windows(
@@ -36,6 +37,7 @@ def count_windows(
     batch_positions: int,
     screened_ids: Sequence[int] = (),
     embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Histograms:
@@ -43,7 +45,8 @@ def count_windows(
 
     `token_ids` are the tracked tokens, `examples` the highest and lowest positions kept per neuron, `batch_positions` about
     how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen),
-    `embedding_predictions` whether top predictions by the embedding are counted too. `part` is what of all this is counted,
+    `embedding_predictions` whether top predictions by the embedding are counted too, `outcomes` which of
+    FURTHER_OUTCOMES are. `part` is what of all this is counted,
     everything if absent; the result then holds the part's layers and tokens alone. `progress` is told tokens done and tokens in all
     after each batch.
     Raises HistogramError for windows, bins or tokens that do not fit the model, and for a model without predictions by the embedding.
@@ -51,11 +54,20 @@ def count_windows(
     _check(model, bins, token_ids)
     part = part or parts(model.facts.layers, len(token_ids), len(screened_ids))[0]
     counter = counter_of_part(
-        model, bins, token_ids, screened_ids, part, count_bos=count_bos, examples=examples, embedding_predictions=embedding_predictions
+        model,
+        bins,
+        token_ids,
+        screened_ids,
+        part,
+        count_bos=count_bos,
+        examples=examples,
+        embedding_predictions=embedding_predictions,
+        outcomes=outcomes,
     )
+    with_probability = token_ids[part.tokens.start : part.tokens.stop] if PROBABILITY in outcomes else ()
     rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
     done, total = 0, int(windows["length"].sum())
-    with counting(model, counter, embedding_predictions) as count_batch:
+    with counting(model, counter, embedding_predictions, with_probability) as count_batch:
         for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
             count_batch(batch)
             done += int(batch.lengths.sum())
@@ -65,14 +77,16 @@ def count_windows(
 
 
 @contextmanager
-def counting(model: LanguageModel, counter: Counter, embedding_predictions: bool = False) -> Iterator[Callable[[Batch], None]]:
+def counting(
+    model: LanguageModel, counter: Counter, embedding_predictions: bool = False, with_probability: Sequence[int] = ()
+) -> Iterator[Callable[[Batch], None]]:
     """While open, the model's neurons report to `counter`: call the yielded function with each batch.
 
-    `embedding_predictions` must be as the counter was made.
+    `embedding_predictions` must be as the counter was made; `with_probability` are its tracked tokens where it counts their probability.
     """
     import torch
 
-    top_predictions = predictor(model)
+    top_predictions = predictor_with_probabilities(model, with_probability)
     by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
     seen: list[int] = []
 
@@ -83,8 +97,8 @@ def counting(model: LanguageModel, counter: Counter, embedding_predictions: bool
     def count_batch(batch: Batch) -> None:
         seen.clear()
         counter.start(batch)
-        predictions = top_predictions(sent(batch.token_ids, model.device))
-        counter.add_answers(Answers(predictions, last_by_embedding(), last_inverse_scale(batch.token_ids.shape)))
+        predictions, probabilities = top_predictions(sent(batch.token_ids, model.device))
+        counter.add_answers(Answers(predictions, last_by_embedding(), last_inverse_scale(batch.token_ids.shape), probabilities))
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
@@ -108,6 +122,7 @@ def counter_of_part(
     count_bos: bool,
     examples: int,
     embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
 ) -> Counter:
     """The counter of a part of all layers, tracked tokens and screened groups."""
     import torch
@@ -117,7 +132,8 @@ def counter_of_part(
     layers = slice(part.layers.start, part.layers.stop)
     own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
     own_tokens = token_ids[part.tokens.start : part.tokens.stop]
-    counter = new_counter(model, own_bins, own_tokens, count_bos=count_bos, examples=examples, embedding_predictions=embedding_predictions)
+    counted = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions, "outcomes": outcomes}
+    counter = new_counter(model, own_bins, own_tokens, **counted)  # type: ignore[arg-type]
     if part.groups:
         counter = TokenSums(
             counter,
@@ -128,6 +144,17 @@ def counter_of_part(
             CompiledSums(torch.get_num_threads()) if model.device.type == "cpu" else new_device_sums(model.device),
             count_bos=count_bos,
             device=model.device,
+            outcome_sums=OutcomeSums(
+                outcomes,
+                own_tokens,
+                model.facts.vocabulary,
+                len(part.layers),
+                model.facts.neurons,
+                device=model.device,
+                threads=torch.get_num_threads() if model.device.type == "cpu" else 0,
+            )
+            if outcomes
+            else None,
         )
     return counter if len(part.layers) == model.facts.layers else LayerCounter(counter, part.layers)
 
@@ -140,6 +167,7 @@ def new_counter(
     count_bos: bool,
     examples: int,
     embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
 ) -> Counter:
     """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
@@ -147,10 +175,10 @@ def new_counter(
     from assets.counting.kernel_counter import device_counter_of
 
     vocabulary = model.facts.vocabulary
-    counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions}
+    counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions, "outcomes": outcomes}
     if model.device.type == "cpu":
-        return BatchCounter(bins, token_ids, vocabulary, examples=examples, threads=torch.get_num_threads(), **counted)
-    return device_counter_of(model.device)(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)
+        return BatchCounter(bins, token_ids, vocabulary, examples=examples, threads=torch.get_num_threads(), **counted)  # type: ignore[arg-type]
+    return device_counter_of(model.device)(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)  # type: ignore[arg-type]
 
 
 def _check(model: LanguageModel, bins: ActivationBins, token_ids: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 from tqdm import tqdm
 
-from assets.counting.histograms import ActivationBins, Histograms
+from assets.counting.histograms import PROBABILITY, PROBABILITY_UNITS, ActivationBins, Histograms
 from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
@@ -63,7 +63,9 @@ def _activation_histograms(work: Work) -> None:
     screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
     plan = shard_plan(work, windows)  # before the model is loaded
     model = model_of(work)
-    shapes = shapes_of(model.facts, bins.bins, len(tracked), len(screened), study.examples, study.embedding_predictions)
+    shapes = shapes_of(
+        model.facts, bins.bins, len(tracked), len(screened), study.examples, study.embedding_predictions, study.further_outcomes
+    )
     group = create_group(work.draft.folder, shapes)
 
     def count_part(part: Part) -> int:
@@ -78,6 +80,7 @@ def _activation_histograms(work: Work) -> None:
             batch_positions=study.batch_positions,
             screened_ids=screened,
             embedding_predictions=study.embedding_predictions,
+            outcomes=study.further_outcomes,
             part=part,
             progress=Progress(work, time.monotonic()),
         )
@@ -133,14 +136,22 @@ def _shown(histograms: Histograms) -> dict[str, Any]:
     embedding = {}
     if histograms.counts_embedding_predictions:
         embedding["tracked_predictions_by_the_embedding"] = int(histograms["embedding_predictions"][:][tracked].sum())
+    told = {f"tracked_{histograms.prediction_kinds[outcome]}": _whole(histograms, outcome) for outcome in histograms.outcomes[1:]}
     return {
         **embedding,
+        **told,
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,
         "tracked_predictions": int(histograms["predictions"][:][tracked].sum()),
         "screened_predictions": int(histograms["screen_count"][:][:-1].sum()),
     }
+
+
+def _whole(histograms: Histograms, outcome: str) -> float:
+    """Positions of all tracked tokens under an outcome; under probability those that are expected."""
+    units = int(histograms[histograms.prediction_kinds[outcome]][:][list(histograms.token_ids)].sum())
+    return units / PROBABILITY_UNITS if outcome == PROBABILITY else units
 
 
 class Progress:

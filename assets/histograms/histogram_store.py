@@ -5,18 +5,22 @@ time. Which version of an output counts, and whether its files are undamaged, is
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assets.contracts import EMBEDDING_TENSORS, Tensor, histogram_tensors
+from assets.contracts import EMBEDDING_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
 from assets.counting.histograms import (
     COUNTED_PARTS,
+    FURTHER_OUTCOMES,
     NEURON_TENSORS,
-    OUTCOMES,
+    NO_NEXT_TOKEN,
+    OUTSIDE,
+    PREDICTIONS,
+    PROBABILITY,
     SCREEN_SUMS,
     HistogramError,
     Histograms,
@@ -41,12 +45,18 @@ def write_histograms(folder: Path | str, histograms: Histograms) -> None:
 
 
 def shapes_of(
-    facts: ModelFacts, bins: int, tokens: int, screened: int, examples: int, embedding_predictions: bool = False
+    facts: ModelFacts,
+    bins: int,
+    tokens: int,
+    screened: int,
+    examples: int,
+    embedding_predictions: bool = False,
+    outcomes: Collection[str] = (),
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
-             "rank": examples, "outcome": len(OUTCOMES), "group": number_of_groups(screened)}  # fmt: skip
-    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions)}
+             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened)}  # fmt: skip
+    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions, outcomes)}
 
 
 def write_part(group: Any, part: Part, histograms: Histograms) -> None:
@@ -60,14 +70,32 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
         for kind in histograms.prediction_kinds:
             counts = {counted: histograms[f"{kind}_{counted}"][:, place] for counted in COUNTED_PARTS}
             write_token_counts(arrays, kind, tokens, layer, counts)  # all tokens in one call: 2.5 times less time than one by one
+        _write_outcome_sums(arrays, part, place, layer, histograms)
         if part.groups:
             for name in SCREEN_SUMS:
                 arrays[name][layer, groups] = histograms[name][place]
     if part.groups:
         arrays["screen_token"][groups] = histograms["screen_token"][:]
         arrays["screen_count"][groups] = histograms["screen_count"][:]
+    _write_vocabulary_sums(arrays, histograms)
+
+
+def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:
+    """Of a layer, which is the `place`th of the part: those of tokens, and by the first part of its layers those of no token."""
+    for name in histograms.outcome_sums:
+        if not name.startswith(NO_NEXT_TOKEN):
+            arrays[name][layer, part.tokens.start : part.tokens.stop] = histograms[name][place]
+        elif part.is_first_of_layers:
+            arrays[name][layer] = histograms[name][place]
+
+
+def _write_vocabulary_sums(arrays: Mapping[str, Any], histograms: Histograms) -> None:
     for name in histograms.vocabulary_sums:
-        arrays[name][:] = histograms[name][:]
+        values = np.asarray(histograms[name][:])
+        if name == PREDICTIONS[PROBABILITY]:  # each part knows that of its own tokens
+            own, values = values, arrays[name][:]
+            values[list(histograms.token_ids)] = own[list(histograms.token_ids)]
+        arrays[name][:] = values
 
 
 def write_token_counts(arrays: Mapping[str, Any], kind: str, rows: slice, layer: int, counts: Mapping[str, np.ndarray]) -> None:
@@ -87,7 +115,9 @@ def create_group(folder: Path | str, shapes: dict[str, tuple[int, ...]]) -> Any:
 
     group = zarr.open_group(str(folder), mode="w-", zarr_format=3)
     neurons, bins = shapes["count"][1:]
-    for tensor in histogram_tensors(EMBEDDING_TENSORS[0].name in shapes):
+    for tensor in histogram_tensors(True, FURTHER_OUTCOMES):
+        if tensor.name not in shapes:
+            continue
         group.create_array(
             tensor.name,
             shape=shapes[tensor.name],
@@ -130,7 +160,8 @@ def read_histograms(source: Path | str | Record) -> Histograms:
     if group.attrs.get(COMPLETE) is not True:
         raise HistogramError(f"histograms {folder}: the group was not written to its end; {remedy}")
     # An output from before there were predictions by the embedding, or of a study without, has none of their tensors.
-    promised = histogram_tensors(any(group.get(tensor.name) is not None for tensor in EMBEDDING_TENSORS))
+    outcomes = [outcome for outcome, own in OUTCOME_TENSORS.items() if any(group.get(tensor.name) is not None for tensor in own)]
+    promised = histogram_tensors(any(group.get(tensor.name) is not None for tensor in EMBEDDING_TENSORS), outcomes)
     tensors = {tensor.name: _read_array(group, tensor, folder) for tensor in promised}
     attributes: dict[str, Any] = group.attrs.asdict()
     token_ids = tuple(int(token) for token in attributes["token_ids"])
@@ -188,8 +219,11 @@ def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, .
     if "group" in whole and "neuron" in whole:
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["group"], block)), max(1, whole["neuron"]))
+    if tensor.dimensions == ("layer", "token", "neuron"):
+        block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
+        return (1, max(1, min(whole["token"], block)), max(1, whole["neuron"]))
     if "neuron" in whole:
-        beside = int(np.prod([whole[name] for name in ("bin", "outcome", "rank") if name in whole], dtype=np.int64))
+        beside = int(np.prod([whole[name] for name in ("bin", "outside", "rank") if name in whole], dtype=np.int64))
         block = max(1, CHUNK_BYTES // (max(beside, 1) * np.dtype(tensor.dtype).itemsize))
         whole["neuron"] = min(whole["neuron"], block)
     whole |= {"layer": 1, "token": min(tokens, whole.get("token", 1))}
@@ -210,8 +244,8 @@ def _read_array(group: Any, tensor: Tensor, folder: Path | str) -> Any:
 
 def _check_shapes(folder: Path | str, shapes: dict[str, tuple[int, ...]], tokens: int) -> None:
     """Axes of the same name must have the same length in every tensor."""
-    lengths = {"token": tokens, "outcome": len(OUTCOMES)}
-    for tensor in (tensor for tensor in histogram_tensors(True) if tensor.name in shapes):
+    lengths = {"token": tokens, "outside": len(OUTSIDE)}
+    for tensor in (tensor for tensor in histogram_tensors(True, FURTHER_OUTCOMES) if tensor.name in shapes):
         for name, length in zip(tensor.dimensions, shapes[tensor.name], strict=True):
             if lengths.setdefault(name, length) != length:
                 raise HistogramError(f"histograms {folder}: tensor {tensor.name} has {length} along {name}, other tensors have "

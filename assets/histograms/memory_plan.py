@@ -23,7 +23,7 @@ KEPT_FREE = 64 * MIB  # of freed buffers, what the allocator keeps for the next 
 SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predictions.py)
 EXAMPLE = 20  # bytes of one kept position: value, document, window, position
 MOMENTS = 48  # bytes of a neuron's moments and extremes
-OUTCOMES = 3
+OUTSIDE = 3
 COUNTER = 8
 
 
@@ -46,7 +46,8 @@ class PlannedModel:
 class PlannedPass:
     """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard.
 
-    `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding.
+    `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding; `outcomes`: once
+    more for each further outcome.
     """
 
     bins: int
@@ -57,6 +58,12 @@ class PlannedPass:
     length: int
     shard_tokens: int
     embedding_predictions: bool = False
+    outcomes: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> int:
+        """How often tracked tokens are counted: where they are the top prediction, by the embedding too, and by each further outcome."""
+        return 1 + self.embedding_predictions + len(self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,10 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     layers, tokens = -(-model.layers // layer_parts), -(-counted.tokens // token_parts)
     groups = -(-number_of_groups(counted.screened) // token_parts)
     neurons, positions = layers * model.neurons, counted.rows * counted.length
-    histogram = (counted.bins + OUTCOMES) * COUNTER  # of one neuron
-    kinds = 2 if counted.embedding_predictions else 1  # of top predictions
+    histogram = (counted.bins + OUTSIDE) * COUNTER  # of one neuron
+    kinds = counted.kinds
+    scaled = (tokens + 1) * neurons * COUNTER * len(counted.outcomes)  # sums over the final norm's scale
+    ends = neurons * histogram if counted.outcomes else 0  # of windows' last positions
     kept = model.itemsize if groups else 0  # activations wait for the predictions only where a screen needs them
     rows = {
         "program and libraries": PROGRAM,
@@ -135,7 +144,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
         "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),
         "histograms": neurons * histogram,
-        "histograms of tracked tokens": kinds * tokens * neurons * histogram,
+        "histograms of tracked tokens": kinds * tokens * neurons * histogram + scaled + ends,
         "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
@@ -160,7 +169,7 @@ def _forward(model: PlannedModel, counted: PlannedPass) -> int:
 
 def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
     """The larger of merging (three slabs of a layer's histograms and examples) and scoring (blocks of counters, and the table)."""
-    histogram = (counted.bins + OUTCOMES) * COUNTER
+    histogram = (counted.bins + OUTSIDE) * COUNTER
     merge = 4 * model.neurons * (histogram + MOMENTS + 4 * counted.examples * EXAMPLE)
     groups = number_of_groups(counted.screened)
     screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values

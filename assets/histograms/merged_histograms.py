@@ -13,12 +13,19 @@ import numpy as np
 from assets.counting.histograms import (
     COUNTED_PARTS,
     NEURON_TENSORS,
+    NEXT_TOKEN,
+    NO_NEXT_TOKEN,
+    PREDICTIONS,
+    PROBABILITY,
+    PROBABILITY_UNITS,
     SCREEN_SUMS,
     HistogramError,
     Histograms,
     merge_neurons,
 )
 from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
+
+_OF_ALL_POSITIONS = ("occurrences", "predictions", "embedding_predictions")  # one token at every counted position
 
 
 def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = ()) -> None:
@@ -41,6 +48,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_neurons(arrays, layer, names, parts)
         for kind in first.prediction_kinds:
             _merge_tokens(arrays, layer, names, parts, kind, predictions[kind])
+        _merge_outcomes(arrays, layer, names, parts)
         _merge_screen(arrays, layer, names, parts)
     for tensor in (*first.vocabulary_sums, "screen_count"):
         total = np.zeros(first[tensor].shape, np.int64)
@@ -72,7 +80,7 @@ def _merge_neurons(arrays: Mapping[str, Any], layer: int, names: Sequence[str], 
 def _merge_tokens(
     arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms], kind: str, predictions: np.ndarray
 ) -> None:
-    """The counts of a layer where tracked tokens are the top prediction, a block of tokens at a time. predictions: int64 [part, token]."""
+    """The counts of a layer where tracked tokens are predicted, or come next, a block of tokens at a time. predictions: int64 [part, token]."""
     for rows in token_blocks(parts[0], parts[0].neurons):
         total: dict[str, np.ndarray] = {}
         for name, part, predicted in zip(names, parts, predictions, strict=True):
@@ -84,6 +92,21 @@ def _merge_tokens(
                 else:
                     total[counted] = values
         write_token_counts(arrays, kind, rows, layer, total)
+
+
+def _merge_outcomes(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The sums of a layer under further outcomes that are of no tracked token's bins. Those without a next token are verified."""
+    for tensor in parts[0].outcome_sums:
+        arrays[tensor][layer] = sum(np.asarray(part[tensor][layer]) for part in parts)
+    if NEXT_TOKEN in parts[0].outcomes:
+        for name, part in zip(names, parts, strict=True):
+            without = part.positions - int(part[PREDICTIONS[NEXT_TOKEN]][:].sum())
+            held = {counted: np.asarray(part[f"{NO_NEXT_TOKEN}_{counted}"][layer]) for counted in COUNTED_PARTS}
+            fault = f"{NO_NEXT_TOKEN}_count that does not sum to the {without} positions without a next token"
+            _refuse(name, layer, fault, sum(values.sum(-1) for values in held.values()) != without)
+            for counted, values in held.items():
+                _refuse(name, layer, f"{NO_NEXT_TOKEN}_{counted} below 0", _any_axis(values < 0))
+                _refuse(name, layer, f"{NO_NEXT_TOKEN}_{counted} above {counted}", _any_axis(values > part[counted][layer]))
 
 
 def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
@@ -115,11 +138,12 @@ def verify_tokens(
 ) -> None:
     """Tracked tokens' counts in a layer: none negative or above the bin's, and for every neuron as many as the token's predictions.
 
-    `kind` says by what a token is the top prediction, as in histograms.PREDICTIONS; predictions: int64 [token of `rows`].
+    `kind` says by what a token is counted, as in histograms.PREDICTIONS; predictions: int64 [token of `rows`], or what stands for them.
     """
     from assets.histograms.held_counts import held_counts
 
-    held = held_counts(added, {counted: np.asarray(part[counted][layer]) for counted in COUNTED_PARTS})
+    units = PROBABILITY_UNITS if kind == PROBABILITY else 1
+    held = held_counts(added, {counted: np.asarray(part[counted][layer]) * units for counted in COUNTED_PARTS})
     counted_as = part.prediction_kinds[kind].replace("_", " ")
     for row, token in enumerate(part.token_ids[rows]):
         for counted, of_tokens in held.items():
@@ -135,6 +159,9 @@ def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms
                              "materialize both again from the same study")  # fmt: skip
     if not np.array_equal(part.screened_ids, first.screened_ids):
         raise HistogramError(f"shard {name}: screens other tokens than shard {first_name}; materialize both again from the same study")
+    if part.outcomes != first.outcomes:
+        raise HistogramError(f"shard {name}: counts the outcomes {', '.join(part.outcomes)}, shard {first_name} {', '.join(first.outcomes)}; "
+                             "materialize both again from the same study")  # fmt: skip
     if part.counts_embedding_predictions != first.counts_embedding_predictions:
         which = name if part.counts_embedding_predictions else first_name
         raise HistogramError(f"shards {name} and {first_name}: only {which} counts top predictions by the embedding; materialize both "
@@ -150,7 +177,10 @@ def _check_predictions(name: str, part: Histograms) -> None:
         values = part[tensor][:]
         if (values < 0).any():
             raise HistogramError(f"shard {name}: {tensor} of token {int(np.argmax(values < 0))} is below 0; materialize the shard again")
-        if tensor != "correct_predictions" and values.sum() != part.positions:
+        if tensor == PREDICTIONS[NEXT_TOKEN] and values.sum() > part.positions:
+            raise HistogramError(f"shard {name}: {tensor} sum to {values.sum()}, above the {part.positions} counted positions; "
+                                 "materialize the shard again")  # fmt: skip
+        if tensor in _OF_ALL_POSITIONS and values.sum() != part.positions:
             raise HistogramError(f"shard {name}: {tensor} sum to {values.sum()}, but {part.positions} positions were counted; "
                                  "materialize the shard again")  # fmt: skip
     screened, count = part.screened_ids, part["screen_count"][:]

@@ -90,6 +90,7 @@ def planned_pass(study: Study, model: PlannedModel, context_length: int, windows
         length=length,
         shard_tokens=rows * length if windows is None else int(windows["length"].sum()),
         embedding_predictions=study.embedding_predictions,
+        outcomes=study.further_outcomes,
     )
 
 

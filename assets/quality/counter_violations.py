@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
-from assets.counting.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTCOMES, PREDICTIONS, TOP_PREDICTION, Histograms
+from assets.counting.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTSIDE, PREDICTIONS, TOP_PREDICTION, Histograms
 from assets.histograms.histogram_store import counter_blocks
 
 PER_LAYER = ("count", "outside", "above_zero")
@@ -97,7 +97,9 @@ def _negative(counters: np.ndarray) -> int:
 
 
 def _tensor_rows(histograms: Histograms, negative: dict[str, int]) -> pl.DataFrame:
-    counters = [tensor for tensor in histogram_tensors(histograms.counts_embedding_predictions) if tensor.name in negative]
+    counters = [
+        tensor for tensor in histogram_tensors(histograms.counts_embedding_predictions, histograms.outcomes) if tensor.name in negative
+    ]
     return pl.DataFrame(
         {
             "tensor": [tensor.name for tensor in counters],
@@ -115,8 +117,8 @@ def _layer_row(layer: int, count: np.ndarray, outside: np.ndarray, positions: in
         "neurons": len(per_neuron),
         "unbalanced": int((per_neuron != positions).sum()),
         "counted": int(per_neuron.sum()),
-        "overflow": int(outside[:, OUTCOMES.index("overflow")].sum()),
-        "nan": int(outside[:, OUTCOMES.index("nan")].sum()),
+        "overflow": int(outside[:, OUTSIDE.index("overflow")].sum()),
+        "nan": int(outside[:, OUTSIDE.index("nan")].sum()),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from assets.counting.histograms import OUTCOMES, Histograms
+from assets.counting.histograms import OUTSIDE, Histograms
 from assets.counting.token_sum_units import UNITS
 from assets.quality.table_violations import out_of_order
 
@@ -47,7 +47,7 @@ def _adrift(histograms: Histograms, layer: int, sums: np.ndarray, squares: np.nd
     """Neurons whose sum over the groups is not their streamed mean times the positions that are not NaN."""
     if not len(sums):
         return 0
-    valid = histograms.positions - np.asarray(histograms["outside"][layer])[:, OUTCOMES.index("nan")]
+    valid = histograms.positions - np.asarray(histograms["outside"][layer])[:, OUTSIDE.index("nan")]
     expected, found = np.asarray(histograms["mean"][layer]) * valid, sums.sum(0) / UNITS
     size = np.sqrt(np.maximum(squares.sum(0), 0) / UNITS * valid)  # at least the sum of absolute values
     # Each activation is off by half a unit at most; the streamed mean by some roundings of float64 a batch.

@@ -32,7 +32,7 @@ def data_page(data: ReportData, downloads: Mapping[str, list[Download]]) -> Page
         title="Data dictionary and downloads",
         context={
             "tables": tables,
-            "tensors": histogram_tensors(data.study.embedding_predictions),
+            "tensors": histogram_tensors(data.study.embedding_predictions, data.study.further_outcomes),
             "provenance": [_provenance(record) for record in data.provenance],
         },
     )

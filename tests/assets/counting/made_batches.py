@@ -15,6 +15,7 @@ from assets.counting.batches import Batch
 from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
 from assets.counting.kernel_counter import KernelCounter, KernelSums
+from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import number_of_groups
 from assets.counting.token_sums import CompiledSums, DeviceSums, TokenSums, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
@@ -46,6 +47,7 @@ def counter_of(
     examples: int = 3,
     screened: Sequence[int] = (),
     embedding_predictions: bool = False,
+    outcomes: Sequence[str] = (),
 ) -> Any:
     """`compiled` (two threads), `device` (tensor operations), `kernel` (in Triton's interpreter), both on CPU tensors, or `slow`."""
     if kind == "slow":
@@ -57,9 +59,11 @@ def counter_of(
             examples=examples,
             screened=screened,
             embedding_predictions=embedding_predictions,
+            outcomes=outcomes,
         )
     counter: Any
     counted: dict[str, Any] = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions}
+    counted["outcomes"] = outcomes
     if kind == "compiled":
         counter = BatchCounter(bins, token_ids, VOCABULARY, threads=2, **counted)
     else:
@@ -71,7 +75,9 @@ def counter_of(
     rows, tokens = group_of_token(VOCABULARY, screened, groups), group_tokens(screened, groups)
     layers, neurons = bins.per_unit.shape
     kept = CompiledSums(2) if kind == "compiled" else KernelSums() if kind == "kernel" else DeviceSums()
-    return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"))
+    # Compiled loops are for the CPU; what stands for another device here must take tensor operations.
+    sums = OutcomeSums(outcomes, token_ids, VOCABULARY, layers, neurons, device=torch.device("cpu"), threads=2 if kind == "compiled" else 0)
+    return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"), outcome_sums=sums)
 
 
 def inverse_scale_of(predictions: np.ndarray) -> np.ndarray:
@@ -79,17 +85,29 @@ def inverse_scale_of(predictions: np.ndarray) -> np.ndarray:
     return np.linspace(0.01, 1.7, predictions.size, dtype=np.float32).reshape(predictions.shape)
 
 
+def probabilities_of(predictions: np.ndarray) -> np.ndarray:
+    """Made-up probabilities of up to VOCABULARY tracked tokens, float64 [row, position, token], most of them small."""
+    places = np.arange(predictions.size * VOCABULARY, dtype=np.float64).reshape(*predictions.shape, VOCABULARY)
+    return (np.sin(places) ** 8 / VOCABULARY) ** 2
+
+
+def counter_tokens(counter: Any) -> tuple[int, ...]:
+    """The tracked tokens of a counter, or of the one inside it."""
+    return tuple(counter.histograms().token_ids)
+
+
 def add(counter: Any, batch: Batch, activations: np.ndarray, predictions: np.ndarray, by_embedding: np.ndarray | None = None) -> None:
     """Count a batch; activations [layer, row, position, neuron]."""
     inverse_scale = inverse_scale_of(predictions)
     if isinstance(counter, SlowCounts):
-        counter.add(batch, activations, predictions, by_embedding, inverse_scale)
+        counter.add(batch, activations, predictions, by_embedding, inverse_scale, probabilities_of(predictions))
         return
+    given = torch.from_numpy(probabilities_of(predictions)[..., : len(counter_tokens(counter))])
     counter.start(batch)
     for layer in range(activations.shape[0]):
         counter.add_layer(layer, torch.from_numpy(activations[layer]))
     also = None if by_embedding is None else torch.from_numpy(by_embedding)
-    counter.add_answers(Answers(torch.from_numpy(predictions), also, torch.from_numpy(inverse_scale)))
+    counter.add_answers(Answers(torch.from_numpy(predictions), also, torch.from_numpy(inverse_scale), given))
 
 
 def tensors_of(counter: Any) -> dict[str, np.ndarray]:
@@ -115,13 +133,19 @@ def random_batches(seed: int, layers: int, neurons: int, number: int = 3) -> lis
     return made
 
 
-def assert_same_counters(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], relative: float = 1e-9) -> None:
-    """Integers, extremes and examples are equal; moments agree to rounding."""
+def assert_same_counters(
+    found: dict[str, np.ndarray], expected: dict[str, np.ndarray], relative: float = 1e-9, probabilities: float = 0
+) -> None:
+    """Integers, extremes and examples are equal; moments agree to rounding, and where a tolerance is given probabilities to that share
+    of the largest."""
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         if name in MOMENTS:
             scale = np.abs(values).max() if values.size else 0
             np.testing.assert_allclose(found[name], values, rtol=relative, atol=relative * (1 + scale), err_msg=name)
+        elif name.startswith("probability_") and probabilities:
+            scale = np.abs(values).max()
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=probabilities * scale, err_msg=name)
         else:
             np.testing.assert_array_equal(found[name], values, err_msg=name)
 

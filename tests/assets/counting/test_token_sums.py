@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assets.counting.batch_counter import Answers
-from assets.counting.histograms import Histograms
+from assets.counting.histograms import FURTHER_OUTCOMES, Histograms
 from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
@@ -123,11 +123,20 @@ def test_parts_counted_in_passes_of_their_own_hold_the_integers_of_one_pass(
 
     def count(part: Part | None) -> Histograms:
         return count_windows(
-            planted, windows, bins, tracked, count_bos=False, examples=2, batch_positions=64, screened_ids=screened, part=part
+            planted,
+            windows,
+            bins,
+            tracked,
+            count_bos=False,
+            examples=2,
+            batch_positions=64,
+            screened_ids=screened,
+            part=part,
+            outcomes=FURTHER_OUTCOMES,
         )
 
     whole = count(None)
-    group = create_group(tmp_path, shapes_of(planted.facts, bins.bins, len(tracked), len(screened), 2))
+    group = create_group(tmp_path, shapes_of(planted.facts, bins.bins, len(tracked), len(screened), 2, outcomes=FURTHER_OUTCOMES))
     made = parts(3, len(tracked), len(screened), layer_parts, token_parts)
     assert len(made) == number
     for part in made:

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import torch
 
-from assets.contracts import HISTOGRAM_TENSORS
+from assets.contracts import histogram_tensors
 from assets.counting.batches import batches
-from assets.counting.histograms import ActivationBins, HistogramError, Histograms, merge
+from assets.counting.histograms import FURTHER_OUTCOMES, ActivationBins, HistogramError, Histograms, merge
 from assets.histograms import row_independence
 from assets.histograms.activation_bins import bins_that_hold, calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
@@ -54,6 +54,7 @@ def count(model: LanguageModel, windows: pl.DataFrame, bins: ActivationBins, tra
         examples=3,
         batch_positions=BATCH_POSITIONS,
         screened_ids=screened(model, tracked),
+        outcomes=FURTHER_OUTCOMES,
     )
 
 
@@ -86,16 +87,17 @@ def test_a_real_gated_model_gives_the_integers_of_plain_code_and_a_loop_over_pos
         examples=3,
         neurons=neurons,
         screened=screened(stories, tracked),
+        outcomes=FURTHER_OUTCOMES,
     )
     slow = slow_histograms(STORIES, model_batches(stories, stories_windows), counts)
     assert fast["predictions"][tracked].min() > 0
     assert (fast["screen_count"] > 0).sum() >= 7
-    dimensions_of = {tensor.name: tensor.dimensions for tensor in HISTOGRAM_TENSORS}
+    dimensions_of = {tensor.name: tensor.dimensions for tensor in histogram_tensors(False, FURTHER_OUTCOMES)}
     for name, expected in slow.items():
         found = fast[name]
         dimensions = dimensions_of[name]
         found = found.take(neurons, axis=dimensions.index("neuron")) if "neuron" in dimensions else found
-        assert_same_counters({name: found}, {name: expected}, relative=1e-6)
+        assert_same_counters({name: found}, {name: expected}, relative=1e-6, probabilities=1e-6)
 
 
 def test_a_planted_model_gives_every_integer_and_example_of_plain_code(planted: LanguageModel, planted_folder: Path) -> None:
@@ -103,10 +105,10 @@ def test_a_planted_model_gives_every_integer_and_example_of_plain_code(planted: 
     windows = windows_frame([[0, *torch.randint(1, 30, (length,), generator=generator).tolist()] for length in (3, 9, 20, 20, 33, 8)])
     bins = fixed_bins(3, 16, FixedBins())
     fast = count(planted, windows, bins, [2, 3, 4])
-    counts = SlowCounts(bins, [2, 3, 4], planted.facts.vocabulary, screened=screened(planted, [2, 3, 4]))
+    counts = SlowCounts(bins, [2, 3, 4], planted.facts.vocabulary, screened=screened(planted, [2, 3, 4]), outcomes=FURTHER_OUTCOMES)
     slow = slow_histograms(planted_folder, model_batches(planted, windows), counts)
     assert fast.positions == sum(windows["length"]) - len(windows)
-    assert_same_counters(dict(fast.tensors), slow, relative=1e-9)
+    assert_same_counters(dict(fast.tensors), slow, relative=1e-9, probabilities=1e-6)
 
 
 @pytest.mark.parametrize("number", [3, 7])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from assets.counting.histograms import HistogramError
+from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.planned_sizes import planned_model, weight_bytes
@@ -53,6 +53,14 @@ def test_predictions_by_the_embedding_take_the_counters_of_tracked_tokens_once_m
     own, both = plan_memory(MODEL, COUNTED, PLENTY), plan_memory(MODEL, replace(COUNTED, embedding_predictions=True), PLENTY)
     more = {name: both.rows[name] - own.rows[name] for name in own.rows if both.rows[name] != own.rows[name]}
     assert more == {"histograms of tracked tokens": 3 * 4000 * 800, "moments and examples": 8 * 5000}
+
+
+def test_each_further_outcome_takes_the_counters_of_tracked_tokens_once_more_and_sums_over_the_scale() -> None:
+    plans = [plan_memory(MODEL, replace(COUNTED, outcomes=outcomes), PLENTY) for outcomes in ((), ("next_token",), FURTHER_OUTCOMES)]
+    tracked = [plan.rows["histograms of tracked tokens"] for plan in plans]
+    once, scaled, ends = 3 * 4000 * 800, (3 + 1) * 4000 * 8, 4000 * 800
+    assert (tracked[1] - tracked[0], tracked[2] - tracked[1]) == (once + scaled + ends, once + scaled)
+    assert plans[2].rows["moments and examples"] - plans[0].rows["moments and examples"] == 2 * 8 * 5000
 
 
 def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
@@ -173,6 +181,7 @@ def run(folder: Path, model: Path, documents: int, **fields: Any) -> dict[str, A
         "corpus": {"files": [str(folder / "corpus.jsonl")], "context_length": 64},
         "tokens": list(WORDS[:4]),
         "bins": {"per_unit": 256, "low": -8, "high": 8},
+        "outcomes": ["top_prediction"],
         **fields,
     }
     (folder / "memory.yaml").write_text(yaml.safe_dump(study))

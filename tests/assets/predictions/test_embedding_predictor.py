@@ -215,6 +215,8 @@ def test_a_shape_in_which_only_these_predictions_depend_on_the_row_is_found_out(
         output[-1] = output[-1].flip(-1)  # the last residual stream of the last row is another one, its activations are not
         return output
 
+    with predictions_by_embedding(gained):
+        pass  # the model is tried once, as it is
     last_mlp = gained.plain.transformer.h[-1]
     handle = last_mlp.register_forward_hook(lambda module, given, output: lopsided(module, given, output))
     own = gained.plain.transformer.ln_f.register_forward_hook(lambda module, given, output: torch.zeros_like(output))
