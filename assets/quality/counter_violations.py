@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
-from assets.counting.histograms import COUNTED_PARTS, EMBEDDING_PREDICTION, OUTSIDE, PREDICTIONS, TOP_PREDICTION, Histograms
+from assets.counting.histograms import (
+    COUNTED_PARTS,
+    NEXT_TOKEN,
+    NO_NEXT_TOKEN,
+    OUTSIDE,
+    PREDICTIONS,
+    PROBABILITY,
+    PROBABILITY_UNITS,
+    Histograms,
+)
 from assets.histograms.histogram_store import counter_blocks
 
 PER_LAYER = ("count", "outside", "above_zero")
@@ -18,24 +27,25 @@ PER_LAYER = ("count", "outside", "above_zero")
 
 @dataclass(frozen=True)
 class CounterViolations:
-    """Five small frames.
+    """Small frames.
 
     `tensors`: one row per counter tensor: its promised and found dtype, and how many of its counters are negative.
     `layers`: one row per layer: neurons, those whose counters miss the counted positions (`unbalanced`), and counted, overflow
     and NaN activations.
-    `tokens`: one row per layer and tracked token: `differing` neurons, whose top-prediction counts sum to another number than
-    those of layer 0, neuron 0; `unlike_predictions`, whose sum is not the token's own count of predictions; and `above_count`,
-    bins (or outcomes outside them) in which the token is predicted at more positions than there are.
-    `embedding_tokens`: the same of the top predictions by the embedding; no row where these were not counted.
-    `vocabulary`: one row: counted positions, the sums over the vocabulary (predictions by the embedding only where counted), and
+    `tokens`: by what tracked tokens were counted (histograms.PREDICTIONS), one row per layer and token: `differing` neurons, whose counts
+    sum to another number than those of layer 0, neuron 0; `unlike_predictions`, whose sum is not the token's own count of predictions, or
+    what stands for it; and `above_count`, bins (or what lies outside them) in which the token is counted at more positions than there are.
+    `vocabulary`: one row: counted positions, the sums over the vocabulary (those of further kinds only where counted), and
     entries predicted rightly more often than predicted.
+    `ends`: one row per layer, where next tokens were counted: neurons whose positions without one are another number than the counted
+    positions less those with one (`unlike_positions`), and bins with more of them than positions or less than none.
     """
 
     tensors: pl.DataFrame
     layers: pl.DataFrame
-    tokens: pl.DataFrame
-    embedding_tokens: pl.DataFrame
+    tokens: dict[str, pl.DataFrame]
     vocabulary: pl.DataFrame
+    ends: pl.DataFrame
 
 
 def counter_violations(histograms: Histograms) -> CounterViolations:
@@ -46,6 +56,7 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
     negative = {name: _negative(counters) for name, counters in vocabulary.items()}
     negative |= dict.fromkeys((*PER_LAYER, *histograms.token_sums), 0)
     layers: list[dict[str, int]] = []
+    ends: list[dict[str, int]] = []
     tokens: dict[str, list[pl.DataFrame]] = {kind: [] for kind in PREDICTIONS}
     token_ids = np.asarray(histograms.token_ids, dtype=np.int64)
     first_sums = {kind: np.zeros(len(token_ids), np.int64) for kind in PREDICTIONS}  # [token], of layer 0, neuron 0
@@ -56,9 +67,14 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
             for name, values in counters.items():
                 negative[name] += _negative(values)
             layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
+            if NEXT_TOKEN in histograms.outcomes:
+                without = histograms.positions - int(vocabulary[PREDICTIONS[NEXT_TOKEN]].sum())
+                held_by = {part: np.asarray(histograms[f"{NO_NEXT_TOKEN}_{part}"][layer, block.neurons]) for part in COUNTED_PARTS}
+                ends.append(_end_row(layer, held_by, counters, without))
         for kind, predictions in histograms.prediction_kinds.items():  # one kind at a time: each is a block of READ_AT_ONCE
             of_token = {part: np.asarray(histograms[f"{kind}_{part}"][held, layer, block.neurons]) for part in COUNTED_PARTS}
-            holds = held_counts(of_token, counters)
+            units = PROBABILITY_UNITS if kind == PROBABILITY else 1
+            holds = held_counts(of_token, {part: counters[part] * units for part in COUNTED_PARTS})
             for part, found in holds.items():
                 negative[f"{kind}_{part}"] += int(found.negative.sum())
             sums, above = (np.sum([getattr(found, name) for found in holds.values()], axis=0) for name in ("sums", "above"))
@@ -70,9 +86,15 @@ def counter_violations(histograms: Histograms) -> CounterViolations:
     by_token = {
         kind: pl.concat(frames).group_by("layer", "token_id", maintain_order=True).sum() for kind, frames in tokens.items() if frames
     }
-    top = by_token[TOP_PREDICTION]
-    embedding = by_token.get(EMBEDDING_PREDICTION, top.clear())
-    return CounterViolations(_tensor_rows(histograms, negative), by_layer, top, embedding, _vocabulary_row(histograms, vocabulary))
+    of_ends = pl.DataFrame(ends).group_by("layer", maintain_order=True).sum() if ends else pl.DataFrame()
+    return CounterViolations(_tensor_rows(histograms, negative), by_layer, by_token, _vocabulary_row(histograms, vocabulary), of_ends)
+
+
+def _end_row(layer: int, held: dict[str, np.ndarray], counters: dict[str, np.ndarray], without: int) -> dict[str, int]:
+    """Of positions without a next token: `held` and all `counters` [neuron, slot], and how many there must be."""
+    strange = sum(int(((values < 0) | (values > counters[part])).sum()) for part, values in held.items())
+    sums = np.sum([values.sum(-1) for values in held.values()], axis=0)
+    return {"layer": layer, "neurons": len(sums), "unlike_positions": int((sums != without).sum()), "strange": strange}
 
 
 def _token_rows(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from assets.counting.histograms import Histograms
+from assets.counting.histograms import EMBEDDING_PREDICTION, NEXT_TOKEN, PROBABILITY, TOP_PREDICTION, Histograms
 from assets.quality.check import Check, Frames
 from assets.quality.expectations import Expectation, equal, none_of, share_frame, small_share, unlike
 from assets.reading import Reading
@@ -25,28 +25,29 @@ def bin_count_frames(histograms: Histograms) -> Frames:
     from assets.quality.counter_violations import counter_violations
 
     found = counter_violations(histograms)
-    by_embedding = histograms.counts_embedding_predictions
+    further = {kind: FURTHER[kind] for kind in histograms.prediction_kinds if kind != TOP_PREDICTION}
     share = pl.col("overflow") / pl.max_horizontal("counted", 1)
     worst = found.layers.with_columns(share=share).sort("share", descending=True, maintain_order=True).row(0, named=True)
     overflow, counted = int(found.layers["overflow"].sum()), int(found.layers["counted"].sum())
     return {
         "tensors": found.tensors,
         "layers": found.layers.with_columns(positions=pl.lit(histograms.positions)),
-        "tokens": found.tokens,
-        **({"embedding_tokens": found.embedding_tokens} if by_embedding else {}),
+        "tokens": found.tokens[TOP_PREDICTION],
+        **{f"{name}_tokens": found.tokens[kind] for kind, name in further.items()},
         "vocabulary": found.vocabulary,
-        **({"embedding_vocabulary": found.vocabulary} if by_embedding else {}),
+        **({"embedding_vocabulary": found.vocabulary} if EMBEDDING_PREDICTION in further else {}),
+        **({"ends": found.ends} if NEXT_TOKEN in further else {}),
         "overflow": share_frame(overflow, counted, layer=worst["layer"], worst=worst["share"]),
     }
 
 
-def _predicted(counts: str) -> list[Expectation]:
-    """What must hold of the counters of tracked tokens, called `counts` in the sentences."""
+def _predicted(counts: str, whole: str = "count of predictions") -> list[Expectation]:
+    """What must hold of the counters of tracked tokens, called `counts` in the sentences; `whole` is what they must sum to."""
     by_token = ("layer", "token_id")
     every = f"for every tracked token, {counts} sum to"
     return [
         none_of(f"{every} the same number for every neuron", "differing", "sums differ", of="neurons", by=by_token),
-        none_of(f"{every} the token's own count of predictions", "unlike_predictions", "sums differ", of="neurons", by=by_token),
+        none_of(f"{every} the token's own {whole}", "unlike_predictions", "sums differ", of="neurons", by=by_token),
         none_of(f"{counts} are never above the count of their bin", "above_count", "bins too high", by=by_token),
     ]
 
@@ -54,6 +55,9 @@ def _predicted(counts: str) -> list[Expectation]:
 def _add_up(counted: str, column: str) -> Expectation:
     return equal(f"over the vocabulary, {counted} add up to the counted positions", column, "positions")
 
+
+# Counted beside top predictions, and the names of their frames.
+FURTHER = {EMBEDDING_PREDICTION: "embedding", NEXT_TOKEN: "next", PROBABILITY: "probability"}
 
 BIN_COUNTS = {
     "tensors": [
@@ -73,6 +77,18 @@ BIN_COUNTS = {
     ],
     "tokens": _predicted("top-prediction counts"),
     "embedding_tokens": _predicted("counts of top predictions by the embedding"),
+    "next_tokens": _predicted("counts of next tokens", "times that it comes next"),
+    "probability_tokens": _predicted("sums of probabilities", "sum of probabilities"),
+    "ends": [
+        none_of(
+            "for every neuron, positions with and without a next token add up to the counted positions",
+            "unlike_positions",
+            "neurons unbalanced",
+            of="neurons",
+            by=("layer",),
+        ),
+        none_of("positions without a next token are never above the count of their bin", "strange", "bins wrong", by=("layer",)),
+    ],
     "vocabulary": [
         _add_up("occurrences", "occurrences"),
         _add_up("predictions", "predictions"),

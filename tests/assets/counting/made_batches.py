@@ -13,7 +13,7 @@ from assets.contracts import TOKEN_WINDOWS
 from assets.counting.batch_counter import Answers, BatchCounter
 from assets.counting.batches import Batch
 from assets.counting.device_counter import DeviceCounter
-from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
+from assets.counting.histograms import FURTHER_OUTCOMES, MOMENTS, ActivationBins, Histograms
 from assets.counting.kernel_counter import KernelCounter, KernelSums
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import number_of_groups
@@ -165,9 +165,11 @@ def windows_frame(token_ids: Sequence[Sequence[int]], documents: Sequence[int] |
     )
 
 
-def random_histograms(seed: int, number: int = 2, embedding_predictions: bool = False) -> Histograms:
+def random_histograms(
+    seed: int, number: int = 2, embedding_predictions: bool = False, outcomes: Sequence[str] = FURTHER_OUTCOMES
+) -> Histograms:
     """Histograms of a few random batches with documents of their own, without NaN, two tokens screened."""
-    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED, embedding_predictions=embedding_predictions)
+    counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED, embedding_predictions=embedding_predictions, outcomes=outcomes)
     for place, (batch, activations, predictions) in enumerate(random_batches(seed, 2, 3, number)):
         documents = np.where(batch.documents >= 0, batch.documents + 100 * seed, -1)
         own = Batch(batch.token_ids, batch.lengths, documents, batch.windows)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.counting.histograms import HistogramError, Histograms, empty, merge
+from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError, Histograms, empty, merge
 from assets.histograms.histogram_store import read_histograms, write_histograms
 from assets.histograms.merged_histograms import merge_histograms
 from tests.assets.counting.made_batches import (
@@ -37,7 +37,7 @@ def test_merging_is_associative_and_commutative_and_an_empty_one_changes_nothing
     a, b, c = (random_histograms(seed) for seed in (first, second, third))
     same(merge(merge(a, b), c), merge(a, merge(b, c)))
     same(merge(a, b), merge(b, a))
-    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3, SCREENED)
+    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3, SCREENED, outcomes=FURTHER_OUTCOMES)
     for merged in (merge(a, nothing), merge(nothing, a)):
         assert all(np.array_equal(merged[name], a[name]) for name in a.tensors)
 
@@ -46,11 +46,11 @@ def test_merging_is_associative_and_commutative_and_an_empty_one_changes_nothing
 @given(SEEDS, st.integers(1, 5))
 def test_merging_parts_equals_counting_all_at_once(seed: int, number: int) -> None:
     made = random_batches(seed, layers=2, neurons=3, number=number)
-    whole = counter_of("slow", made_bins(2, 3), screened=SCREENED)
+    whole = counter_of("slow", made_bins(2, 3), screened=SCREENED, outcomes=FURTHER_OUTCOMES)
     parts = []
     for batch in made:
         add(whole, *batch)
-        part = counter_of("compiled", made_bins(2, 3), screened=SCREENED)
+        part = counter_of("compiled", made_bins(2, 3), screened=SCREENED, outcomes=FURTHER_OUTCOMES)
         add(part, *batch)
         parts.append(part.histograms())
     assert_same_counters(dict(functools.reduce(merge, parts).tensors), tensors_of(whole))
@@ -152,6 +152,12 @@ def broken(part: Histograms, name: str, index: tuple[int, ...], by: int) -> Hist
         ("correct_predictions", (3,), 10_000, r"more correct predictions than predictions"),
         ("screen_count", (2,), 1, r"shard b: screened positions sum to \d+ of \d+"),
         ("screen_token", (1,), 1, r"shard b: screens other tokens than shard a"),
+        ("next_token_count", (0, 1, 1, 79), 10_000, r"next_token_count of token 1 above count"),
+        ("next_tokens", (3,), 10_000, r"shard b: next_tokens sum to \d+, above the \d+ counted positions"),
+        ("next_tokens", (3,), -1, r"layer 0, neuron 0 \(3 in all\): no_next_token_count that does not sum to the \d+ positions without"),
+        ("no_next_token_count", (1, 2, 79), 1, r"layer 1, neuron 2 \(1 in all\): no_next_token_count that does not sum to the \d+"),
+        ("probability_outside", (1, 0, 1, 0), 2**50, r"probability_outside of token 2 above outside"),
+        ("probability_sums", (2,), 5, r"probability_count of token 2 that does not sum to its \d+ probability sums"),
         ("screen_squares", (1, 1, 2), -(2**62), r"shard b: layer 1, neuron 2 \(1 in all\): a sum of squared activations below 0"),
     ],
 )
@@ -170,6 +176,13 @@ def test_a_tokens_counts_that_differ_from_its_predictions_are_refused(tmp_path: 
     place = tuple(int(index) for index in np.argwhere(part["top_prediction_count"] > 0)[0])
     with pytest.raises(HistogramError, match=r"does not sum to its \d+ predictions"):
         merge_histograms([broken(part, "top_prediction_count", place, -1)], tmp_path / "merged")
+
+
+def test_shards_that_count_other_outcomes_are_refused(tmp_path: Path) -> None:
+    parts = [random_histograms(5), random_histograms(6, outcomes=("next_token",))]
+    told = "shard b: counts the outcomes top_prediction, next_token, shard a top_prediction, next_token, probability"
+    with pytest.raises(HistogramError, match=told):
+        merge_histograms(parts, tmp_path / "merged", names=["a", "b"])
 
 
 def test_shards_that_track_other_tokens_are_refused(tmp_path: Path) -> None:

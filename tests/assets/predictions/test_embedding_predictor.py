@@ -14,7 +14,7 @@ import torch
 
 from assets.contracts import EMBEDDING_TENSORS, histogram_tensors
 from assets.counting.batches import batches
-from assets.counting.histograms import HistogramError, Histograms, empty, merge
+from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError, Histograms, empty, merge
 from assets.counting.parts import Part, parts
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
@@ -238,7 +238,7 @@ def test_merging_is_a_monoid_and_what_was_counted_without_is_not_merged_with_wha
     for name in EMBEDDING:
         np.testing.assert_array_equal(one[name], other[name])
         np.testing.assert_array_equal(one[name], a[name] + b[name] + c[name])
-    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3, SCREENED, embedding_predictions=True)
+    nothing = empty(2, 3, 80, (1, 2), VOCABULARY, 3, SCREENED, embedding_predictions=True, outcomes=FURTHER_OUTCOMES)
     assert all(np.array_equal(merge(a, nothing)[name], a[name]) for name in a.tensors)
     with pytest.raises(ValueError, match="cannot be merged"):
         merge(a, random_histograms(2))

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.contracts import ACROSS_MODELS_TABLES, NEURON_STATISTICS, TABLES, TOKEN_NEURON_SCORES, Column, Table
-from assets.counting.histograms import ActivationBins, Histograms
+from assets.counting.histograms import PROBABILITY_UNITS, ActivationBins, Histograms
 from assets.quality import table_violations
 from assets.quality.checks.inputs import PARITY_TOLERANCE
 from assets.quality.expectations import Outcome
@@ -192,6 +192,52 @@ def test_each_fault_in_the_counters_by_the_embedding_is_found_and_named(
 ) -> None:
     both = with_embedding_predictions(histograms)
     assert len(judged.histogram_quality(both)) == len(judged.histogram_quality(histograms)) + 4
+    assert_found(failures(judged.histogram_quality(changed(both, name, change))), broken)
+
+
+def with_outcomes(histograms: Histograms) -> Histograms:
+    """As if a token came next where the model predicts it, but nothing after its predictions of token 0; probabilities of one half there."""
+    same = {f"next_token_{part}": histograms[f"top_prediction_{part}"].copy() for part in ("count", "outside")}
+    halves = {f"probability_{part}": histograms[f"top_prediction_{part}"] * (PROBABILITY_UNITS // 2) for part in ("count", "outside")}
+    following = histograms["predictions"].copy()
+    without = {f"no_next_token_{part}": np.zeros_like(histograms[part]) for part in ("count", "outside")}
+    held = np.minimum(np.cumsum(histograms["count"], axis=-1), following[0])  # the lowest so many of every neuron
+    without["no_next_token_count"] = np.diff(held, axis=-1, prepend=0)
+    following[0] = 0
+    sums = np.where(np.isin(np.arange(following.size), TRACKED), histograms["predictions"], 0) * (PROBABILITY_UNITS // 2)
+    tensors = {**histograms.tensors, **same, **halves, **without, "next_tokens": following, "probability_sums": sums}
+    return dataclasses.replace(histograms, tensors=tensors)
+
+
+NEXT_OWN = "for every tracked token, counts of next tokens sum to the token's own times that it comes next"
+NEXT_SAME = "for every tracked token, counts of next tokens sum to the same number for every neuron"
+ENDS = "for every neuron, positions with and without a next token add up to the counted positions"
+ENDS_HELD = "positions without a next token are never above the count of their bin"
+SUMS_OWN = "for every tracked token, sums of probabilities sum to the token's own sum of probabilities"
+SUMS_SAME = "for every tracked token, sums of probabilities sum to the same number for every neuron"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "broken"),
+    [
+        ("count", add((0, 0, FULL_BIN), 0), {}),
+        ("next_token_count", add((0, 1, 2, FULL_BIN), -1), {NEXT_SAME: ..., NEXT_OWN: "1 of 12 sums differ; most in layer 1, token_id 1 (1)"}),
+        ("next_tokens", add((4,), 1), {NEXT_OWN: "6 of 12 sums differ; most in layer 0, token_id 4 (3)", ENDS: "6 of 6 neurons unbalanced; most in layer 0 (3)"}),
+        ("no_next_token_count", add((1, 2, FULL_BIN), 1), {ENDS: "1 of 6 neurons unbalanced; most in layer 1 (1)"}),
+        ("no_next_token_outside", add((0, 1, 0), 1), {ENDS: ..., ENDS_HELD: "1 bins wrong; most in layer 0 (1)"}),
+        ("probability_count", add((0, 1, 2, FULL_BIN), 1), {SUMS_SAME: ..., SUMS_OWN: "1 of 12 sums differ; most in layer 1, token_id 1 (1)"}),
+        (
+            "probability_outside",
+            add((1, 0, 1, 1), 1),
+            {SUMS_SAME: ..., SUMS_OWN: ..., "sums of probabilities are never above the count of their bin": "1 bins too high; most in layer 0, token_id 4 (1)"},
+        ),
+    ],
+)  # fmt: skip
+def test_each_fault_in_the_counters_of_further_outcomes_is_found_and_named(
+    histograms: Histograms, name: str, change: Callable[[Any], Any], broken: dict[str, Any]
+) -> None:
+    both = with_outcomes(histograms)
+    assert len(judged.histogram_quality(both)) == len(judged.histogram_quality(histograms)) + 3 + 3 + 2
     assert_found(failures(judged.histogram_quality(changed(both, name, change))), broken)
 
 
