@@ -519,6 +519,64 @@ TOKEN_NEURON_SCORES = Table(
     ),
 )
 
+OUTCOME = Column(
+    "outcome",
+    pl.String(),
+    "name",
+    "`top_prediction`: the token is the model's top prediction; `next_token`: it comes next in the text, over positions that have a next "
+    "token; `probability`: each position counts by the probability that the model gives the token.",
+)
+_CASES = "position"
+
+TOKEN_OUTCOMES = Table(
+    "token_outcomes",
+    "outcome_scores",
+    "How often each tracked token has each outcome that was counted, and which outcome leads the report for it.",
+    ("token_id", "outcome"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        OUTCOME,
+        Column("positions", pl.Int64(), "position", "Positions that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("share", _float, "share", "cases / positions."),
+        Column("leads", pl.Boolean(), "", "Sentences, curves and rankings of the token are told by this outcome: the study's, or where that has fewer than min_count cases one that has them."),
+    ),
+)  # fmt: skip
+
+OUTCOME_SCORES = Table(
+    "outcome_scores",
+    "outcome_scores",
+    "token_neuron_scores again, for the outcomes beside top predictions.",
+    ("outcome", "token_id", "layer", "neuron"),
+    (OUTCOME, *TOKEN_NEURON_SCORES.columns),
+)
+
+OUTCOME_CURVES = Table(
+    "outcome_curves",
+    "proportion_curves",
+    "proportion_curves again, for the outcomes beside top predictions.",
+    ("outcome", "layer", "neuron", "token_id", "bin_left"),
+    (
+        OUTCOME,
+        *PROPORTION_CURVES.columns[:6],
+        Column("count", pl.Int64(), "position", "Positions in the bin that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("proportion", _float, "share", "cases / count; missing in an empty bin.", True),
+        Column("ci_low", _float, "share", "Lower end of the 95 % Wilson interval; missing under probability, whose spread is not counted.", True),
+        Column("ci_high", _float, "share", "Upper end of the 95 % Wilson interval; missing under probability.", True),
+        Column("reliable", pl.Boolean(), "", "The bin has at least min_count positions."),
+    ),
+)  # fmt: skip
+
+OUTCOME_CONTRIBUTIONS = Table(
+    "outcome_contributions",
+    "contributions",
+    "contributions again, for the outcomes beside top predictions: what every neuron adds to a token's logit where it has the outcome, and elsewhere.",
+    ("outcome", "token_id", "layer", "neuron"),
+    (OUTCOME, *CONTRIBUTIONS.columns),
+)
+
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
     "neuron_contexts",
@@ -931,7 +989,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,

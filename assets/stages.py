@@ -114,6 +114,12 @@ _STAGES = (
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
     ),
     Stage(
+        "outcome_scores", "statistics", "The same scores by where tracked tokens come next in the text and, where it is counted, by the probability that the "
+        "model gives them; and which outcome leads for each token.",
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens"), fields=("min_count", "outcome"),
+        tables=("token_outcomes", "outcome_scores"), kinds=frozenset({"polars"}),
+    ),
+    Stage(
         "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
         tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
@@ -122,7 +128,7 @@ _STAGES = (
         "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
         "of each on the token's logit there, less that elsewhere.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("contributions", "contribution_screen"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("contributions", "contribution_screen", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
@@ -151,14 +157,14 @@ _STAGES = (
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
                     "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "candidates"),
-        fields=("min_count",), tables=("proportion_curves",), kinds=frozenset({"polars"}),
+        fields=("min_count",), tables=("proportion_curves", "outcome_curves"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "

@@ -10,11 +10,13 @@ from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
 from assets.statistics.candidates import candidates, studied_pairs
-from assets.statistics.contributions import WRITES, contributions
+from assets.statistics.contributions import WRITES, contributions, outcome_contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
-from assets.statistics.proportion_curves import proportion_curves
+from assets.statistics.outcome_scores import outcome_scores
+from assets.statistics.outcomes import of_leading, token_outcomes
+from assets.statistics.proportion_curves import outcome_curves, proportion_curves
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.statistics.token_neuron_screen import proposed_pairs, screen_coverage, token_neuron_screen
@@ -29,6 +31,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "token_counts", _token_counts),
         study_asset(study, "neuron_statistics", _neuron_statistics),
         study_asset(study, "token_neuron_scores", _token_neuron_scores, page="index.html"),
+        study_asset(study, "outcome_scores", _outcome_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "contributions", _contributions, page="screen.html"),
         study_asset(study, "candidates", _candidates, page="index.html"),
@@ -61,6 +64,14 @@ def _token_neuron_scores(work: Work) -> None:
     work.show(best_neurons={row["token"]: _told(row) for row in best.iter_rows(named=True)})
 
 
+def _outcome_scores(work: Work) -> None:
+    histograms, bins = read_histograms(work.folder("merged_histograms")), ActivationBins.from_frame(work.read("activation_bins"))
+    leading = token_outcomes(histograms, _texts(work), work.study.outcome, work.study.min_count)
+    work.write("token_outcomes", leading)
+    work.write("outcome_scores", outcome_scores(histograms, bins, _texts(work), work.study.min_count))
+    work.show(leading_outcomes={row["token"]: row["outcome"] for row in leading.filter("leads").iter_rows(named=True)})
+
+
 def _told(row: dict[str, Any]) -> str:
     downwards = f", read downwards {row['separation']:.4f}" if row["direction"] == -1 else ""
     return f"layer {row['layer']} neuron {row['neuron']}, AUROC {row['auroc']:.4f}{downwards}"
@@ -77,9 +88,11 @@ def _token_neuron_screen(work: Work) -> None:
 
 def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    every, screen = contributions(model_of(work), read_histograms(work.folder("merged_histograms")), tokens, work.study.min_count)
+    model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
+    every, screen = contributions(model, histograms, tokens, work.study.min_count)
     work.write("contributions", every)
     work.write("contribution_screen", screen)
+    work.write("outcome_contributions", outcome_contributions(model, histograms, tokens))
     first = screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
     named = {
         row["token"]: f"layer {row['layer']} neuron {row['neuron']}, {row['contribution']:+.4f} logits"
@@ -91,11 +104,12 @@ def _contributions(work: Work) -> None:
 def _candidates(work: Work) -> None:
     named = [(choice.layer, choice.neuron) for choice in work.study.neurons]
     answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
+    outcomes = work.read("token_outcomes")
     chosen = candidates(
         work.read("tracked_tokens"),
         named,
-        work.read("token_neuron_scores"),
-        work.read("contributions"),
+        of_leading(work.read("token_neuron_scores"), work.read("outcome_scores"), outcomes),
+        of_leading(work.read("contributions"), work.read("outcome_contributions"), outcomes),
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
         work.study.best_neurons,
@@ -109,6 +123,7 @@ def _proportion_curves(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
     work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
+    work.write("outcome_curves", outcome_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
 
 
 def _embedding_predictions(work: Work) -> None:

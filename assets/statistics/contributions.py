@@ -18,10 +18,11 @@ import numpy as np
 import polars as pl
 
 from assets.congruence.conventions import refuse_indirect, token_vectors, writing_weights
-from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, conform
-from assets.counting.histograms import Histograms
+from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, OUTCOME_CONTRIBUTIONS, conform
+from assets.counting.histograms import NEXT_TOKEN, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
+from assets.statistics.outcomes import cases_of, in_tracked_order, positions_of
 
 NEURONS_OF_END = 10  # kept for each token at either end
 PARTS = ("contribution_where_predicted", "contribution_elsewhere", "contribution")
@@ -62,19 +63,64 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     )
 
 
-def _layers(model: LanguageModel, histograms: Histograms, groups: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Each layer with its congruence and PARTS, float64 [group, neuron]."""
+def outcome_contributions(model: LanguageModel, histograms: Histograms, token_ids: list[int]) -> pl.DataFrame:
+    """The table of that name: one row per further outcome, tracked token and neuron; none without a screen, and none of a token that has
+    the outcome nowhere or everywhere. Raises ModelError as contributions does."""
+    refuse_indirect(model)
+    frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
+    if histograms.screened_ids.size:
+        frames += [frame for outcome in histograms.outcomes[1:] for frame in _outcome_layers(model, histograms, outcome)]
+    texts = pl.col("token_id").replace_strict(token_ids, [model.token_texts[entry] for entry in token_ids], return_dtype=pl.String)
+    both = pl.concat([frames[0], *(frame.with_columns(token=texts).select(OUTCOME_CONTRIBUTIONS.schema.names()) for frame in frames[1:])])
+    return conform(OUTCOME_CONTRIBUTIONS, in_tracked_order(both, token_ids))
+
+
+def _outcome_layers(model: LanguageModel, histograms: Histograms, outcome: str) -> Iterator[pl.DataFrame]:
+    """Rows of outcome_contributions of one outcome, without the tokens' texts, layer by layer."""
+    cases, positions = cases_of(histograms, outcome), positions_of(histograms, outcome)
+    rows = np.flatnonzero((cases > 0) & (cases < positions))
+    ids = np.asarray(histograms.token_ids, np.int32)[rows]
+    without = "no_next_token_scaled" if outcome == NEXT_TOKEN else None
+    for layer, congruence in congruence_by_layer(model, ids):
+        total = np.asarray(histograms["screen_scaled"][layer]).sum(0)  # int64 [neuron], over all counted positions
+        if without:
+            total = total - np.asarray(histograms[without][layer])
+        here = np.asarray(histograms[f"{outcome}_scaled"][layer])[rows] / SCALED_UNITS
+        there, elsewhere = means_added(congruence, here, total / SCALED_UNITS, cases[rows], positions)
+        neurons = np.tile(np.arange(histograms.neurons), (len(rows), 1))
+        values = {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
+        frame = _frame(layer, np.arange(len(rows)), neurons, values)
+        yield frame.with_columns(token_id=pl.Series(ids[frame["row"].to_numpy()]), outcome=pl.lit(outcome)).drop("row")
+
+
+def congruence_by_layer(model: LanguageModel, token_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each layer with the congruence of its output weights with the tokens, convention `logits`, float64 [token, neuron]."""
     import torch
 
-    counts = np.asarray(histograms["screen_count"][:])[groups][:, None].astype(np.float64)
     with torch.inference_mode():
-        vectors = token_vectors(model, "logits")[:, torch.as_tensor(histograms.screened_ids[groups].astype(np.int64), device=model.device)]
-        for layer in range(histograms.layers):
-            congruence = (writing_weights(model, layer) @ vectors).T.cpu().numpy().astype(np.float64)  # [group, neuron]
-            sums = np.asarray(histograms["screen_scaled"][layer])  # int64 [group, neuron]: all groups together are all positions
-            here, total = sums[groups] / SCALED_UNITS, sums.sum(0) / SCALED_UNITS
-            there, elsewhere = congruence * here / counts, congruence * (total - here) / (histograms.positions - counts)
-            yield layer, {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
+        vectors = token_vectors(model, "logits")[:, torch.as_tensor(token_ids.astype(np.int64), device=model.device)]
+        for layer in range(model.facts.layers):
+            yield layer, (writing_weights(model, layer) @ vectors).T.cpu().numpy().astype(np.float64)
+
+
+def means_added(
+    congruence: np.ndarray, here: np.ndarray, total: np.ndarray, cases: np.ndarray, positions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What neurons add on average where a token has an outcome, and elsewhere, in logits [token, neuron].
+
+    here: sums [token, neuron] of activation / scale where it has; total: [neuron] over all `positions`; cases: [token] how many have it.
+    """
+    return congruence * here / cases[:, None], congruence * (total - here) / (positions - cases[:, None])
+
+
+def _layers(model: LanguageModel, histograms: Histograms, groups: np.ndarray) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Each layer with its congruence and PARTS, float64 [group, neuron]."""
+    counts = np.asarray(histograms["screen_count"][:])[groups].astype(np.float64)
+    for layer, congruence in congruence_by_layer(model, histograms.screened_ids[groups]):
+        sums = np.asarray(histograms["screen_scaled"][layer])  # int64 [group, neuron]: all groups together are all positions
+        here, total = sums[groups] / SCALED_UNITS, sums.sum(0) / SCALED_UNITS
+        there, elsewhere = means_added(congruence, here, total, counts, histograms.positions)
+        yield layer, {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
 
 
 def _frame(layer: int, rows: np.ndarray, neurons: np.ndarray, values: dict[str, np.ndarray]) -> pl.DataFrame:

@@ -7,9 +7,10 @@ a row, empty ones too, so that the counts of a curve add up to the counted posit
 import numpy as np
 import polars as pl
 
-from assets.contracts import PROPORTION_CURVES, conform
-from assets.counting.histograms import ActivationBins, Histograms
-from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
+from assets.contracts import OUTCOME_CURVES, PROPORTION_CURVES, conform
+from assets.counting.histograms import PROBABILITY, TOP_PREDICTION, ActivationBins, Histograms
+from assets.statistics.levels import TokenTexts, lower_edges
+from assets.statistics.outcomes import all_levels, token_levels
 
 QUANTILE_95 = 1.959963984540054  # of the standard normal distribution, two-sided 95 %
 
@@ -21,34 +22,54 @@ def proportion_curves(
 
     Raises ValueError for a pair whose token was not tracked or whose neuron the histograms do not hold.
     """
+    found = _curves(histograms, bins, TOP_PREDICTION, pairs, token_texts, min_count)
+    return conform(PROPORTION_CURVES, found.rename({"cases": "top_prediction_count"}))
+
+
+def outcome_curves(
+    histograms: Histograms, bins: ActivationBins, pairs: pl.DataFrame, token_texts: TokenTexts, min_count: int
+) -> pl.DataFrame:
+    """The table of that name: the same curves for each further outcome that was counted. Under probability without an interval."""
+    frames = [
+        _curves(histograms, bins, outcome, pairs, token_texts, min_count).with_columns(outcome=pl.lit(outcome))
+        for outcome in histograms.outcomes[1:]
+    ]
+    found = pl.concat(frames) if frames else pl.DataFrame(schema=OUTCOME_CURVES.schema)
+    ends = [pl.when(pl.col("outcome") != PROBABILITY).then(end).alias(end) for end in ("ci_low", "ci_high")]
+    return conform(OUTCOME_CURVES, found.with_columns(*ends))
+
+
+def _curves(
+    histograms: Histograms, bins: ActivationBins, outcome: str, pairs: pl.DataFrame, token_texts: TokenTexts, min_count: int
+) -> pl.DataFrame:
+    """The columns of outcome_curves but `outcome`."""
     _refuse_unknown(histograms, pairs)
     parts = [
-        _layer_curves(histograms, bins, layer, part.sort("neuron", "token_id"), token_texts)
+        _layer_curves(histograms, bins, outcome, layer, part.sort("neuron", "token_id"), token_texts)
         for (layer,), part in sorted(pairs.partition_by("layer", as_dict=True).items())
     ]
     counted = pl.concat(parts) if parts else pl.DataFrame(schema=_COUNTED)
-    low, high = wilson_interval(counted["top_prediction_count"].to_numpy(), counted["count"].to_numpy())
-    frame = counted.with_columns(
-        proportion=pl.when(pl.col("count") > 0).then(pl.col("top_prediction_count") / pl.col("count")),
+    low, high = wilson_interval(counted["cases"].to_numpy(), counted["count"].to_numpy())
+    return counted.with_columns(
+        proportion=pl.when(pl.col("count") > 0).then(pl.col("cases") / pl.col("count")),
         ci_low=pl.Series(low, dtype=pl.Float64).fill_nan(None),
         ci_high=pl.Series(high, dtype=pl.Float64).fill_nan(None),
         reliable=pl.col("count") >= min_count,
     )
-    return conform(PROPORTION_CURVES, frame)
 
 
-_COUNTED = pl.Schema(list(PROPORTION_CURVES.schema.items())[:8])  # the columns up to the two counts
+_COUNTED = pl.Schema(list(OUTCOME_CURVES.schema.items())[1:9])  # the columns up to the two counts
 
 
-def _layer_curves(histograms: Histograms, bins: ActivationBins, layer: int, pairs: pl.DataFrame, token_texts: TokenTexts) -> pl.DataFrame:
+def _layer_curves(
+    histograms: Histograms, bins: ActivationBins, outcome: str, layer: int, pairs: pl.DataFrame, token_texts: TokenTexts
+) -> pl.DataFrame:
     """The counts of one layer's pairs, long."""
     neurons, tokens = pairs["neuron"].to_numpy(), pairs["token_id"]
     rows = tokens.replace_strict(histograms.token_ids, range(len(histograms.token_ids))).to_numpy()  # row of the tracked token
     texts = tokens.replace_strict(histograms.token_ids, [token_texts[token] for token in histograms.token_ids], return_dtype=pl.String)
-    all_counts = ascending_levels(np.asarray(histograms["count"][layer]), np.asarray(histograms["outside"][layer]))
-    predicted = ascending_levels(
-        np.asarray(histograms["top_prediction_count"][:, layer]), np.asarray(histograms["top_prediction_outside"][:, layer])
-    )
+    all_counts = all_levels(histograms, outcome, layer)
+    cases = token_levels(histograms, outcome, slice(None), layer)
     left = lower_edges(bins, layer, neurons)  # [pair, level]
     levels = left.shape[1]
     repeated = pairs.select(pl.all().repeat_by(levels).explode(empty_as_null=False))
@@ -60,7 +81,7 @@ def _layer_curves(histograms: Histograms, bins: ActivationBins, layer: int, pair
         bin_left=pl.Series(left.reshape(-1)),
         bin_right=pl.Series(np.concatenate([left[:, 1:], np.full((len(left), 1), np.inf)], axis=1).reshape(-1)),
         count=pl.Series(all_counts[neurons].reshape(-1)),
-        top_prediction_count=pl.Series(predicted[rows, neurons].reshape(-1)),
+        cases=pl.Series(cases[rows, neurons].reshape(-1)),
     )
 
 

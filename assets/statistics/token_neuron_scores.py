@@ -24,9 +24,10 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import TOKEN_NEURON_SCORES, conform
-from assets.counting.histograms import ActivationBins, Histograms
+from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histograms
 from assets.histograms.histogram_store import counter_blocks
-from assets.statistics.levels import TokenTexts, ascending_levels, lower_edges
+from assets.statistics.levels import TokenTexts, lower_edges
+from assets.statistics.outcomes import all_levels, token_levels
 
 SCORES = (
     "auroc",
@@ -48,16 +49,19 @@ def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_text
     where no bin is reliable. A token that is never predicted has a highest proportion of 0 and no other score. Without an AUROC
     there is no direction either; what is left is read from the highest level down.
     """
+    return conform(TOKEN_NEURON_SCORES, scores_of(histograms, bins, TOP_PREDICTION, token_texts, min_count))
+
+
+def scores_of(histograms: Histograms, bins: ActivationBins, outcome: str, token_texts: TokenTexts, min_count: int) -> pl.DataFrame:
+    """The same rows of any outcome that was counted: p and n are the positions of a level with it and without."""
     tokens, layers, neurons = len(histograms.token_ids), histograms.layers, histograms.neurons
     scores = {name: np.empty((tokens, layers, neurons)) for name in SCORES}
     for block in counter_blocks(histograms):
         layer, held = block.layer, block.tokens
         # Counters of these neurons: [neuron, level] and [token, neuron, level].
         if block.is_first_of_tokens:
-            count = ascending_levels(*(np.asarray(histograms[name][layer, block.neurons]) for name in ("count", "outside")))
-        predicted = ascending_levels(
-            *(np.asarray(histograms[f"top_prediction_{name}"][held, layer, block.neurons]) for name in ("count", "outside"))
-        )
+            count = all_levels(histograms, outcome, layer, block.neurons)
+        predicted = token_levels(histograms, outcome, held, layer, block.neurons)
         width = max(1, BLOCK_COUNTERS // (max(len(predicted), 1) * count.shape[-1]))
         for start in range(0, len(count), width):
             part = slice(start, min(start + width, len(count)))
@@ -77,7 +81,7 @@ def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_text
             **{name: values.reshape(-1) for name, values in scores.items()},
         }
     )
-    return conform(TOKEN_NEURON_SCORES, with_direction(frame.with_columns(pl.col(SCORES).fill_nan(None))))
+    return with_direction(frame.with_columns(pl.col(SCORES).fill_nan(None)))
 
 
 def with_direction(scores: pl.DataFrame) -> pl.DataFrame:
@@ -89,7 +93,7 @@ def with_direction(scores: pl.DataFrame) -> pl.DataFrame:
 
 def _scores(predicted: np.ndarray, count: np.ndarray, edges: np.ndarray, min_count: int) -> dict[str, np.ndarray]:
     """Every score [token, neuron] of a block; NaN where missing. `predicted` [token, neuron, level], `count`, `edges` [neuron, level]."""
-    positives = predicted.astype(np.float64)  # float64 holds counts exactly to 9e15, and products of them do not overflow
+    positives = predicted  # float64 holds counts exactly to 9e15, and products of them do not overflow
     all_positions = count.astype(np.float64)
     area, error = area_under_roc(positives, all_positions - positives)
     downwards = area < 0.5
