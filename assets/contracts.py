@@ -415,7 +415,7 @@ CANDIDATES = Table(
         TOKEN,
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
                "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) or `patching` (the share of a prompt's "
-               "logit difference restored at the last position, where the token is the answer)."),
+               "logit difference restored at the last position, where the token is the answer) or `contrast` (what it adds to the difference of the logits of the token and another)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,
         NEURON,
@@ -576,6 +576,28 @@ OUTCOME_CONTRIBUTIONS = Table(
     ("outcome", "token_id", "layer", "neuron"),
     (OUTCOME, *CONTRIBUTIONS.columns),
 )
+
+CONTRASTS = Table(
+    "contrasts",
+    "contrasts",
+    "Two tracked tokens against each other: how well every neuron tells the positions of the one from those of the other, and what it adds to the difference of their logits.",
+    ("token_id", "other_id", "outcome", "layer", "neuron"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        Column("other_id", pl.Int32(), "index", "Vocabulary entry of the token that it is told against."),
+        Column("other", pl.String(), "text", "Text of that entry."),
+        OUTCOME,
+        LAYER,
+        NEURON,
+        Column("auroc", _float, "share", "The chance that the activation is higher at a position of the token than at one of the other, ties counted half.", True),
+        Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent; missing under probability.", True),
+        Column("direction", pl.Int8(), "", "1: the activation is higher where the token is, auroc at least 0.5. -1: lower.", True, between=(-1, 1)),
+        SEPARATION,
+        Column("congruence", pl.Float32(), "dot product", "congruence with the token less that with the other, in the convention `logits`."),
+        Column("contribution", _float, "logit", "Mean of what the neuron adds to the difference of the two logits at positions of the token, less that at positions of the other.", True),
+    ),
+)  # fmt: skip
 
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
@@ -989,7 +1011,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,

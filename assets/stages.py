@@ -131,6 +131,11 @@ _STAGES = (
         tables=("contributions", "contribution_screen", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
+        "contrasts", "statistics", "Two tokens against each other: which neurons tell their positions apart, and which move the difference of their logits.",
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "contrasts", "prompts"),
+        tables=("contrasts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+    ),
+    Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
         reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
         tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs"),
@@ -157,7 +162,7 @@ _STAGES = (
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
                     "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
@@ -218,7 +223,7 @@ _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
         reads=reads(*(asset % "*" for asset in _EVERY_ASSET)),
-        fields=("model.dtype", "neurons", "shards", "ablation_positions", "min_count", "embedding_predictions"),
+        fields=("model.dtype", "neurons", "shards", "ablation_positions", "min_count", "embedding_predictions", "outcomes"),
         tables=("data_quality",), kinds=frozenset({"polars"}),
     ),
     Stage(

@@ -169,6 +169,9 @@ class Study(_Frozen):
     model: ModelChoice
     corpus: CorpusChoice
     tokens: tuple[TrackedToken, ...] = Field(min_length=1, description="Tracked tokens, as text or id.")
+    contrasts: tuple[tuple[TrackedToken, TrackedToken], ...] | None = Field(
+        None, description="Pairs of tracked tokens told against each other; answer and wrong answer of each prompt if absent."
+    )
     neurons: tuple[NeuronChoice, ...] = ()
     prompts: tuple[Prompt, ...] = ()
     bins: FixedBins | CalibratedBins = FixedBins()
@@ -217,6 +220,16 @@ class Study(_Frozen):
                 raise ValueError(f"given {value!r}; a token is a text such as ' an', or the number of its vocabulary entry")
         return values
 
+    @field_validator("contrasts", mode="before")
+    @classmethod
+    def _pairs_of_tokens(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        is_pairs = isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
+        if not is_pairs:
+            raise ValueError(f"given {_short(value)}; give pairs of tracked tokens, such as [[' an', ' a']]")
+        return tuple(tuple(pair) for pair in value)
+
     @field_validator("patching_layers", mode="before")
     @classmethod
     def _all_or_layers(cls, value: Any) -> Any:
@@ -260,6 +273,19 @@ class Study(_Frozen):
             doubles = sorted(str(value) for value, times in Counter(values).items() if times > 1)
             if doubles:
                 raise ValueError(f"{field}: {', '.join(doubles)} given twice; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _contrasts_are_of_two_tracked_tokens(self) -> "Study":
+        for one, other in self.contrasts or ():
+            if one == other:
+                raise ValueError(f"contrasts: {one!r} against itself; name two different tokens")
+            absent = [token for token in (one, other) if token not in self.tokens]
+            if absent:
+                raise ValueError(f"contrasts: {absent[0]!r} is not tracked; add it to tokens")
+        doubles = [pair for pair, times in Counter(self.contrasts or ()).items() if times > 1]
+        if doubles:
+            raise ValueError(f"contrasts: {doubles[0][0]!r} against {doubles[0][1]!r} given twice; name it once")
         return self
 
     @model_validator(mode="after")

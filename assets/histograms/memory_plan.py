@@ -173,7 +173,8 @@ def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
     merge = 4 * model.neurons * (histogram + MOMENTS + 4 * counted.examples * EXAMPLE)
     groups = number_of_groups(counted.screened)
     screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values
-    table = 3 * counted.tokens * model.layers * model.neurons * 96  # seven scores, keys and text; once more where cast to the contract
+    # Seven scores, keys and text; once more where cast to the contract. Further outcomes are one table.
+    table = 3 * counted.tokens * model.layers * model.neurons * 96 * max(1, len(counted.outcomes))
     blocks = 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
     return max(merge, screen, table + blocks) + 4 * CHUNK_BYTES
 

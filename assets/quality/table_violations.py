@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_STATISTICS, Column, Table
+from assets.counting.histograms import PROBABILITY
 from assets.statistics.candidates import NAMED
 from assets.statistics.contributions import WRITES, WRITES_AGAINST
 
@@ -95,6 +96,48 @@ def parity(frame: pl.DataFrame, tolerance: float) -> pl.DataFrame:
     )
 
 
+def token_outcomes(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per token of token_outcomes: outcomes that lead, and those whose share is not the quotient of their counts."""
+    quotient = pl.when(pl.col("positions") > 0).then(pl.col("cases") / pl.col("positions")).otherwise(0.0)
+    wrong = ~((pl.col("share") - quotient).abs() <= 1e-12).fill_null(False) | (pl.col("cases") > pl.col("positions"))
+    return frame.group_by("token_id", "token", maintain_order=True).agg(
+        outcomes=pl.len().cast(pl.Int64),
+        leading=pl.col("leads").sum().cast(pl.Int64),
+        one=pl.lit(1, pl.Int64),
+        wrong_share=wrong.sum().cast(pl.Int64),
+    )
+
+
+def contrasts(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per pair of tokens and outcome of contrasts: neurons, those whose direction or separation is not that of their AUROC, and
+    whether the pair has an AUROC for some neurons alone."""
+    auroc = pl.col("auroc")
+    astray = pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(
+        pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
+    )
+    unscored = auroc.is_null().sum().cast(pl.Int64)
+    return frame.group_by("token_id", "other_id", "outcome", maintain_order=True).agg(
+        neurons=pl.len().cast(pl.Int64),
+        astray=astray.sum().cast(pl.Int64),
+        partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
+    )
+
+
+def outcome_curves(frame: pl.DataFrame, positions: Mapping[str, int]) -> pl.DataFrame:
+    """As curves, one row per outcome and curve. `positions`: those that each outcome is read over. Under probability there is no interval."""
+    parts = []
+    for (outcome,), part in frame.partition_by("outcome", as_dict=True, maintain_order=True).items():
+        named = part.rename({"cases": "top_prediction_count"})
+        if outcome == PROBABILITY:  # judged as if the interval were the proportion alone: it must be missing everywhere
+            present = (pl.col("ci_low").is_not_null() | pl.col("ci_high").is_not_null()).any()
+            named = named.with_columns(
+                ci_low=pl.when(present).then(pl.lit(None, pl.Float64)).otherwise("proportion"),
+                ci_high=pl.when(present).then(pl.lit(None, pl.Float64)).otherwise("proportion"),
+            )
+        parts.append(curves(named, positions[str(outcome)]).with_columns(outcome=pl.lit(outcome)))
+    return pl.concat(parts) if parts else curves(frame.rename({"cases": "top_prediction_count"}), 0).with_columns(outcome=pl.lit(""))
+
+
 def curves(frame: pl.DataFrame, positions: int) -> pl.DataFrame:
     """One row per curve: filled bins, unreliable ones, rows with a wrong proportion or interval, and whether the counts add up."""
     count, proportion, low, high = (pl.col(name) for name in ("count", "proportion", "ci_low", "ci_high"))
@@ -135,8 +178,8 @@ def neurons(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def scores(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of token_neuron_scores: neurons, unscored ones, those whose scores contradict each other, those whose direction or
+def scores(frame: pl.DataFrame, by: Sequence[str] = ("token_id", "token")) -> pl.DataFrame:
+    """One row per token of token_neuron_scores, or as told `by`: neurons, unscored ones, those whose scores contradict each other, those whose direction or
     separation is not that of their AUROC, and whether none is scored."""
     has_half = pl.col("half_activation").is_not_null()
     sign = pl.col("direction").fill_null(1)
@@ -151,7 +194,7 @@ def scores(frame: pl.DataFrame) -> pl.DataFrame:
         pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
     )
     unscored = auroc.is_null().sum().cast(pl.Int64)
-    return frame.group_by("token_id", "token", maintain_order=True).agg(
+    return frame.group_by(by, maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64),
         unscored=unscored,
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
@@ -222,12 +265,12 @@ def contexts(frame: pl.DataFrame) -> pl.DataFrame:
     return one.group_by("layer", "neuron", maintain_order=True).agg(contexts=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
 
 
-def contributions(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per token of contributions: neurons, and those whose contribution is not the difference of its two parts."""
+def contributions(frame: pl.DataFrame, by: Sequence[str] = ("token_id",)) -> pl.DataFrame:
+    """One row per token of contributions, or as told `by`: neurons, and those whose contribution is not the difference of its two parts."""
     there, elsewhere = pl.col("contribution_where_predicted"), pl.col("contribution_elsewhere")
     size = there.abs() + elsewhere.abs()
     agrees = ((pl.col("contribution") - (there - elsewhere)).abs() <= 1e-12 * size) & size.is_finite()  # polars takes NaN for equal to NaN
-    return frame.group_by("token_id", maintain_order=True).agg(
+    return frame.group_by(by, maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64), contradicting=(~agrees).fill_null(True).sum().cast(pl.Int64)
     )
 

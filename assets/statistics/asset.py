@@ -10,6 +10,7 @@ from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
 from assets.statistics.candidates import candidates, studied_pairs
+from assets.statistics.contrasts import contrasted, contrasts
 from assets.statistics.contributions import WRITES, contributions, outcome_contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
@@ -34,6 +35,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "outcome_scores", _outcome_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "contributions", _contributions, page="screen.html"),
+        study_asset(study, "contrasts", _contrasts, page="index.html"),
         study_asset(study, "candidates", _candidates, page="index.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
         study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
@@ -101,6 +103,12 @@ def _contributions(work: Work) -> None:
     work.show(writers=named)
 
 
+def _contrasts(work: Work) -> None:
+    pairs = contrasted(work.read("tracked_tokens"), work.study.contrasts, work.study.prompts)
+    work.write("contrasts", contrasts(model_of(work), read_histograms(work.folder("merged_histograms")), pairs))
+    work.show(contrasts=len(pairs))
+
+
 def _candidates(work: Work) -> None:
     named = [(choice.layer, choice.neuron) for choice in work.study.neurons]
     answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
@@ -112,6 +120,7 @@ def _candidates(work: Work) -> None:
         of_leading(work.read("contributions"), work.read("outcome_contributions"), outcomes),
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
+        work.read("contrasts").join(outcomes.filter("leads"), on=["token_id", "outcome"], how="semi"),
         work.study.best_neurons,
         work.fact("model_snapshot", "is_gated"),
     )

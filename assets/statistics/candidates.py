@@ -13,7 +13,7 @@ from assets.contracts import CANDIDATES, conform
 
 FROM_OTHER_LINES = 2  # neurons of a token that each line sends, beside the `best_neurons` by separation
 NAMED = "named"
-LINES = (NAMED, "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching")
+LINES = (NAMED, "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching", "contrast")
 _KEY = ("token_id", "layer", "neuron")
 
 
@@ -24,13 +24,15 @@ def candidates(
     contributions: pl.DataFrame,
     congruence: pl.DataFrame,
     patched: pl.DataFrame,
+    contrasted: pl.DataFrame,
     best: int,
     is_gated: bool,
 ) -> pl.DataFrame:
     """One row for each token, neuron and line that sends it; ranks count from 1 within token and line, missing for named neurons.
 
     tokens: tracked_tokens, whose order stays. named: (layer, neuron) of the study. patched: neuron_patching with the token_id of each
-    prompt's answer. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower layer,
+    prompt's answer. contrasted: contrasts, of the outcome that
+    leads for each token. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower layer,
     then neuron. congruence: congruence_tracked_tokens. A gated neuron writes a token by either sign of its congruence, for its activation
     takes both; another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
     """
@@ -53,6 +55,7 @@ def candidates(
         ),
         _first(_written(congruence, is_gated), "congruence", few),
         _first(_most_moved(patched), "patching", few),
+        _first(_told_apart(contrasted), "contrast", few),
     ]
     order = pl.col("line").replace_strict({line: place for place, line in enumerate(LINES)}, return_dtype=pl.Int32)
     rows = pl.concat(lines).join(tokens.select("token_id", "token", "row"), on="token_id")
@@ -84,6 +87,11 @@ def _written(congruence: pl.DataFrame, is_gated: bool) -> pl.DataFrame:
     """What neurons write, as the model's own logits see it: by size alone where a sign is a convention."""
     own = congruence.filter((pl.col("convention") == "logits") & (pl.col("side") == "output"))
     return own.with_columns(pl.col("congruence").abs()) if is_gated else own.filter(pl.col("congruence") > 0)
+
+
+def _told_apart(contrasted: pl.DataFrame) -> pl.DataFrame:
+    """For each token and neuron what it adds to the difference of the logits of the token and another, of the other where it is most."""
+    return contrasted.filter(pl.col("contribution") > 0).group_by(_KEY).agg(contrast=pl.col("contribution").max())
 
 
 def _most_moved(patched: pl.DataFrame) -> pl.DataFrame:

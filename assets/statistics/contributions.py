@@ -71,7 +71,10 @@ def outcome_contributions(model: LanguageModel, histograms: Histograms, token_id
     if histograms.screened_ids.size:
         frames += [frame for outcome in histograms.outcomes[1:] for frame in _outcome_layers(model, histograms, outcome)]
     texts = pl.col("token_id").replace_strict(token_ids, [model.token_texts[entry] for entry in token_ids], return_dtype=pl.String)
-    both = pl.concat([frames[0], *(frame.with_columns(token=texts).select(OUTCOME_CONTRIBUTIONS.schema.names()) for frame in frames[1:])])
+    both = pl.concat(
+        [frames[0], *(frame.with_columns(token=texts).select(OUTCOME_CONTRIBUTIONS.schema.names()) for frame in frames[1:])],
+        how="vertical_relaxed",
+    )
     return conform(OUTCOME_CONTRIBUTIONS, in_tracked_order(both, token_ids))
 
 

@@ -46,6 +46,14 @@ GRIDS = {
         ("embedding_predictions",),
     ),
     "token_neuron_scores": Grid(lambda reading: {**_tracked(reading), **_neurons(reading)}, (*_SIZES, "tracked_tokens")),
+    "token_outcomes": Grid(
+        lambda reading: {**_tracked(reading), "outcome": list(reading.study.outcomes)}, ("tracked_tokens",), ("outcomes",)
+    ),
+    "outcome_scores": Grid(
+        lambda reading: {"outcome": list(reading.study.further_outcomes), **_tracked(reading), **_neurons(reading)},
+        (*_SIZES, "tracked_tokens"),
+        ("outcomes",),
+    ),
     "congruence_tracked_tokens": Grid(lambda reading: {**_SIDES, **_tracked(reading), **_neurons(reading)}, (*_SIZES, "tracked_tokens")),
     "congruence_neurons_of_interest": Grid(
         lambda reading: {**_SIDES, **_vocabulary(reading)} if reading.study.neurons else None, ("model_snapshot.vocabulary",), ("neurons",)

@@ -4,7 +4,7 @@ import polars as pl
 
 from assets.quality import table_violations
 from assets.quality.check import Check, Frames
-from assets.quality.expectations import none_of, share_frame, small_share
+from assets.quality.expectations import equal, none_of, share_frame, small_share
 from assets.quality.screen_violations import screen as screen_violations
 from assets.reading import Reading
 
@@ -45,6 +45,30 @@ def contribution_frames(contributions: pl.DataFrame, contribution_screen: pl.Dat
     return {
         "tokens": table_violations.contributions(contributions),
         "ends": table_violations.contribution_ends(contribution_screen, contributions),
+    }
+
+
+_BY_OUTCOME = ("outcome", "token_id", "token")
+_OUTCOME_CURVE = ("outcome", *_CURVE)
+
+
+def outcome_frames(token_outcomes: pl.DataFrame, outcome_scores: pl.DataFrame) -> Frames:
+    """How often tokens have each outcome, and the scores by those beside top predictions."""
+    return {
+        "tokens": table_violations.token_outcomes(token_outcomes),
+        "scores": table_violations.scores(outcome_scores, _BY_OUTCOME),
+    }
+
+
+def _outcome_curves(reading: Reading, shard: str | None) -> Frames:
+    positions = dict(reading.raw("token_outcomes").select("outcome", "positions").unique().iter_rows())
+    return {"outcomes": table_violations.outcome_curves(reading.raw("outcome_curves"), positions)}
+
+
+def _all_curves(reading: Reading, shard: str | None) -> Frames:
+    return {
+        **curve_frames(reading.raw("proportion_curves"), reading.fact("merged_histograms", "positions")),
+        **_outcome_curves(reading, shard),
     }
 
 
@@ -100,6 +124,67 @@ CHECKS = (
         },
     ),
     Check(
+        name="outcome_values",
+        asset="outcome_scores",
+        promise="One outcome leads for every tracked token, and scores by further outcomes agree with each other.",
+        needs=("token_outcomes", "outcome_scores"),
+        count=lambda reading, shard: outcome_frames(reading.raw("token_outcomes"), reading.raw("outcome_scores")),
+        sentences={
+            "tokens": [
+                equal("one outcome leads for every tracked token", "leading", "one", lambda frame: f"1 for each of {frame.height} tokens"),
+                none_of("every share is cases / positions", "wrong_share", "shares wrong", of="outcomes", by=("token",)),
+            ],
+            "scores": [
+                none_of(
+                    "half_activation and recall are given exactly where a reliable bin reaches one half",
+                    "contradicting",
+                    "pairs contradictory",
+                    of="neurons",
+                    by=("outcome", "token_id"),
+                ),
+                none_of(
+                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
+                    "astray",
+                    "pairs astray",
+                    of="neurons",
+                    by=("outcome", "token_id"),
+                ),
+                none_of(
+                    "a token has an AUROC for every neuron or for none",
+                    "partly_scored",
+                    "pairs unscored",
+                    of="neurons",
+                    by=("outcome", "token_id"),
+                ),
+            ],
+        },
+    ),
+    Check(
+        name="contrast_values",
+        asset="contrasts",
+        promise="Two tokens are told apart by every neuron or by none, in the direction of its AUROC.",
+        needs=("contrasts",),
+        count=lambda reading, shard: {"pairs": table_violations.contrasts(reading.raw("contrasts"))},
+        sentences={
+            "pairs": [
+                none_of(
+                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
+                    "astray",
+                    "rows astray",
+                    of="neurons",
+                    by=("token_id", "other_id", "outcome"),
+                ),
+                none_of(
+                    "a pair has an AUROC for every neuron or for none",
+                    "partly_scored",
+                    "rows unscored",
+                    of="neurons",
+                    by=("token_id", "other_id", "outcome"),
+                ),
+            ]
+        },
+    ),
+    Check(
         name="screen_values",
         asset="token_neuron_screen",
         promise="The neurons that stand out are ranked by numbers that can be, and few positions are left out.",
@@ -135,8 +220,11 @@ CHECKS = (
         name="contribution_values",
         asset="contributions",
         promise="Contributions are the differences of their means, and those of the screen are the same ones, ranked by size.",
-        needs=("contributions", "contribution_screen"),
-        count=lambda reading, shard: contribution_frames(reading.raw("contributions"), reading.raw("contribution_screen")),
+        needs=("contributions", "contribution_screen", "outcome_contributions"),
+        count=lambda reading, shard: {
+            **contribution_frames(reading.raw("contributions"), reading.raw("contribution_screen")),
+            "outcomes": table_violations.contributions(reading.raw("outcome_contributions"), ("outcome", "token_id")),
+        },
         sentences={
             "tokens": [
                 none_of(
@@ -145,6 +233,15 @@ CHECKS = (
                     "contributions contradictory",
                     of="neurons",
                     by=("token_id",),
+                )
+            ],
+            "outcomes": [
+                none_of(
+                    "under every outcome, a contribution is what is added where the token has it less what is added elsewhere",
+                    "contradicting",
+                    "contributions contradictory",
+                    of="neurons",
+                    by=("outcome", "token_id"),
                 )
             ],
             "ends": [
@@ -179,8 +276,8 @@ CHECKS = (
         name="curve_values",
         asset="proportion_curves",
         promise="Every plotted share is the quotient of its counts, and most bins hold enough positions.",
-        needs=("proportion_curves", "merged_histograms.positions"),
-        count=lambda reading, shard: curve_frames(reading.raw("proportion_curves"), reading.fact("merged_histograms", "positions")),
+        needs=("proportion_curves", "outcome_curves", "token_outcomes", "merged_histograms.positions"),
+        count=_all_curves,
         sentences={
             "curves": [
                 none_of(
@@ -194,6 +291,23 @@ CHECKS = (
                     "every proportion is top_prediction_count / count and lies between 0 and 1", "wrong_proportion", "bins wrong", by=_CURVE
                 ),
                 none_of("every interval lies between 0 and 1 and holds its proportion", "wrong_interval", "bins wrong", by=_CURVE),
+            ],
+            "outcomes": [
+                none_of(
+                    "under every outcome, the counts of every curve add up to the positions that it is read over",
+                    "unbalanced",
+                    "curves unbalanced",
+                    by=_OUTCOME_CURVE,
+                ),
+                none_of(
+                    "every such proportion is cases / count and lies between 0 and 1", "wrong_proportion", "bins wrong", by=_OUTCOME_CURVE
+                ),
+                none_of(
+                    "every such interval lies between 0 and 1 and holds its proportion; under probability there is none",
+                    "wrong_interval",
+                    "bins wrong",
+                    by=_OUTCOME_CURVE,
+                ),
             ],
             "unreliable": [
                 small_share(

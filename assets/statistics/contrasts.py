@@ -1,0 +1,118 @@
+"""The table `contrasts`: two tokens against each other. Which neurons tell the positions of the one from those of the other, and which
+move the difference of their logits.
+
+A token against all other text is told by much that has nothing to do with it (what kind of word comes next, say). Against the token
+that could stand in its place only what decides between the two is left. For tokens A and B under one outcome:
+
+- AUROC = the chance that the activation is higher at a position of A than at one of B, ties counting half; direction and separation as
+  in token_neuron_scores. Under probability positions are weighted by the probability of A and of B.
+- contribution = (congruence with A - congruence with B) x (mean of activation / final norm's scale at positions of A - the same of B):
+  what the neuron adds to logit A - logit B where A is, less where B is. Negating a gated neuron's weights changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from assets.contracts import CONTRASTS, conform
+from assets.counting.histograms import PROBABILITY, TOP_PREDICTION, Histograms
+from assets.counting.token_sum_units import SCALED_UNITS
+from assets.model.language_model import LanguageModel
+from assets.statistics.contributions import congruence_by_layer
+from assets.statistics.outcomes import cases_of, in_tracked_order, token_levels
+from assets.statistics.token_neuron_scores import area_under_roc, with_direction
+from assets.study import Prompt, TrackedToken
+
+
+class Contrast(NamedTuple):
+    """Two tracked tokens, by id."""
+
+    token_id: int
+    other_id: int
+
+
+def contrasted(
+    tokens: pl.DataFrame, named: Sequence[tuple[TrackedToken, TrackedToken]] | None, prompts: Sequence[Prompt]
+) -> list[Contrast]:
+    """The pairs that the study names; where it names none, the answer and wrong answer of each prompt, as far as both are tracked.
+
+    tokens: tracked_tokens. A pair that several prompts share is taken once.
+    """
+    if named is not None:
+        by_name = dict(tokens.select("given", "token_id").iter_rows())
+        return [Contrast(by_name[str(token)], by_name[str(other)]) for token, other in named]
+    by_text = dict(tokens.select("token", "token_id").iter_rows())
+    pairs = [(by_text.get(prompt.answer), by_text.get(prompt.wrong_answer)) for prompt in prompts]
+    return list(dict.fromkeys(Contrast(*pair) for pair in pairs if None not in pair))  # type: ignore[arg-type]
+
+
+def contrasts(model: LanguageModel, histograms: Histograms, pairs: Sequence[Contrast]) -> pl.DataFrame:
+    """One row per pair, outcome that was counted, layer and neuron.
+
+    Missing where nothing can be said: AUROC where one of the two has no position, contribution then too, and without a screen.
+    Raises ModelError for architectures whose output weights are not a neuron's direct effect.
+    """
+    frames = [pl.DataFrame(schema=CONTRASTS.schema)]
+    if pairs:
+        rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
+        places = np.array([[rows[entry] for entry in pair] for pair in pairs])  # [pair, 2]
+        for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)):
+            frames += [
+                _of_layer(histograms, outcome, layer, pairs, places, congruence, model.token_texts) for outcome in histograms.outcomes
+            ]
+    ordered = in_tracked_order(pl.concat(frames, how="vertical_relaxed"), histograms.token_ids)
+    return conform(CONTRASTS, ordered)
+
+
+def _of_layer(
+    histograms: Histograms,
+    outcome: str,
+    layer: int,
+    pairs: Sequence[Contrast],
+    places: np.ndarray,
+    congruence: np.ndarray,
+    token_texts: Sequence[str],
+) -> pl.DataFrame:
+    """Every pair's rows of one outcome and layer. places: rows of the two tokens [pair, 2]; congruence: float64 [token, neuron]."""
+    used = np.unique(places)
+    levels = {row: token_levels(histograms, outcome, slice(row, row + 1), layer)[0] for row in used}  # float64 [neuron, level]
+    means = _scaled_means(histograms, outcome, layer, used)
+    frames = []
+    for pair, (one, other) in zip(pairs, places, strict=True):
+        auroc, error = area_under_roc(levels[one], levels[other])
+        difference = congruence[one] - congruence[other]
+        frames.append(
+            pl.DataFrame(
+                {
+                    "token_id": np.full(len(auroc), pair.token_id, np.int32),
+                    "token": [token_texts[pair.token_id]] * len(auroc),
+                    "other_id": np.full(len(auroc), pair.other_id, np.int32),
+                    "other": [token_texts[pair.other_id]] * len(auroc),
+                    "outcome": [outcome] * len(auroc),
+                    "layer": np.full(len(auroc), layer, np.int32),
+                    "neuron": np.arange(len(auroc), dtype=np.int32),
+                    "auroc": auroc,
+                    "auroc_standard_error": np.full_like(auroc, np.nan) if outcome == PROBABILITY else error,
+                    "congruence": difference,
+                    "contribution": difference * (means[one] - means[other]),
+                }
+            )
+        )
+    found = pl.concat(frames).with_columns(pl.col("auroc", "auroc_standard_error", "contribution").fill_nan(None))
+    return with_direction(found).select(CONTRASTS.schema.names())
+
+
+def _scaled_means(histograms: Histograms, outcome: str, layer: int, rows: np.ndarray) -> dict[int, np.ndarray]:
+    """Float64 [neuron] of each tracked token of `rows`: mean activation over the final norm's scale where it has the outcome, else NaN."""
+    cases = cases_of(histograms, outcome)
+    nothing = np.full(histograms.neurons, np.nan)
+    if not histograms.screened_ids.size:
+        return dict.fromkeys(rows.tolist(), nothing)
+    if outcome == TOP_PREDICTION:
+        groups = {int(entry): group for group, entry in enumerate(histograms.screened_ids)}
+        sums = {row: histograms["screen_scaled"][layer, groups[histograms.token_ids[row]]] for row in rows.tolist()}
+    else:
+        sums = {row: histograms[f"{outcome}_scaled"][layer, row] for row in rows.tolist()}
+    return {row: np.asarray(held) / SCALED_UNITS / cases[row] if cases[row] > 0 else nothing for row, held in sums.items()}
