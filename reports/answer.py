@@ -8,12 +8,39 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
 from reports.direction import auroc
 from reports.evidence import Evidence, Patching, evidence
 from reports.numbers import count, edge, fixed, number, ordinal, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
 
+# What sentences say by the outcome that is told.
+NEVER = {
+    TOP_PREDICTION: ("No answer: the model never predicts ", ""),
+    NEXT_TOKEN: ("No answer: ", " never comes next"),
+    PROBABILITY: ("No answer: the model gives ", " no probability"),
+}
+EVERYWHERE = {
+    TOP_PREDICTION: ", because it is the top prediction everywhere or nowhere.",
+    NEXT_TOKEN: ", because it comes next everywhere or nowhere.",
+    PROBABILITY: ", because its probability is the same everywhere.",
+}
+PREDICTS = {
+    TOP_PREDICTION: " is the best predictor of ",
+    NEXT_TOKEN: " tells best where the text goes on with ",
+    PROBABILITY: " tells best where the model holds for probable ",
+}
+NO_HALF = {
+    TOP_PREDICTION: "no level of its activation makes it predicted in half of cases",
+    NEXT_TOKEN: "at no level of its activation it comes next in half of cases",
+    PROBABILITY: "at no level of its activation it is given half of the probability",
+}
+INSTEAD = {
+    TOP_PREDICTION: "top predictions",
+    NEXT_TOKEN: "where it comes next in the text",
+    PROBABILITY: "the probability that it is given",
+}
 WEAK_AUROC = 0.75  # below it, a quarter or more of the pairs (a position that predicts the token, one that does not) are misordered
 NO_EFFECT = 0.05  # share of the logit difference below which patching is said to restore next to nothing
 
@@ -58,8 +85,8 @@ def answer(data: ReportData) -> Answer:
     found = evidence(data, *token)
     refusal = _too_little(found, data.study.min_count)
     if refusal:
-        return Answer(asked, refusal, "none" if found.best is None or found.predictions == 0 else "weak", found)
-    return Answer(asked, *_verdict(found), found)
+        return Answer(asked, refusal, "none" if found.best is None or found.cases == 0 else "weak", found)
+    return Answer(asked, *_verdict(found, data.study.outcome), found)
 
 
 def _token_in_question(data: ReportData) -> tuple[int, str] | None:
@@ -72,32 +99,47 @@ def _token_in_question(data: ReportData) -> tuple[int, str] | None:
 def _too_little(found: Evidence, min_count: int) -> Sentence | None:
     """The sentence of a question that the counts cannot decide, or None."""
     token = token_part((found.token_id, found.token))
-    if found.predictions == 0:
+    if found.cases == 0:
         among = f" of {count(found.positions)}" if found.positions else ""
         return (
-            Part("No answer: the model never predicts "),
+            Part(NEVER[found.outcome.name][0]),
             token,
-            Part(f" at any{among} counted positions, so no neuron can be told apart by it."),
+            Part(f"{NEVER[found.outcome.name][1]} at any{among} counted positions, so no neuron can be told apart by it."),
         )
     if found.best is None:
-        return (Part("No answer: no neuron could be scored for "), token, Part(", because it is the top prediction everywhere or nowhere."))
-    if found.predictions < min_count:
-        times = "once" if found.predictions == 1 else f"{count(found.predictions)} times"
+        return (Part("No answer: no neuron could be scored for "), token, Part(EVERYWHERE[found.outcome.name]))
+    if found.cases < min_count:
         return (
             Part("Too little evidence: "),
             token,
-            Part(f" is the top prediction only {times}; "),
+            Part(f" {_how_rare(found)}; "),
             neuron_part(found.neuron),
             Part(f" comes first with AUROC {auroc(found.best)}, which so few cases cannot support."),
         )
     return None
 
 
-def _verdict(found: Evidence) -> tuple[Sentence, str]:
+def _how_rare(found: Evidence) -> str:
+    times = "once" if found.cases == 1 else f"{found.outcome.amount(found.cases)} times"
+    told = {TOP_PREDICTION: "is the top prediction only", NEXT_TOKEN: "comes next only", PROBABILITY: "is expected only"}
+    return f"{told[found.outcome.name]} {times}"
+
+
+def _in_place_of(found: Evidence, wanted: str) -> list[Part]:
+    """Why another outcome than the study's is told; nothing where it is the study's own."""
+    if found.outcome.name == wanted or wanted != TOP_PREDICTION:
+        return []
+    times = "never" if not found.predictions else "once" if found.predictions == 1 else f"only {count(found.predictions)} times"
+    token = token_part((found.token_id, found.token))
+    return [token, Part(f" is the top prediction {times}, so it is told by {INSTEAD[found.outcome.name]}. ")]
+
+
+def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:
     token, best = token_part((found.token_id, found.token)), found.best
     assert best is not None, "_too_little refuses tokens without a best neuron"
     if best["separation"] < WEAK_AUROC:
         opening = (
+            *_in_place_of(found, wanted),
             Part("No single neuron answers: the best predictor of "),
             token,
             Part(", "),
@@ -106,16 +148,14 @@ def _verdict(found: Evidence) -> tuple[Sentence, str]:
         )
         return opening, "weak"
     capital = neuron_part(found.neuron, capital=True)
-    parts = [capital, Part(" is the best predictor of "), token, Part(f": AUROC {auroc(best)}")]
+    parts = [*_in_place_of(found, wanted), capital, Part(PREDICTS[found.outcome.name]), token, Part(f": AUROC {auroc(best)}")]
     reaches_half = best["half_activation"] is not None
     clauses: list[Sentence] = []
     objections: list[Sentence] = []
     if reaches_half:
         clauses.append((Part(_half(found)),))
     elif best["highest_proportion"] is not None:
-        parts.append(
-            Part(f", though no level of its activation makes it predicted in half of cases (at most {percent(best['highest_proportion'])})")
-        )
+        parts.append(Part(f", though {NO_HALF[found.outcome.name]} (at most {percent(best['highest_proportion'])})"))
     else:
         parts.append(Part(", though no level of its activation has enough positions to be reliable"))
     for supports, against in (_patched(found), _ablated(found), _written(found)):
@@ -135,9 +175,9 @@ def _half(found: Evidence) -> str:
     covered = f" (recall {fixed(recall, 2)})" if recall is not None else ""
     if found.stays_above_half or found.precision_beyond_half is None:
         turn = "falls below" if found.is_downwards else "reaches"
-        return f"the model predicts it in at least half of cases once the activation {turn} {level}{covered}"
+        return f"{found.outcome.is_there} in at least half of cases once the activation {turn} {level}{covered}"
     where = f"below activation {level}" if found.is_downwards else f"from activation {level} up"
-    return f"{where} the model predicts it in {percent(found.precision_beyond_half, 0)} of cases{covered}"
+    return f"{where} {found.outcome.is_there} in {percent(found.precision_beyond_half, 0)} of cases{covered}"
 
 
 Clauses = tuple[list[Sentence], list[Sentence]]  # that support the best predictor, that speak against it

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from assets.counting.histograms import TOP_PREDICTION
+from reports.outcome import Outcome, told_by
 from reports.report_data import ReportData
 
 CONVENTIONS = ("logits", "published")  # the model's own effect first
@@ -70,7 +72,7 @@ class Ablated:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All kinds of evidence for one token. `best` and `second` are rows of token_neuron_scores, by separation."""
+    """All kinds of evidence for one token. `best` and `second` are rows of ReportData.scores, by separation."""
 
     token_id: int
     token: str
@@ -78,6 +80,8 @@ class Evidence:
     predictions: int
     correct: int
     positions: int | None
+    outcome: Outcome  # that leads for the token
+    cases: float  # positions at which the token has it; under probability those that are expected
     best: dict[str, Any] | None
     second: dict[str, Any] | None
     stays_above_half: bool  # no reliable bin of the best predictor beyond half_activation, in its direction, has a proportion below 1/2
@@ -107,7 +111,7 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
     counted = counts[0] if counts else {"occurrences": 0, "predictions": 0, "correct_predictions": 0}
     best = best_neurons(data, token_id).head(2).to_dicts()
     neuron = (best[0]["layer"], best[0]["neuron"]) if best else None
-    curve = curve_of(data, token_id, neuron) if neuron else data.table("proportion_curves").clear()
+    curve = curve_of(data, token_id, neuron or (-1, -1))
     direction = best[0]["direction"] if best else 1
     half = best[0]["half_activation"] if best else None
     beyond = None if half is None else _beyond(curve, half, direction)
@@ -118,6 +122,8 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
         predictions=counted["predictions"],
         correct=counted["correct_predictions"],
         positions=data.facts.get("positions"),
+        outcome=told_by(data.leading.get(token_id, TOP_PREDICTION)),
+        cases=_cases(data, token_id, counted["predictions"]),
         best=best[0] if best else None,
         second=best[1] if len(best) > 1 else None,
         stays_above_half=beyond is not None and beyond.filter(pl.col("reliable") & (pl.col("proportion") < 0.5)).is_empty(),
@@ -128,9 +134,19 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
     )
 
 
+def _cases(data: ReportData, token_id: int, predictions: int) -> float:
+    """Of the outcome that leads; top predictions where outcomes are not told."""
+    leading = data.table("token_outcomes").filter((pl.col("token_id") == token_id) & pl.col("leads"))
+    return float(leading["cases"][0]) if leading.height else float(predictions)
+
+
 def curve_of(data: ReportData, token_id: int, neuron: tuple[int, int]) -> pl.DataFrame:
-    """The rows of proportion_curves of one pair; none if the pair is not studied."""
-    curves = data.table("proportion_curves")
+    """The curve of one pair by the outcome that leads for the token, with `cases` for its count; no rows if the pair is not studied."""
+    outcome = data.leading.get(token_id, TOP_PREDICTION)
+    if outcome == TOP_PREDICTION:
+        curves = data.table("proportion_curves").rename({"top_prediction_count": "cases"})
+    else:
+        curves = data.table("outcome_curves").filter(pl.col("outcome") == outcome)
     return curves.filter((pl.col("token_id") == token_id) & (pl.col("layer") == neuron[0]) & (pl.col("neuron") == neuron[1]))
 
 
@@ -140,7 +156,7 @@ def _beyond(curve: pl.DataFrame, half_activation: float, direction: int) -> pl.D
 
 
 def _precision(bins: pl.DataFrame) -> float | None:
-    positions, predicted = int(bins["count"].sum()), int(bins["top_prediction_count"].sum())
+    positions, predicted = int(bins["count"].sum()), float(bins["cases"].sum())
     return predicted / positions if positions else None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TABLES
+from assets.counting.histograms import TOP_PREDICTION
 from assets.stages import TEXT_TABLES
 from assets.study import Prompt, Study
 
@@ -65,17 +66,36 @@ class ReportData:
         return [prompt.name for prompt in self.study.prompts if prompt.name in run]
 
     @functools.cached_property
+    def leading(self) -> dict[int, str]:
+        """The outcome that leads for each tracked token; top_prediction where none is told."""
+        led = dict(self.table("token_outcomes").filter("leads").select("token_id", "outcome").iter_rows())
+        return {token_id: led.get(token_id, TOP_PREDICTION) for token_id, _ in self.tracked}
+
+    @functools.cached_property
+    def scores(self) -> pl.DataFrame:
+        """token_neuron_scores, of each token by the outcome that leads for it, with the column `outcome`."""
+        return self._of_leading("token_neuron_scores", "outcome_scores")
+
+    def _of_leading(self, published: str, further: str) -> pl.DataFrame:
+        frames = [self.table(published).with_columns(outcome=pl.lit(TOP_PREDICTION)), self.table(further)]
+        both = pl.concat([frame.select(*self.table(published).columns, "outcome") for frame in frames])
+        others = {token_id: outcome for token_id, outcome in self.leading.items() if outcome != TOP_PREDICTION}
+        leads = pl.col("token_id").replace_strict(others, default=TOP_PREDICTION, return_dtype=pl.String)
+        return both.filter(pl.col("outcome") == leads)
+
+    @functools.cached_property
     def ranked_scores(self) -> pl.DataFrame:
-        """token_neuron_scores without missing AUROC, best separation first within each token, with `place` (1 is best; ties to the
-        lower neuron)."""
-        known = self.table("token_neuron_scores").filter(pl.col("separation").is_not_null())
+        """The scores without missing AUROC, best separation first within each token, with `place` (1 is best; ties to the lower neuron)."""
+        known = self.scores.filter(pl.col("separation").is_not_null())
         ordered = known.sort("token_id", "separation", "layer", "neuron", descending=[False, True, False, False])
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property
     def ranked_contributions(self) -> pl.DataFrame:
-        """contributions, largest first within each token, with `place` (1 is largest; ties to the lower neuron)."""
-        ordered = self.table("contributions").sort("token_id", "contribution", "layer", "neuron", descending=[False, True, False, False])
+        """contributions, of each token by the outcome that leads for it, largest first, with `place` (1 is largest; ties to the lower
+        neuron)."""
+        known = self._of_leading("contributions", "outcome_contributions")
+        ordered = known.sort("token_id", "contribution", "layer", "neuron", descending=[False, True, False, False])
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property

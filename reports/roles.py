@@ -9,11 +9,14 @@ from typing import Any
 import polars as pl
 
 from reports.answer import NO_EFFECT, Part, Sentence, neuron_part, prompt_part, token_part
+from reports.direction import auroc
 from reports.evidence import best_neurons, neuron_patching_of
 from reports.numbers import count, ordinal, percent, signed
+from reports.outcome import told_by
 from reports.report_data import ReportData
 
 ALSO_WRITES = 0.5  # share of the first writer's contribution from which the best predictor is said to write the token as well
+CONTRASTS = 2  # told on the front page
 PROMPTS = 3  # told on the front page; all have a page of their own
 
 
@@ -22,10 +25,11 @@ def roles(data: ReportData, token_id: int, token: str) -> list[Sentence]:
     written = written_by(data, token_id)
     sentences = []
     if written.height:
+        where = told_by(data.leading[token_id]).where
         predictor, last = _predictor(data, written, token_id), written.row(-1, named=True)
         is_told = any(part.neuron == (last["layer"], last["neuron"]) for sentence in predictor for part in sentence)
-        sentences += [_writer(written, token_id, token), *predictor, *([] if is_told else _against(last))]
-    return sentences + _causes(data, token_id)
+        sentences += [_writer(written, token_id, token, where), *predictor, *([] if is_told else _against(last))]
+    return sentences + _apart(data, token_id, token) + _causes(data, token_id)
 
 
 def written_by(data: ReportData, token_id: int) -> pl.DataFrame:
@@ -33,16 +37,16 @@ def written_by(data: ReportData, token_id: int) -> pl.DataFrame:
     return data.ranked_contributions.filter(pl.col("token_id") == token_id)
 
 
-def _writer(written: pl.DataFrame, token_id: int, token: str) -> Sentence:
+def _writer(written: pl.DataFrame, token_id: int, token: str, where: str) -> Sentence:
     first, second = written.head(2).to_dicts() if written.height > 1 else (written.row(0, named=True), None)
     shown = token_part((token_id, token))
     if first["contribution"] <= 0:
-        return (Part("No neuron adds more to the logit of "), shown, Part(" where the model predicts it than elsewhere."))
+        return (Part("No neuron adds more to the logit of "), shown, Part(f" {where} than elsewhere."))
     parts = [
         _neuron(first, capital=True),
         Part(" writes "),
         shown,
-        Part(f" most: where the model predicts it, {_logits(first)} more than elsewhere"),
+        Part(f" most: {where}, {_logits(first)} more than elsewhere"),
     ]
     if second is not None and second["contribution"] > 0:
         parts += [Part("; next is "), _neuron(second), Part(f" with {signed(second['contribution'])}")]
@@ -72,6 +76,28 @@ def _against(last: dict[str, Any]) -> list[Sentence]:
     if last["contribution"] >= 0:
         return []
     return [(_neuron(last, capital=True), Part(f" writes against it most: {_logits(last)}."))]
+
+
+def _apart(data: ReportData, token_id: int, token: str) -> list[Sentence]:
+    """Of each token that this one is told against, the neuron that moves the difference of the two logits most."""
+    own = data.table("contrasts").filter((pl.col("token_id") == token_id) & (pl.col("outcome") == data.leading[token_id]))
+    sentences: list[Sentence] = []
+    for (other_id, other), rows in own.partition_by("other_id", "other", as_dict=True, maintain_order=True).items():
+        first = rows.filter(pl.col("contribution") > 0).sort("contribution", "layer", "neuron", descending=[True, False, False]).head(1)
+        for row in first.iter_rows(named=True):
+            apart = f"; it tells the two apart with AUROC {auroc(row)}" if row["auroc"] is not None else ""
+            sentences.append(
+                (
+                    Part("Between "),
+                    token_part((token_id, token)),
+                    Part(" and "),
+                    token_part((int(str(other_id)), str(other))),
+                    Part(", "),
+                    _neuron(row),
+                    Part(f" moves the difference of their logits most ({signed(row['contribution'])} logits{apart})."),
+                )
+            )
+    return sentences[:CONTRASTS]
 
 
 def _causes(data: ReportData, token_id: int) -> list[Sentence]:

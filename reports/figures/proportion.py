@@ -11,9 +11,11 @@ from typing import Any
 
 import polars as pl
 
+from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
 from reports.figures.extent import highest, lowest
 from reports.figures.figure import SERIES, Figure, Json, View, axis, horizontal, layout, legend_on_top, line
 from reports.numbers import count, edge, fixed, rounded
+from reports.outcome import OUTCOMES, Outcome
 from reports.text import plot_text, quoted
 
 HEIGHT = 470
@@ -29,6 +31,10 @@ SYMBOLS = (
 )  # for those who do not tell the colours apart
 
 
+SHORT = {TOP_PREDICTION: "is predicted", NEXT_TOKEN: "comes next", PROBABILITY: "is expected"}
+HOVER = {TOP_PREDICTION: "is predicted at", NEXT_TOKEN: "comes next at", PROBABILITY: "is expected at"}
+
+
 @dataclass(frozen=True)
 class Curve:
     """A token with the rows of its curve, and where the proportion first reaches one half, read upwards or downwards."""
@@ -37,6 +43,7 @@ class Curve:
     rows: pl.DataFrame
     half_activation: float | None
     is_downwards: bool = False
+    outcome: Outcome = OUTCOMES[TOP_PREDICTION]
 
 
 def proportion_figure(name: str, curves: Sequence[Curve], min_count: int) -> Figure:
@@ -46,14 +53,24 @@ def proportion_figure(name: str, curves: Sequence[Curve], min_count: int) -> Fig
     return Figure(
         name=name,
         title="Activation against proportion of predictions",
-        note=f"Top: share of the positions in each bin at which the token is the model's top prediction, with its 95 % Wilson interval; "
+        note=f"Top: share of the positions in each bin at which the token {_meant(curves)}, with its 95 % Wilson interval; "
         f"hollow grey points rest on fewer than {min_count} positions and are unreliable. Bottom, logarithmic: positions in each "
-        "bin (grey), and those that predict the token (coloured).",
-        summary=f"Proportion of top predictions against the activation, bin by bin, for {tokens}.",
+        "bin (grey), and those of the token (coloured).",
+        summary=f"How often the token {_meant(curves)}, against the activation, bin by bin, for {tokens}.",
         height=HEIGHT,
         views=views,
         legend_label="Token",
     )
+
+
+def _meant(curves: Sequence[Curve]) -> str:
+    """What the proportion is a proportion of, by the outcomes of the curves."""
+    meant = {TOP_PREDICTION: "is the model's top prediction", NEXT_TOKEN: "comes next in the text", PROBABILITY: "is expected by the model"}
+    outcomes = list(dict.fromkeys(curve.outcome.name for curve in curves))
+    if len(outcomes) == 1:
+        return meant[outcomes[0]]
+    named = {name: ", ".join(quoted(curve.token) for curve in curves if curve.outcome.name == name) for name in outcomes}
+    return "; ".join(f"{meant[name]} ({tokens})" for name, tokens in named.items())
 
 
 def _view(curve: Curve, min_count: int) -> View:
@@ -61,11 +78,11 @@ def _view(curve: Curve, min_count: int) -> View:
     shape = _layout(rows, curve.half_activation, curve.is_downwards)
     if rows.is_empty():
         return View(quoted(curve.token), (), shape, "No position was counted for this neuron.")
-    text = [_hover(row, curve.token, min_count) for row in rows.iter_rows(named=True)]
+    text = [_hover(row, curve.token, min_count, curve.outcome) for row in rows.iter_rows(named=True)]
     reliable = rows["reliable"].to_list()
     data = (
         _bars(rows, "count", "$bar", text),
-        _bars(rows, "top_prediction_count", SERIES[0], text),
+        _bars(rows, "cases", SERIES[0], text),
         _points(rows, text, [not flag for flag in reliable], "$unreliable", hollow=True),
         _points(rows, text, reliable, SERIES[0], hollow=False),
     )
@@ -102,7 +119,7 @@ def bin_width(inner: pl.DataFrame) -> float:
     return float(inner["bin_right"][0] - inner["bin_left"][0]) if inner.height else 1.0
 
 
-def _hover(row: dict[str, Any], token: str, min_count: int) -> str:
+def _hover(row: dict[str, Any], token: str, min_count: int, outcome: Outcome) -> str:
     if math.isinf(row["bin_left"]):
         where = f"activation below {edge(row['bin_right'])} (underflow)"
     elif math.isinf(row["bin_right"]):
@@ -111,10 +128,11 @@ def _hover(row: dict[str, Any], token: str, min_count: int) -> str:
         where = f"activation {edge(row['bin_left'])} to {edge(row['bin_right'])}"
     if not row["count"]:
         return f"{where}<br>no position"
+    interval = "" if row["ci_low"] is None else f", 95 % interval {fixed(row['ci_low'])} to {fixed(row['ci_high'])}"
     lines = [
         where,
-        f"{plot_text(token)} is predicted at {count(row['top_prediction_count'])} of {count(row['count'])} positions",
-        f"proportion {fixed(row['proportion'])}, 95 % interval {fixed(row['ci_low'])} to {fixed(row['ci_high'])}",
+        f"{plot_text(token)} {HOVER[outcome.name]} {outcome.amount(row['cases'])} of {count(row['count'])} positions",
+        f"proportion {fixed(row['proportion'])}{interval}",
     ]
     return "<br>".join(lines if row["reliable"] else [*lines, f"unreliable: fewer than {min_count} positions"])
 
@@ -217,14 +235,14 @@ def _layout(rows: pl.DataFrame, half: float | None, is_downwards: bool) -> Json:
     )
 
 
-def overlay_figure(name: str, token: str, curves: list[tuple[str, pl.DataFrame]], min_count: int) -> Figure:
+def overlay_figure(name: str, token: str, curves: list[tuple[str, pl.DataFrame]], min_count: int, outcome: Outcome) -> Figure:
     """One token with its studied neurons, a line each: (label of the neuron, the rows of its curve), best first."""
     data: list[Json] = []
     for place, (label, curve) in enumerate(curves):
         rows, color = shown_bins(curve), SERIES[place % len(SERIES)]
         if rows.is_empty():
             continue
-        text = [f"{label}<br>{_hover(row, token, min_count)}" for row in rows.iter_rows(named=True)]
+        text = [f"{label}<br>{_hover(row, token, min_count, outcome)}" for row in rows.iter_rows(named=True)]
         reliable = rows["reliable"].to_list()
         shown: bool | str = True if place < len(SERIES) else "legendonly"
         common = {"legendgroup": label, "visible": shown}
@@ -243,10 +261,10 @@ def overlay_figure(name: str, token: str, curves: list[tuple[str, pl.DataFrame]]
     )
     return Figure(
         name=name,
-        title=f"How often {quoted(token)} is predicted at each level of activation",
+        title=f"How often {quoted(token)} {SHORT[outcome.name]} at each level of activation",
         note=f"One line for each studied neuron. Hollow grey points rest on fewer than {min_count} positions. Intervals and counts: on the "
         "neurons' own pages and on hover.",
-        summary=f"Proportion of top predictions of {quoted(token)} against activation for {len(curves)} neurons.",
+        summary=f"How often {quoted(token)} {SHORT[outcome.name]} against activation for {len(curves)} neurons.",
         height=420,
         views=(View("", tuple(data), shape),),
     )

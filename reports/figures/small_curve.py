@@ -41,7 +41,8 @@ def small_curve(curve: pl.DataFrame, width: float, height: float, margin: float 
     def y(share: float) -> float:
         return round(margin + (1 - share) * down, 1)
 
-    sure = list(rows.filter("reliable").select("centre", "proportion", "ci_low", "ci_high").iter_rows())
+    ends = [pl.col(end).fill_null(pl.col("proportion")) for end in ("ci_low", "ci_high")]  # under probability there is no interval
+    sure = list(rows.filter("reliable").select("centre", "proportion", *ends).iter_rows())
     unsure = rows.filter(~pl.col("reliable")).select("centre", "proportion").iter_rows()
     upper = [(x(centre), y(top)) for centre, _, _, top in sure]
     lower = [(x(centre), y(bottom)) for centre, _, bottom, _ in reversed(sure)]

@@ -42,7 +42,7 @@ def _of(frame: pl.DataFrame, neuron: tuple[int, int]) -> pl.DataFrame:
 
 def _effects(data: ReportData, neuron: tuple[int, int]) -> pl.DataFrame:
     """The neuron's rows of neuron_ablation, those of the token first that it predicts best."""
-    order = _of(data.table("token_neuron_scores"), neuron).select("token_id", "separation")
+    order = _of(data.scores, neuron).select("token_id", "separation")
     effects = _of(data.table("neuron_ablation"), neuron).join(order, on="token_id", how="left", maintain_order="left")
     return effects.sort("separation", descending=True, nulls_last=True, maintain_order=True).drop("separation")
 

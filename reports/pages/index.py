@@ -41,10 +41,10 @@ def index_page(data: ReportData) -> Page:
 def _drawing(data: ReportData, reply: Answer) -> dict[str, Any] | None:
     """The curve behind the answer, large."""
     found = reply.evidence
-    if found is None or found.neuron is None or not found.predictions:
+    if found is None or found.neuron is None or not found.cases:
         return None
     curve = small_curve(curve_of(data, found.token_id, found.neuron), width=640, height=230, margin=8)
-    return None if curve is None else {"curve": curve, "neuron": found.neuron, "token": found.token}
+    return None if curve is None else {"curve": curve, "neuron": found.neuron, "token": found.token, "outcome": found.outcome}
 
 
 def _token_card(data: ReportData, token_id: int, token: str) -> dict[str, Any]:
@@ -56,9 +56,7 @@ def _token_card(data: ReportData, token_id: int, token: str) -> dict[str, Any]:
 def _neuron_row(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """A studied neuron with the token that it predicts best, of those that it is studied for."""
     layer, number_in_layer = neuron
-    scores = data.table("token_neuron_scores").filter(
-        (pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("separation").is_not_null()
-    )
+    scores = data.scores.filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer) & pl.col("separation").is_not_null())
     curves = data.table("proportion_curves").filter((pl.col("layer") == layer) & (pl.col("neuron") == number_in_layer))
     studied_for = scores.filter(pl.col("token_id").is_in(curves["token_id"].unique().to_list()))
     best = (studied_for if studied_for.height else scores).sort("separation", "token_id", descending=[True, False]).head(1).to_dicts()
@@ -81,6 +79,7 @@ LINES = {
     "contribution_against": "{} against",
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
+    "contrast": "{} by contrast for",
 }
 
 

@@ -10,6 +10,7 @@ from reports.figures.figure import Figure
 from reports.figures.proportion import Curve, proportion_figure
 from reports.figures.small_curve import small_curve
 from reports.figures.tokens_of_neuron import tokens_view
+from reports.outcome import told_by
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
@@ -61,15 +62,16 @@ def _of(frame: pl.DataFrame, neuron: tuple[int, int]) -> pl.DataFrame:
 
 def _tokens(data: ReportData, neuron: tuple[int, int]) -> list[dict[str, Any]]:
     """Every tracked token with this neuron's score, best first, and the place of the neuron among all for that token."""
-    contributions = dict(_of(data.table("contributions"), neuron).select("token_id", "contribution").iter_rows())
+    contributions = dict(_of(data.ranked_contributions, neuron).select("token_id", "contribution").iter_rows())
     rows = []
-    for row in _of(data.table("token_neuron_scores"), neuron).iter_rows(named=True):
+    for row in _of(data.scores, neuron).iter_rows(named=True):
         scored = best_neurons(data, row["token_id"])
         own = _of(scored, neuron)
         curve = curve_of(data, row["token_id"], neuron)
         rows.append(
             {
                 **row,
+                "outcome": told_by(row["outcome"]),
                 "place": own["place"][0] if own.height else None,
                 "of": scored.height,
                 "contribution": contributions.get(row["token_id"]),
@@ -87,7 +89,7 @@ def _watched(tokens: list[dict[str, Any]]) -> set[int]:
 
 def _curves(data: ReportData, neuron: tuple[int, int], tokens: list[dict[str, Any]]) -> Figure | None:
     curves = [
-        Curve(row["token"], curve_of(data, row["token_id"], neuron), row["half_activation"], row["direction"] == -1)
+        Curve(row["token"], curve_of(data, row["token_id"], neuron), row["half_activation"], row["direction"] == -1, row["outcome"])
         for row in tokens
         if row["has_curve"]
     ]

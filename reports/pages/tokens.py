@@ -4,12 +4,14 @@ from typing import Any
 
 import polars as pl
 
+from assets.counting.histograms import TOP_PREDICTION
 from reports.evidence import CONVENTIONS, SIDES, ablated_neurons, best_neurons, congruence_unit, curve_of, evidence, token_row
 from reports.figures.figure import Figure, View
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.proportion import overlay_figure
 from reports.figures.small_curve import small_curve
+from reports.outcome import told_by
 from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
 from reports.roles import roles, written_by
@@ -19,6 +21,7 @@ WRITTEN = Measure("congruence", "congruence", 0.0)
 PREDICTED = Measure("auroc", "AUROC", 0.5)
 SHOWN = 20  # best neurons in the table
 WRITERS = 10  # at either end
+CONTRASTED = 8  # in each list of a contrast
 
 
 def token_pages(data: ReportData) -> list[Page]:
@@ -42,6 +45,8 @@ def _page(data: ReportData, place: int) -> Page:
             "conventions": CONVENTIONS,
             "roles": roles(data, token_id, token),
             "writers": _writers(data, token_id),
+            "outcomes": _outcomes(data, token_id),
+            "contrasts": _contrasts(data, token_id),
             "ablated": ablated_neurons(data, token_id),
             "previous": data.tracked[place - 1] if place else None,
             "next": data.tracked[place + 1] if place + 1 < len(data.tracked) else None,
@@ -86,6 +91,49 @@ def _writers(data: ReportData, token_id: int) -> list[tuple[str, list[dict[str, 
     return [(what, rows.head(WRITERS).to_dicts()) for what, rows in ends if rows.height]
 
 
+def _outcomes(data: ReportData, token_id: int) -> list[dict[str, Any]]:
+    """For each outcome that was counted: cases, and the first neuron by separation, by average precision and by contribution."""
+    by_outcome = [
+        ("token_neuron_scores", "outcome_scores", ("separation", "average_precision")),
+        ("contributions", "outcome_contributions", ("contribution",)),
+    ]
+    rows = []
+    for row in data.table("token_outcomes").filter(pl.col("token_id") == token_id).iter_rows(named=True):
+        first: dict[str, Any] = {}
+        for published, further, columns in by_outcome:
+            is_published = row["outcome"] == TOP_PREDICTION
+            frame = data.table(published) if is_published else data.table(further).filter(pl.col("outcome") == row["outcome"])
+            own = frame.filter(pl.col("token_id") == token_id)
+            first |= {column: _first(own, column) for column in columns}
+        rows.append({**row, "words": told_by(row["outcome"]), **first})
+    return rows
+
+
+def _first(frame: pl.DataFrame, column: str) -> dict[str, Any] | None:
+    """The row with the largest value; ties go to the lower neuron."""
+    known = frame.filter(pl.col(column).is_not_null()).sort(column, "layer", "neuron", descending=[True, False, False])
+    return next(known.head(1).iter_rows(named=True), None)
+
+
+def _contrasts(data: ReportData, token_id: int) -> list[dict[str, Any]]:
+    """For each token that this one is told against, by the outcome that leads: who moves the difference of the logits, who tells apart."""
+    own = data.table("contrasts").filter((pl.col("token_id") == token_id) & (pl.col("outcome") == data.leading[token_id]))
+    found = []
+    for (other_id, other), rows in own.partition_by("other_id", "other", as_dict=True, maintain_order=True).items():
+        lists = [
+            (
+                "Move the difference most",
+                rows.filter(pl.col("contribution") > 0).sort("contribution", descending=True, maintain_order=True),
+            ),
+            ("Move it the other way", rows.filter(pl.col("contribution") < 0).sort("contribution", maintain_order=True)),
+            ("Tell the two apart", rows.drop_nulls("separation").sort("separation", descending=True, maintain_order=True)),
+        ]
+        shown = [(what, ranked.head(CONTRASTED).to_dicts()) for what, ranked in lists if ranked.height]
+        if shown:
+            found.append({"other_id": other_id, "other": other, "lists": shown})
+    return found
+
+
 def _studied(data: ReportData, rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
     pages = set(data.studied)
     return [neuron for row in rows if (neuron := (row["layer"], row["neuron"])) in pages]
@@ -94,7 +142,7 @@ def _studied(data: ReportData, rows: list[dict[str, Any]]) -> list[tuple[int, in
 def _curves(data: ReportData, token_id: int, token: str, rows: list[dict[str, Any]]) -> Figure | None:
     curves = [(f"L{layer} N{neuron}", curve_of(data, token_id, (layer, neuron))) for layer, neuron in _studied(data, rows)]
     curves = [(label, curve) for label, curve in curves if curve.height]
-    return overlay_figure("curves", token, curves, data.study.min_count) if curves else None
+    return overlay_figure("curves", token, curves, data.study.min_count, told_by(data.leading[token_id])) if curves else None
 
 
 def _congruence(data: ReportData, token_id: int, token: str, rows: list[dict[str, Any]]) -> Figure | None:

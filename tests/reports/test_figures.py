@@ -28,7 +28,7 @@ def curve(*bins: tuple[float, float, int, int]) -> pl.DataFrame:
             "bin_left": left,
             "bin_right": right,
             "count": count,
-            "top_prediction_count": top,
+            "cases": top,
             "proportion": top / count if count else None,
             "ci_low": max(0.0, top / count - 0.1) if count else None,
             "ci_high": min(1.0, top / count + 0.1) if count else None,

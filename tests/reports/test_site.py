@@ -266,7 +266,7 @@ def test_a_predictor_by_low_activations_is_shown_with_its_direction_on_every_pag
     assert f"(standard error), read downwards {fixed(row['auroc'])}" in index
     assert "by congruence, lowest first" in index
     assert f"Best: L1 N17, {told}" in index
-    assert f"which is low where the token is predicted ({told}); read downwards, the proportion first reaches one half below" in token
+    assert f"which is low where the model predicts it ({told}); read downwards, the proportion first reaches one half below" in token
     assert f"read downwards {fixed(row['auroc'])} " in token
     assert f"below {half} " in token
     assert f"best, by being low: {told}, 1st of 192 neurons; read downwards, the proportion first reaches one half below" in neuron
