@@ -167,6 +167,19 @@ TRACKED_TOKENS = Table(
     ),
 )
 
+TOKEN_GROUPS = Table(
+    "token_groups",
+    "tracked_tokens",
+    "Groups of tracked tokens that the study tells as one: a row for each member.",
+    ("token_id", "member_id"),
+    (
+        Column("token_id", pl.Int32(), "index", "The group's number in other tables: behind the vocabulary's entries, in the study's order."),
+        Column("token", pl.String(), "text", "The group's name."),
+        Column("member_id", pl.Int32(), "index", "Vocabulary entry of a member."),
+        Column("member", pl.String(), "text", "Text of that entry."),
+    ),
+)  # fmt: skip
+
 CORPUS_DOCUMENTS = Table(
     "corpus_documents",
     "corpus_documents",
@@ -1010,7 +1023,7 @@ DATA_QUALITY = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
+        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,

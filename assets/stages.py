@@ -60,8 +60,8 @@ _STAGES = (
     Stage(
         "tracked_tokens", "model", "The tracked tokens as vocabulary entries. Before anything is computed, the whole study is tried against "
         "the model: tokens, neurons, prompts, context length.",
-        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "neurons", "prompts", "patching_layers", "corpus.context_length"),
-        tables=("tracked_tokens",), kinds=frozenset({"polars"}), runs_model=True,
+        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "groups", "neurons", "prompts", "patching_layers", "corpus.context_length"),
+        tables=("tracked_tokens", "token_groups"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "corpus_documents", "corpus", "The documents of the corpus with ids and hashes; empty ones dropped and counted, duplicates marked.",
@@ -110,13 +110,13 @@ _STAGES = (
     ),
     Stage(
         "token_neuron_scores", "statistics", "Every tracked token against every neuron: how well the activation tells where the token is the top prediction.",
-        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens"), fields=("min_count",),
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups"), fields=("min_count",),
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "outcome_scores", "statistics", "The same scores by where tracked tokens come next in the text and, where it is counted, by the probability that the "
         "model gives them; and which outcome leads for each token.",
-        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens"), fields=("min_count", "outcome"),
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups"), fields=("min_count", "outcome"),
         tables=("token_outcomes", "outcome_scores"), kinds=frozenset({"polars"}),
     ),
     Stage(
@@ -127,7 +127,7 @@ _STAGES = (
     Stage(
         "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
         "of each on the token's logit there, less that elsewhere.",
-        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens", "token_groups")), fields=(*MODEL_FIELDS, "min_count"),
         tables=("contributions", "contribution_screen", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
@@ -162,19 +162,19 @@ _STAGES = (
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+        reads=reads("tracked_tokens", "token_groups", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
                     "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
-        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "candidates"),
+        reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates"),
         fields=("min_count",), tables=("proportion_curves", "outcome_curves"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "
         "Empty where the study does not count that.",
-        reads=reads("merged_histograms/", "token_counts", "proportion_curves"), tables=("embedding_predictions", "embedding_curves"),
+        reads=reads("merged_histograms/", "token_counts", "proportion_curves", "token_groups"), tables=("embedding_predictions", "embedding_curves"),
         kinds=frozenset({"polars"}),
     ),
     Stage(
@@ -185,7 +185,7 @@ _STAGES = (
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
-        reads=(*MODEL, *reads("token_windows:all", "neuron_statistics", "proportion_curves")),
+        reads=(*MODEL, *reads("token_windows:all", "neuron_statistics", "proportion_curves", "tracked_tokens")),
         fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),

@@ -169,6 +169,9 @@ class Study(_Frozen):
     model: ModelChoice
     corpus: CorpusChoice
     tokens: tuple[TrackedToken, ...] = Field(min_length=1, description="Tracked tokens, as text or id.")
+    groups: dict[str, tuple[TrackedToken, ...]] = Field(
+        default_factory=dict, description="Named sets of tracked tokens that are told as one as well, such as the spellings of a word."
+    )
     contrasts: tuple[tuple[TrackedToken, TrackedToken], ...] | None = Field(
         None, description="Pairs of tracked tokens told against each other; answer and wrong answer of each prompt if absent."
     )
@@ -219,6 +222,13 @@ class Study(_Frozen):
             if not is_entry and not (isinstance(value, str) and value):
                 raise ValueError(f"given {value!r}; a token is a text such as ' an', or the number of its vocabulary entry")
         return values
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _names_with_lists(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not all(isinstance(members, list | tuple) for members in value.values()):
+            raise ValueError(f"given {_short(value)}; give names with lists of tracked tokens, such as {{an: [' an', 'An']}}")
+        return {str(name): tuple(members) for name, members in value.items()}
 
     @field_validator("contrasts", mode="before")
     @classmethod
@@ -273,6 +283,18 @@ class Study(_Frozen):
             doubles = sorted(str(value) for value, times in Counter(values).items() if times > 1)
             if doubles:
                 raise ValueError(f"{field}: {', '.join(doubles)} given twice; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_of_tracked_tokens(self) -> "Study":
+        for name, members in self.groups.items():
+            if not name or name in self.tokens:
+                raise ValueError(f"groups: {name!r} is the name of a group and of a token; call the group something else")
+            if len(set(members)) < 2 or len(set(members)) < len(members):
+                raise ValueError(f"groups: {name}: given {', '.join(map(repr, members)) or 'none'}; name two tokens or more, each once")
+            absent = [token for token in members if token not in self.tokens]
+            if absent:
+                raise ValueError(f"groups: {name}: {absent[0]!r} is not tracked; add it to tokens (a member is one vocabulary entry)")
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from reports.outcome import Outcome, told_by
 from reports.report_data import ReportData
 
 CONVENTIONS = ("logits", "published")  # the model's own effect first
+COUNTS = ("occurrences", "predictions", "correct_predictions")
 SIDES = {"output": "writes (output)", "input": "reads (input)"}
 TOLD_ABLATION = "mean"  # the one that sentences tell: it leaves the neuron's average contribution in place
 NOTABLE = 0.05  # p and q up to which an effect is said to stand out
@@ -107,8 +108,8 @@ class Evidence:
 
 def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
     """Collect what the tables say about one tracked token. Every part may be missing; none is made up."""
-    counts = data.table("token_counts").filter(pl.col("token_id") == token_id).to_dicts()
-    counted = counts[0] if counts else {"occurrences": 0, "predictions": 0, "correct_predictions": 0}
+    entries = [entry for entry, _ in data.members(token_id)] or [token_id]
+    counted = data.table("token_counts").filter(pl.col("token_id").is_in(entries)).select(pl.col(*COUNTS).sum()).row(0, named=True)
     best = best_neurons(data, token_id).head(2).to_dicts()
     neuron = (best[0]["layer"], best[0]["neuron"]) if best else None
     curve = curve_of(data, token_id, neuron or (-1, -1))

@@ -45,8 +45,17 @@ class ReportData:
 
     @functools.cached_property
     def tracked(self) -> list[tuple[int, str]]:
-        """(token id, text) of the tracked tokens, in the study's order."""
-        return list(self.table("tracked_tokens").sort("row").select("token_id", "token").iter_rows())
+        """(token id, text) of the tracked tokens, in the study's order, and (number, name) of the groups of them."""
+        tokens = self.table("tracked_tokens").sort("row").select("token_id", "token")
+        return [*tokens.iter_rows(), *((group, name) for group, name in self._groups)]
+
+    @functools.cached_property
+    def _groups(self) -> list[tuple[int, str]]:
+        return list(self.table("token_groups").select("token_id", "token").unique(maintain_order=True).iter_rows())
+
+    def members(self, token_id: int) -> list[tuple[int, str]]:
+        """(token id, text) of the members of a group; none of a token."""
+        return list(self.table("token_groups").filter(pl.col("token_id") == token_id).select("member_id", "member").iter_rows())
 
     @functools.cached_property
     def studied(self) -> list[tuple[int, int]]:

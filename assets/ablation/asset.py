@@ -24,7 +24,9 @@ def ablation_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _neuron_ablation(work: Work) -> None:
     study = work.study
-    pairs = work.read("proportion_curves").select("token_id", "layer", "neuron").unique()
+    # A group has no probability of its own to lose: its members are ablated.
+    entries = work.read("tracked_tokens").select("token_id")
+    pairs = work.read("proportion_curves").select("token_id", "layer", "neuron").unique().join(entries, on="token_id", how="semi")
     made = neuron_ablation(
         model_of(work),
         _windows(work),

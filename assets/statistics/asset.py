@@ -5,14 +5,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.counting.histograms import ActivationBins
+from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histograms
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
 from assets.statistics.candidates import candidates, studied_pairs
 from assets.statistics.contrasts import contrasted, contrasts
-from assets.statistics.contributions import WRITES, contributions, outcome_contributions
+from assets.statistics.contributions import WRITES, contributions, group_contributions, outcome_contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
+from assets.statistics.grouped_histograms import members_of, with_groups
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.outcome_scores import outcome_scores
@@ -55,7 +56,7 @@ def _neuron_statistics(work: Work) -> None:
 
 def _token_neuron_scores(work: Work) -> None:
     scores = token_neuron_scores(
-        read_histograms(work.folder("merged_histograms")),
+        _histograms(work),
         ActivationBins.from_frame(work.read("activation_bins")),
         _texts(work),
         work.study.min_count,
@@ -67,7 +68,7 @@ def _token_neuron_scores(work: Work) -> None:
 
 
 def _outcome_scores(work: Work) -> None:
-    histograms, bins = read_histograms(work.folder("merged_histograms")), ActivationBins.from_frame(work.read("activation_bins"))
+    histograms, bins = _histograms(work), ActivationBins.from_frame(work.read("activation_bins"))
     leading = token_outcomes(histograms, _texts(work), work.study.outcome, work.study.min_count)
     work.write("token_outcomes", leading)
     work.write("outcome_scores", outcome_scores(histograms, bins, _texts(work), work.study.min_count))
@@ -92,9 +93,12 @@ def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
     every, screen = contributions(model, histograms, tokens, work.study.min_count)
-    work.write("contributions", every)
+    of_groups = group_contributions(model, histograms, work.read("token_groups"))
+    published = of_groups.filter(outcome=TOP_PREDICTION).drop("outcome")
+    work.write("contributions", pl.concat([every, published]))
     work.write("contribution_screen", screen)
-    work.write("outcome_contributions", outcome_contributions(model, histograms, tokens))
+    further = of_groups.filter(pl.col("outcome") != TOP_PREDICTION)
+    work.write("outcome_contributions", pl.concat([outcome_contributions(model, histograms, tokens), further]))
     first = screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
     named = {
         row["token"]: f"layer {row['layer']} neuron {row['neuron']}, {row['contribution']:+.4f} logits"
@@ -114,7 +118,7 @@ def _candidates(work: Work) -> None:
     answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
     outcomes = work.read("token_outcomes")
     chosen = candidates(
-        work.read("tracked_tokens"),
+        _tokens(work),
         named,
         of_leading(work.read("token_neuron_scores"), work.read("outcome_scores"), outcomes),
         of_leading(work.read("contributions"), work.read("outcome_contributions"), outcomes),
@@ -129,15 +133,15 @@ def _candidates(work: Work) -> None:
 
 
 def _proportion_curves(work: Work) -> None:
-    histograms = read_histograms(work.folder("merged_histograms"))
+    histograms = _histograms(work)
     bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
     work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
     work.write("outcome_curves", outcome_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
 
 
 def _embedding_predictions(work: Work) -> None:
-    histograms = read_histograms(work.folder("merged_histograms"))
-    work.write("embedding_predictions", embedding_predictions(histograms, work.read("token_counts")))
+    histograms = _histograms(work)
+    work.write("embedding_predictions", embedding_predictions(read_histograms(work.folder("merged_histograms")), work.read("token_counts")))
     work.write("embedding_curves", embedding_curves(histograms, work.read("proportion_curves")))
     work.show(is_counted=histograms.counts_embedding_predictions)
 
@@ -151,4 +155,17 @@ def _neuron_contexts(work: Work) -> None:
 
 
 def _texts(work: Work) -> dict[int, str]:
-    return dict(work.read("tracked_tokens").select("token_id", "token").rows())
+    """Of the tracked tokens and of groups, by id."""
+    return dict(_tokens(work).select("token_id", "token").rows())
+
+
+def _tokens(work: Work) -> pl.DataFrame:
+    """row, token_id and token of the tracked tokens, and of the groups behind them."""
+    tokens = work.read("tracked_tokens").sort("row").select("token_id", "token")
+    groups = work.read("token_groups").select("token_id", "token").unique(maintain_order=True)
+    return pl.concat([tokens, groups]).with_columns(row=pl.int_range(pl.len(), dtype=pl.Int32))
+
+
+def _histograms(work: Work) -> Histograms:
+    """The merged histograms, with a row for each group of tracked tokens."""
+    return with_groups(read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups")))

@@ -19,7 +19,7 @@ import polars as pl
 
 from assets.congruence.conventions import refuse_indirect, token_vectors, writing_weights
 from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, OUTCOME_CONTRIBUTIONS, conform
-from assets.counting.histograms import NEXT_TOKEN, Histograms
+from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
 from assets.statistics.outcomes import cases_of, in_tracked_order, positions_of
@@ -83,17 +83,57 @@ def _outcome_layers(model: LanguageModel, histograms: Histograms, outcome: str) 
     cases, positions = cases_of(histograms, outcome), positions_of(histograms, outcome)
     rows = np.flatnonzero((cases > 0) & (cases < positions))
     ids = np.asarray(histograms.token_ids, np.int32)[rows]
-    without = "no_next_token_scaled" if outcome == NEXT_TOKEN else None
     for layer, congruence in congruence_by_layer(model, ids):
-        total = np.asarray(histograms["screen_scaled"][layer]).sum(0)  # int64 [neuron], over all counted positions
-        if without:
-            total = total - np.asarray(histograms[without][layer])
-        here = np.asarray(histograms[f"{outcome}_scaled"][layer])[rows] / SCALED_UNITS
-        there, elsewhere = means_added(congruence, here, total / SCALED_UNITS, cases[rows], positions)
+        here, total = scaled_sums(histograms, outcome, layer)
+        there, elsewhere = means_added(congruence, here[rows], total, cases[rows], positions)
         neurons = np.tile(np.arange(histograms.neurons), (len(rows), 1))
         values = {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
         frame = _frame(layer, np.arange(len(rows)), neurons, values)
         yield frame.with_columns(token_id=pl.Series(ids[frame["row"].to_numpy()]), outcome=pl.lit(outcome)).drop("row")
+
+
+def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl.DataFrame) -> pl.DataFrame:
+    """Rows of outcome_contributions of groups of tracked tokens, under every outcome, top predictions too.
+
+    What is told of a group is the logit of the member that is there; elsewhere, each member's in the proportion in which members are
+    there. groups: token_groups. histograms: of the tracked tokens alone. None without a screen.
+    """
+    refuse_indirect(model)
+    rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
+    parts = groups.partition_by("token_id", maintain_order=True) if histograms.screened_ids.size else []
+    frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
+    for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)):
+        for outcome in histograms.outcomes:
+            cases, positions = cases_of(histograms, outcome), positions_of(histograms, outcome)
+            here, total = scaled_sums(histograms, outcome, layer)
+            for part in parts:
+                own = [rows[entry] for entry in part["member_id"]]
+                if not 0 < cases[own].sum() < positions:
+                    continue
+                shares = cases[own] / cases[own].sum()
+                there = (congruence[own] * here[own]).sum(0) / cases[own].sum()
+                elsewhere = shares @ congruence[own] * (total - here[own].sum(0)) / (positions - cases[own].sum())
+                values = {"congruence": shares @ congruence[own], **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
+                named = {"outcome": outcome, "token_id": part["token_id"][0], "token": part["token"][0], "layer": layer}
+                neurons = pl.DataFrame({"neuron": np.arange(histograms.neurons, dtype=np.int32), **values})
+                frames.append(neurons.with_columns(**{name: pl.lit(value) for name, value in named.items()}).select(frames[0].columns))
+    found = pl.concat(frames, how="vertical_relaxed")
+    return conform(OUTCOME_CONTRIBUTIONS, in_tracked_order(found, groups["token_id"].unique(maintain_order=True).to_list()))
+
+
+def scaled_sums(histograms: Histograms, outcome: str, layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of activation over the final norm's scale of a layer: where each tracked token has the outcome, float64 [token, neuron], and
+    over all positions that the outcome is read over, [neuron]."""
+    screened = np.asarray(histograms["screen_scaled"][layer])  # int64 [group, neuron]: all groups together are all positions
+    total = screened.sum(0)
+    if outcome == TOP_PREDICTION:
+        groups = {int(entry): group for group, entry in enumerate(histograms.screened_ids)}
+        here = screened[[groups[entry] for entry in histograms.token_ids]]
+    else:
+        here = np.asarray(histograms[f"{outcome}_scaled"][layer])
+    if outcome == NEXT_TOKEN:
+        total = total - np.asarray(histograms["no_next_token_scaled"][layer])
+    return here / SCALED_UNITS, total / SCALED_UNITS
 
 
 def congruence_by_layer(model: LanguageModel, token_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -23,7 +23,10 @@ Index = slice | np.ndarray
 
 def positions_of(histograms: Histograms, outcome: str) -> int:
     """The positions that an outcome is read over."""
-    return int(histograms["next_tokens"][:].sum()) if outcome == NEXT_TOKEN else histograms.positions
+    if outcome != NEXT_TOKEN:
+        return histograms.positions
+    without = sum(int(np.asarray(histograms[f"{NO_NEXT_TOKEN}_{part}"][0, 0]).sum()) for part in ("count", "outside"))  # of any neuron
+    return histograms.positions - without
 
 
 def cases_of(histograms: Histograms, outcome: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.trial.model_parity import model_parity, sample_windows
-from assets.trial.tracked_tokens import tracked_tokens, try_study
+from assets.trial.tracked_tokens import token_groups, tracked_tokens, try_study
 from assets.wiring import study_asset
 from assets.work import Work
 
@@ -51,7 +51,9 @@ def _tracked_tokens(work: Work) -> None:
     model = model_of(work)
     try_study(model, work.study)
     require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
-    work.write("tracked_tokens", tracked_tokens(model, work.study))
+    tokens = tracked_tokens(model, work.study)
+    work.write("tracked_tokens", tokens)
+    work.write("token_groups", token_groups(tokens, work.study.groups, model.facts.vocabulary))
 
 
 def _model_parity(work: Work) -> None:

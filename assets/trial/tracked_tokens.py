@@ -3,12 +3,15 @@
 Prompts are tried by the prompts stage, which knows how they are encoded; this module is given that as a function.
 """
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
+from assets.contracts import TOKEN_GROUPS
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.model.vocabulary import token_id
-from assets.study import Study
+from assets.study import Study, TrackedToken
 
 
 def tracked_tokens(model: LanguageModel, study: Study) -> pl.DataFrame:
@@ -27,6 +30,13 @@ def tracked_tokens(model: LanguageModel, study: Study) -> pl.DataFrame:
             "token": [model.token_texts[entry] for entry in ids],
         }
     )
+
+
+def token_groups(tokens: pl.DataFrame, groups: Mapping[str, Sequence[TrackedToken]], vocabulary: int) -> pl.DataFrame:
+    """The table `token_groups`. tokens: tracked_tokens; members are tracked, as the study has made sure."""
+    entries = {row["given"]: (row["token_id"], row["token"]) for row in tokens.iter_rows(named=True)}
+    rows = [(vocabulary + place, name, *entries[str(member)]) for place, (name, members) in enumerate(groups.items()) for member in members]
+    return pl.DataFrame(rows, schema=TOKEN_GROUPS.schema, orient="row")
 
 
 def try_study(model: LanguageModel, study: Study) -> None:

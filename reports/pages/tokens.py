@@ -45,6 +45,7 @@ def _page(data: ReportData, place: int) -> Page:
             "conventions": CONVENTIONS,
             "roles": roles(data, token_id, token),
             "writers": _writers(data, token_id),
+            "members": data.members(token_id),
             "outcomes": _outcomes(data, token_id),
             "contrasts": _contrasts(data, token_id),
             "ablated": ablated_neurons(data, token_id),

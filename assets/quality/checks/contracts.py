@@ -34,8 +34,14 @@ def _tracked(reading: Reading) -> Axes:
     return {"token_id": reading.raw("tracked_tokens")["token_id"].to_list()}
 
 
+def _told(reading: Reading) -> Axes:
+    """Tracked tokens, and groups of them."""
+    return {"token_id": [*reading.raw("tracked_tokens")["token_id"], *reading.raw("token_groups")["token_id"].unique(maintain_order=True)]}
+
+
 _SIDES: Axes = {"convention": ["published", "logits"], "side": ["output", "input"]}
 _SIZES = ("model_snapshot.layers", "model_snapshot.neurons")
+_TOLD = ("tracked_tokens", "token_groups")
 GRIDS = {
     "activation_bins": Grid(_neurons, _SIZES),
     "neuron_statistics": Grid(_neurons, _SIZES),
@@ -45,13 +51,11 @@ GRIDS = {
         ("model_snapshot.vocabulary",),
         ("embedding_predictions",),
     ),
-    "token_neuron_scores": Grid(lambda reading: {**_tracked(reading), **_neurons(reading)}, (*_SIZES, "tracked_tokens")),
-    "token_outcomes": Grid(
-        lambda reading: {**_tracked(reading), "outcome": list(reading.study.outcomes)}, ("tracked_tokens",), ("outcomes",)
-    ),
+    "token_neuron_scores": Grid(lambda reading: {**_told(reading), **_neurons(reading)}, (*_SIZES, *_TOLD)),
+    "token_outcomes": Grid(lambda reading: {**_told(reading), "outcome": list(reading.study.outcomes)}, _TOLD, ("outcomes",)),
     "outcome_scores": Grid(
-        lambda reading: {"outcome": list(reading.study.further_outcomes), **_tracked(reading), **_neurons(reading)},
-        (*_SIZES, "tracked_tokens"),
+        lambda reading: {"outcome": list(reading.study.further_outcomes), **_told(reading), **_neurons(reading)},
+        (*_SIZES, *_TOLD),
         ("outcomes",),
     ),
     "congruence_tracked_tokens": Grid(lambda reading: {**_SIDES, **_tracked(reading), **_neurons(reading)}, (*_SIZES, "tracked_tokens")),

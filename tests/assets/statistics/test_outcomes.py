@@ -1,19 +1,22 @@
 """Next token, probability and contrasts: scores, curves and contributions against plain code that looks at one position at a time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from assets.contracts import TOKEN_GROUPS
 from assets.counting.batches import Batch
 from assets.counting.histograms import FURTHER_OUTCOMES, Histograms
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.model.loading import load
 from assets.statistics.contrasts import Contrast, contrasted, contrasts
-from assets.statistics.contributions import contributions, outcome_contributions
+from assets.statistics.contributions import contributions, group_contributions, outcome_contributions
+from assets.statistics.grouped_histograms import GroupedRows, with_groups
 from assets.statistics.outcome_scores import outcome_scores
 from assets.statistics.outcomes import of_leading, token_levels, token_outcomes
 from assets.statistics.proportion_curves import outcome_curves
@@ -129,6 +132,42 @@ def test_rows_of_the_leading_outcome_are_taken_from_either_table() -> None:
     assert of_leading(published, further, outcomes).rows() == [(1, 0.6, "top_prediction"), (2, 0.9, "next_token")]
 
 
+def test_a_group_is_scored_as_one_token_that_is_any_of_its_members() -> None:
+    histograms, positions = counted()
+    grouped = with_groups(histograms, {40: (1, 6)})
+    texts = {**dict(enumerate(TEXTS)), 40: "either"}
+    assert grouped.token_ids == (*TRACKED, 40)
+    known = [(here, follows) for here, follows, _ in positions if follows is not None]
+    either = [40 if follows in (1, 6) else 0 for _, follows in known]
+    recording = Recording(np.stack([here for here, _ in known], axis=-1), [0] * len(known), either)
+    found = outcome_scores(grouped, BINS, texts, 2)
+    for row in found.filter(outcome="next_token", token_id=40).iter_rows(named=True):
+        expected = scores_slowly(recording, BINS, 40, row["layer"], row["neuron"], 2)
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    alone = outcome_scores(histograms, BINS, texts, 2)
+    assert found.filter(pl.col("token_id") != 40).equals(alone)
+    counts = token_outcomes(grouped, texts, "next_token", 1)
+    for outcome in ("top_prediction", *FURTHER_OUTCOMES):
+        cases = counts.filter(outcome=outcome).select("token_id", "cases")
+        one, other, both = (cases.filter(token_id=entry)["cases"].item() for entry in (1, 6, 40))
+        assert both == pytest.approx(one + other, abs=1e-12)
+    assert counts.filter(outcome="next_token")["positions"].unique().to_list() == [len(known)]
+
+
+def test_without_groups_the_histograms_stay_what_they_are() -> None:
+    histograms, _ = counted()
+    assert with_groups(histograms, {}) is histograms
+
+
+@pytest.mark.parametrize("key", [(slice(2, 4), 1), (slice(None), 0), (slice(0, 2), 1, slice(1, 3)), 3, (np.array([3, 0]), 0)])
+def test_rows_of_groups_are_read_like_rows_of_an_array(key: Any) -> None:
+    array = np.random.default_rng(0).integers(0, 99, (3, 2, 4, 5))
+    whole = np.concatenate([array, array[[0, 2]].sum(0, keepdims=True)])
+    rows = GroupedRows(array, [[0, 2]], axis=0)
+    assert rows.shape == whole.shape
+    np.testing.assert_array_equal(rows[key], whole[key])
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("outcomes") / request.param, request.param)
@@ -159,6 +198,20 @@ def test_contributions_and_contrasts_are_those_of_direct_logit_attribution_posit
             elsewhere = np.einsum("p,pln->ln", read - here, effects[..., token]) / (read - here).sum()
             np.testing.assert_allclose(rows["contribution_where_predicted"].to_numpy(), there.reshape(-1), atol=allowed)
             np.testing.assert_allclose(rows["contribution"].to_numpy(), (there - elsewhere).reshape(-1), atol=allowed)
+    groups = pl.DataFrame([(500, "two", 2, "x"), (500, "two", 9, "y")], schema=TOKEN_GROUPS.schema, orient="row")
+    of_group = group_contributions(model, histograms, groups)
+    for outcome in ("top_prediction", *FURTHER_OUTCOMES):
+        here = {token: cases[outcome, token][0] for token in (2, 9)}
+        read, both = cases[outcome, 2][1], here[2] + here[9]
+        rows = of_group.filter(outcome=outcome)
+        if not 0 < both.sum() < read.sum():
+            assert rows.is_empty()
+            continue
+        there = sum(np.einsum("p,pln->ln", here[token], effects[..., token]) for token in here) / both.sum()
+        outside = (read - both) / (read - both).sum()
+        shares = {token: here[token].sum() / both.sum() for token in here}
+        elsewhere = sum(shares[token] * np.einsum("p,pln->ln", outside, effects[..., token]) for token in here)
+        np.testing.assert_allclose(rows["contribution"].to_numpy(), (there - elsewhere).reshape(-1), atol=2 * allowed)
     pairs = [Contrast(2, 6), Contrast(4, 9)]
     told = contrasts(model, histograms, pairs)
     assert told.height == 2 * 3 * model.facts.layers * model.facts.neurons
