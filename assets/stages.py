@@ -196,7 +196,8 @@ _STAGES = (
     Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         reads=reads(
-            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "embedding_predictions",
+            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "contributions", "contribution_screen", "candidates",
+            "proportion_curves", "embedding_predictions",
             "embedding_curves", "congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest",
             "congruence_mutual_pairs", "prompt_tokens", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
             "attribution_patching", "prompt_ablation",
