@@ -114,15 +114,15 @@ _STAGES = (
         tables=("token_neuron_scores",), kinds=frozenset({"polars"}),
     ),
     Stage(
-        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
-        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
+        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted.",
+        reads=(*MODEL, *reads("merged_histograms/")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("token_neuron_screen",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
-        "of each on the token's logit there, less that elsewhere.",
+        "of each on the token's logit there, less that elsewhere; pairs worth studying next.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("contributions", "contribution_screen"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("contributions", "contribution_screen", "proposed_pairs"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
