@@ -982,12 +982,26 @@ ACROSS_MODELS_TOKENS = Table(
         ),
         Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the model's top prediction.", True),
         Column("prompts", pl.String(), "name", "Patched prompts whose answer is the token, joined by a comma; empty where none.", True),
-        Column("measures", pl.Int32(), "measure", "How many of congruence, AUROC and patching could rank the neurons for the token.", True),
+        Column(
+            "measures",
+            pl.Int32(),
+            "measure",
+            "How many of congruence, AUROC, contribution and patching could rank the neurons for the token.",
+            True,
+        ),
         Column(
             "agreeing", pl.Int32(), "measure", "The most of these by which one and the same neuron is best; 0 where none has a best.", True
         ),
         Column("layer", pl.Int32(), "index", "Block of that neuron; missing below two agreeing measures.", True),
         Column("neuron", pl.Int32(), "index", "The neuron itself, of its block; of several, the lowest.", True),
+        Column(
+            "predictor_role",
+            pl.String(),
+            "name",
+            "What the best neuron by separation, of equals the lowest, does to the token: `writes it most`, `writes it too`, `goes along` or "
+            "`writes against it`; missing without predictions or contributions.",
+            True,
+        ),
     ),
 )
 
@@ -1002,12 +1016,19 @@ ACROSS_MODELS_NEURONS = Table(
         TOKEN,
         LAYER,
         NEURON,
-        Column("congruence", _float, "logit per unit of activation", "With the token, in the model's own logits (convention `logits`)."),
+        Column(
+            "congruence",
+            _float,
+            "logit per unit of activation",
+            "With the token, in the model's own logits (convention `logits`); of a gated neuron its size, for its sign is a convention.",
+        ),
         Column("congruence_rank", pl.Int32(), "index", _RANK_BY),
         Column("auroc", _float, "share", "As in token_neuron_scores; missing where the token is never the top prediction.", True),
         DIRECTION,
         SEPARATION,
         Column("separation_rank", pl.Int32(), "index", _RANK_BY, True),
+        Column("contribution", _float, "logit", "As in contributions; missing where the token is predicted nowhere or not screened.", True),
+        Column("contribution_rank", pl.Int32(), "index", _RANK_BY, True),
         Column(
             "improvement",
             _float,
