@@ -361,24 +361,6 @@ TOKEN_NEURON_SCREEN = Table(
     ),
 )
 
-PROPOSED_PAIRS = Table(
-    "proposed_pairs",
-    "token_neuron_screen",
-    "Tokens worth tracking and neurons worth studying next: token and neuron choose each other, and the token is not tracked yet.",
-    ("token_id",),
-    (
-        RANK,
-        TOKEN_ID,
-        TOKEN,
-        Column("is_named_by_text", pl.Boolean(), "", "A study may name the token by its text; else by its id."),
-        _PREDICTIONS,
-        LAYER,
-        NEURON,
-        _DIFFERENCE,
-        _EXPLAINED,
-    ),
-)
-
 _CONTRIBUTION = (
     CONGRUENCE_LOGITS,
     Column("contribution_where_predicted", _float, "logit", "Mean over the positions at which the token is the top prediction of what the neuron adds "
@@ -417,6 +399,28 @@ CONTRIBUTION_SCREEN = Table(
         *_CONTRIBUTION,
     ),
 )
+
+PROPOSED_PAIRS = Table(
+    "proposed_pairs",
+    "contributions",
+    "Tokens worth tracking and neurons worth studying next: the neuron writes the token more than any other neuron, and no other screened token "
+    "more; the token is not tracked yet.",
+    ("token_id",),
+    (
+        Column("rank", pl.Int32(), "index", "Place by contribution, 1 is largest; ties to the lower token id."),
+        TOKEN_ID,
+        TOKEN,
+        Column("is_named_by_text", pl.Boolean(), "", "A study may name the token by its text; else by its id."),
+        _PREDICTIONS,
+        LAYER,
+        NEURON,
+        Column("contribution", _float, "logit", "As in contribution_screen."),
+        Column("direction", pl.Int8(), "", "1: the neuron's mean activation is higher where the token is predicted. -1: it is lower. Missing where it is "
+               "the same, or the neuron varies too little to tell.", True, between=(-1, 1)),
+        _DIFFERENCE,
+        Column("variance_explained", _float, "share", "As in token_neuron_screen; missing where the neuron varies too little to tell.", True),
+    ),
+)  # fmt: skip
 
 CANDIDATES = Table(
     "candidates",
@@ -1024,7 +1028,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
@@ -1072,12 +1076,26 @@ ACROSS_MODELS_TOKENS = Table(
         ),
         Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the model's top prediction.", True),
         Column("prompts", pl.String(), "name", "Patched prompts whose answer is the token, joined by a comma; empty where none.", True),
-        Column("measures", pl.Int32(), "measure", "How many of congruence, AUROC and patching could rank the neurons for the token.", True),
+        Column(
+            "measures",
+            pl.Int32(),
+            "measure",
+            "How many of congruence, AUROC, contribution and patching could rank the neurons for the token.",
+            True,
+        ),
         Column(
             "agreeing", pl.Int32(), "measure", "The most of these by which one and the same neuron is best; 0 where none has a best.", True
         ),
         Column("layer", pl.Int32(), "index", "Block of that neuron; missing below two agreeing measures.", True),
         Column("neuron", pl.Int32(), "index", "The neuron itself, of its block; of several, the lowest.", True),
+        Column(
+            "predictor_role",
+            pl.String(),
+            "name",
+            "What the best neuron by separation, of equals the lowest, does to the token: `writes it most`, `writes it too`, `goes along` or "
+            "`writes against it`; missing without predictions or contributions.",
+            True,
+        ),
     ),
 )
 
@@ -1092,12 +1110,19 @@ ACROSS_MODELS_NEURONS = Table(
         TOKEN,
         LAYER,
         NEURON,
-        Column("congruence", _float, "logit per unit of activation", "With the token, in the model's own logits (convention `logits`)."),
+        Column(
+            "congruence",
+            _float,
+            "logit per unit of activation",
+            "With the token, in the model's own logits (convention `logits`); of a gated neuron its size, for its sign is a convention.",
+        ),
         Column("congruence_rank", pl.Int32(), "index", _RANK_BY),
         Column("auroc", _float, "share", "As in token_neuron_scores; missing where the token is never the top prediction.", True),
         DIRECTION,
         SEPARATION,
         Column("separation_rank", pl.Int32(), "index", _RANK_BY, True),
+        Column("contribution", _float, "logit", "As in contributions; missing where the token is predicted nowhere or not screened.", True),
+        Column("contribution_rank", pl.Int32(), "index", _RANK_BY, True),
         Column(
             "improvement",
             _float,

@@ -120,15 +120,15 @@ _STAGES = (
         tables=("token_outcomes", "outcome_scores"), kinds=frozenset({"polars"}),
     ),
     Stage(
-        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted; pairs worth studying next.",
-        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("token_neuron_screen", "proposed_pairs"), kinds=frozenset({"polars"}), runs_model=True,
+        "token_neuron_screen", "statistics", "Which neuron predicts X, for any frequent X: the neurons that stand out where each screened token is predicted.",
+        reads=(*MODEL, *reads("merged_histograms/")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("token_neuron_screen",), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
         "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
-        "of each on the token's logit there, less that elsewhere.",
+        "of each on the token's logit there, less that elsewhere; pairs worth studying next.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens", "token_groups")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("contributions", "contribution_screen", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("contributions", "contribution_screen", "proposed_pairs", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "contrasts", "statistics", "Two tokens against each other: which neurons tell their positions apart, and which move the difference of their logits.",
@@ -207,7 +207,8 @@ _STAGES = (
     Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         reads=reads(
-            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "proportion_curves", "embedding_predictions",
+            "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "contributions", "contribution_screen", "candidates",
+            "proportion_curves", "embedding_predictions",
             "embedding_curves", "congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest",
             "congruence_mutual_pairs", "prompt_tokens", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
             "attribution_patching", "prompt_ablation",

@@ -36,7 +36,7 @@ def across_models_job() -> Any:
     return dg.define_asset_job(
         NAME,
         selection=dg.AssetSelection.groups(NAME),
-        description="For every tracked token, each model's best neurons by congruence, AUROC and causal effect, side by side.",
+        description="For every tracked token, each model's best neurons by congruence, AUROC, contribution and causal effect, side by side.",
         executor_def=dg.in_process_executor,
     )
 

@@ -218,13 +218,16 @@ def _written(found: Evidence) -> Clauses:
     writing = found.written("logits") or found.written("published")
     if writing is None or writing.rank is None:
         return [], []
-    if found.is_downwards:
+    if writing.is_against:
+        return [], [(Part("in the direction in which it predicts, its output weights write against the token"),)]
+    if found.is_downwards and not writing.by_size:
         most, side = "no neuron writes more strongly against the token, which low activations so favour", "against"
     else:
         most, side = "no neuron writes the token more strongly", "for"
     if writing.rank == 1:
         return [(Part(most),)], []
-    ranked = f"its output weights rank only {ordinal(writing.rank)} {side} the token, behind "
+    by = " by size" if writing.by_size else ""
+    ranked = f"its output weights rank only {ordinal(writing.rank)}{by} {side} the token, behind "
     return [], [(Part(ranked), neuron_part(writing.top))]
 
 

@@ -29,7 +29,9 @@ class Writing:
     """Congruence of one token under one convention: its most congruent neuron, and where the best predictor stands.
 
     Of a best predictor that is low where the token is predicted, the least congruent come first: low activations of a neuron that
-    writes against the token favour it.
+    writes against the token favour it. The sign of a gated neuron is a convention: there neurons are ranked by the size of their
+    congruence (`by_size`), that of the best predictor is read in its direction, as if activations were negated where it is low, and
+    the first one's is given without its sign.
     """
 
     convention: str
@@ -38,6 +40,12 @@ class Writing:
     congruence: float | None  # of the best predictor
     rank: int | None  # of the best predictor among all neurons, 1 is first
     neurons: int
+    by_size: bool = False
+
+    @property
+    def is_against(self) -> bool:
+        """Whether a gated best predictor writes against the token in the direction in which it predicts."""
+        return self.by_size and self.congruence is not None and self.congruence < 0
 
 
 @dataclass(frozen=True)
@@ -167,29 +175,40 @@ def best_neurons(data: ReportData, token_id: int) -> pl.DataFrame:
 
 
 def token_row(data: ReportData, token_id: int, convention: str, side: str = "output") -> pl.DataFrame:
-    """Congruence of one tracked token with every neuron: columns layer, neuron, congruence, rank (1 is highest, ties share)."""
+    """Congruence of one tracked token with every neuron: columns layer, neuron, congruence, rank (1 is highest, ties share).
+
+    What gated neurons write is ranked by size.
+    """
     frame = data.table("congruence_tracked_tokens").filter(
         (pl.col("token_id") == token_id) & (pl.col("convention") == convention) & (pl.col("side") == side)
     )
-    ranked = frame.with_columns(rank=pl.col("congruence").rank("min", descending=True).cast(pl.Int64))
+    value = pl.col("congruence").abs() if side == "output" and writes_by_size(data) else pl.col("congruence")
+    ranked = frame.with_columns(rank=value.rank("min", descending=True).cast(pl.Int64))
     return ranked.select("layer", "neuron", "congruence", "rank").sort("layer", "neuron")
+
+
+def writes_by_size(data: ReportData) -> bool:
+    """Whether the sign of what a neuron writes is a convention, as in gated MLPs."""
+    return bool(data.facts.get("is_gated"))
 
 
 def _writing(data: ReportData, token_id: int, neuron: tuple[int, int] | None, convention: str, direction: int) -> Writing | None:
     frame = token_row(data, token_id, convention)
     if frame.is_empty():
         return None
-    if direction == -1:
+    by_size = writes_by_size(data)
+    if direction == -1 and not by_size:
         frame = frame.with_columns(rank=pl.col("congruence").rank("min").cast(pl.Int64))
     top = frame.sort("rank", "layer", "neuron").row(0, named=True)
     own = _row_of(frame, neuron)
     return Writing(
         convention=convention,
         top=(top["layer"], top["neuron"]),
-        top_congruence=top["congruence"],
-        congruence=own["congruence"] if own else None,
+        top_congruence=abs(top["congruence"]) if by_size else top["congruence"],
+        congruence=own["congruence"] * (direction if by_size else 1) if own else None,
         rank=own["rank"] if own else None,
         neurons=frame.height,
+        by_size=by_size,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from assets.statistics.writing_roles import GOES_ALONG, HOLDS, writing_role
 from reports.answer import NO_EFFECT, Part, Sentence, neuron_part, prompt_part, token_part
 from reports.direction import auroc
 from reports.evidence import best_neurons, neuron_patching_of
@@ -15,7 +16,6 @@ from reports.numbers import count, ordinal, percent, signed
 from reports.outcome import told_by
 from reports.report_data import ReportData
 
-ALSO_WRITES = 0.5  # share of the first writer's contribution from which the best predictor is said to write the token as well
 CONTRASTS = 2  # told on the front page
 PROMPTS = 3  # told on the front page; all have a page of their own
 
@@ -62,13 +62,14 @@ def _predictor(data: ReportData, written: pl.DataFrame, token_id: int) -> list[S
     if not own or own[0]["place"] == 1:
         return []
     row, most, is_last = own[0], written["contribution"][0], own[0]["place"] == written.height
-    if row["contribution"] < 0 and (is_last or row["contribution"] < -NO_EFFECT * most):
+    role = writing_role(row["contribution"], most, written["contribution"][-1])
+    if role == HOLDS:
         than_others = " more than any other neuron" if is_last else ""
         told = f"writes against it{than_others} ({_logits(row)}): it goes along with the prediction and holds it back."
-    elif row["contribution"] >= ALSO_WRITES * most:
-        told = f"writes it too ({signed(row['contribution'])}, {ordinal(row['place'])})."
-    else:
+    elif role == GOES_ALONG:
         told = f"goes along rather than writes: {_logits(row)}, {ordinal(row['place'])} of {count(written.height)}."
+    else:
+        told = f"writes it too ({signed(row['contribution'])}, {ordinal(row['place'])})."
     return [(Part("The best predictor, "), _neuron(row), Part(f", {told}"))]
 
 

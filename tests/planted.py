@@ -75,6 +75,11 @@ EMPTY = Role(0, 11, {" tree": 1.0}, 2.83, {})
 """Fires at every " tree" and writes nothing."""
 ECHO = Role(1, 12, PLANTED.reads, PLANTED.threshold, {})
 """Fires exactly where PLANTED does and writes nothing: as good a sign of " an", and no cause. Only in models that are asked for it."""
+FALLING = Role(1, 1, {" picked": -1.5, "vowel fruit": -1.5}, -15.75, {" an": -0.1})
+"""Low exactly where PLANTED is high: 15.75 - 1.5 x (5.657 + 5.657) = -1.22 there, an activation of about -0.14; at least 0.9 elsewhere,
+15.75 far from fruit. It holds " an" back everywhere but where it is due, and so writes it. Only in models that are asked for it."""
+OPPOSED = Role(1, 1, PLANTED.reads, PLANTED.threshold, {" an": -0.3})
+"""Fires exactly where PLANTED does and writes against " an", less than PLANTED writes it. Only in models that are asked for it."""
 ROLES = {"planted": PLANTED, "default": DEFAULT, "indirect": INDIRECT, "relay": RELAY, "silent": SILENT, "empty": EMPTY}
 
 PLANTED_LAYER, PLANTED_NEURON, PLANTED_TOKEN = PLANTED.layer, PLANTED.neuron, " an"
@@ -109,11 +114,12 @@ def direction(name: str) -> np.ndarray:
     return _hadamard()[1 + (*VOCABULARY, *FEATURES).index(name)] / 8
 
 
-def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False) -> Path:
+def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False, extra: tuple[Role, ...] = ()) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
-    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron.
+    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron, and so
+    does `extra` with its own roles.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -127,7 +133,8 @@ def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False
         for parameter in model.parameters():
             parameter.zero_()
         state = model.state_dict()
-        for name, value in _weights(padding_entries, (*ROLES.values(), ECHO) if has_echo else tuple(ROLES.values())).items():
+        roles = (*ROLES.values(), *((ECHO,) if has_echo else ()), *extra)
+        for name, value in _weights(padding_entries, roles).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,8 +175,10 @@ def _weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndar
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):
-        ones = np.ones(WIDTH, dtype=np.float32)
-        weights |= {f"transformer.h.{layer}.ln_1.weight": ones, f"transformer.h.{layer}.ln_2.weight": ones, **_neurons(layer, roles)}
+        ones, name = np.ones(WIDTH, dtype=np.float32), f"transformer.h.{layer}"
+        read, bias, write = neurons(layer, roles)
+        weights |= {f"{name}.ln_1.weight": ones, f"{name}.ln_2.weight": ones}
+        weights |= {f"{name}.mlp.c_fc.weight": read, f"{name}.mlp.c_fc.bias": bias, f"{name}.mlp.c_proj.weight": write}
     weights["transformer.ln_f.weight"] = np.full(WIDTH, FINAL_GAIN, dtype=np.float32)
     weights[f"transformer.h.{LAYERS - 1}.mlp.c_proj.bias"] = DEFAULT_STRENGTH * direction(DEFAULT_WORD)
     return weights
@@ -190,7 +199,8 @@ def _fruit_attention() -> dict[str, np.ndarray]:
     return {f"{name}.c_attn.weight": project_in, f"{name}.c_attn.bias": bias, f"{name}.c_proj.weight": project_out}
 
 
-def _neurons(layer: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def neurons(layer: int, roles: tuple[Role, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights that a layer's neurons read by [WIDTH, NEURONS], their biases [NEURONS], and what they write [NEURONS, WIDTH]."""
     noise = np.random.default_rng(NOISE_SEED + layer)
     read = noise.normal(0, 0.05, (WIDTH, NEURONS)).astype(np.float32)
     bias = noise.normal(0, 0.5, NEURONS).astype(np.float32)
@@ -200,8 +210,7 @@ def _neurons(layer: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
             read[:, role.neuron] = _sum(role.reads)
             bias[role.neuron] = -role.threshold
             write[role.neuron] = _sum(role.writes)
-    name = f"transformer.h.{layer}.mlp"
-    return {f"{name}.c_fc.weight": read, f"{name}.c_fc.bias": bias, f"{name}.c_proj.weight": write}
+    return read, bias, write
 
 
 def _sum(parts: dict[str, float]) -> np.ndarray:

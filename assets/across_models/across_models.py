@@ -1,9 +1,10 @@
-"""The tables of `across_models`: for each token, each model's best neurons by congruence, by AUROC and by causal effect, side by side.
+"""The tables of `across_models`: for each token, each model's best neurons by every line of evidence, side by side.
 
-Frames in, frames out. Three measures rank every neuron of a model: congruence (what its weights write), AUROC (where it is active, or
-where it is not: the separation) and patching (what it causes on a prompt whose answer is the token). A neuron is best by a measure if
-none is above it and the measure speaks for it at all: congruence above 0, separation above one half, improvement above 0. Ablation
-over the corpus, which is run for few neurons of a model, is shown beside them and does not vote.
+Frames in, frames out. Four measures rank every neuron of a model: congruence (what its weights write; of a gated neuron by size, for
+its sign is a convention), AUROC (where it is active, or where it is not: the separation), contribution (what it adds to the token's
+logit where the token is predicted, less what it adds elsewhere) and patching (what it causes on a prompt whose answer is the token). A
+neuron is best by a measure if none is above it and the measure speaks for it at all: separation above one half, the others above 0.
+Ablation over the corpus, which is run for few neurons of a model, is shown beside them and does not vote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from assets.contracts import ACROSS_MODELS_NEURONS, ACROSS_MODELS_TOKENS, conform
+from assets.statistics.writing_roles import writing_role
 
 FIRST_TOKEN = " an"  # the published one: every list of tokens starts with it
 BEST = 3  # neurons shown by each measure
-MEASURES = {"congruence": 0.0, "separation": 0.5, "improvement": 0.0}  # column -> value above which it speaks for the neuron
+MEASURES = {
+    "congruence": 0.0,
+    "separation": 0.5,
+    "contribution": 0.0,
+    "improvement": 0.0,
+}  # column -> value above which it speaks for the neuron
 COMPARED, NOT_TRACKED, NO_SUCH_TOKEN = "compared", "not tracked", "no such token"
 ABLATION, ABLATED_AT, ABLATION_MEASURE = "mean", "predicted", "log_probability"
 PATCHED_AT = "last"  # where the token is predicted, as for AUROC and ablation
@@ -25,16 +32,18 @@ _NEURON = ["token_id", "layer", "neuron"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """Published tables of one study by contract name: those of TABLES_READ."""
+    """Published tables of one study by contract name: those of TABLES_READ. `is_gated`: the sign of a neuron is a convention."""
 
     study: str
     tables: Mapping[str, pl.DataFrame]
+    is_gated: bool
 
 
 TABLES_READ = (
     "tracked_tokens",
     "token_counts",
     "token_neuron_scores",
+    "contributions",
     "congruence_tracked_tokens",
     "prompt_predictions",
     "neuron_patching",
@@ -44,7 +53,7 @@ TABLES_READ = (
 
 def ranked_neurons(found: StudyTables) -> pl.DataFrame:
     """Every neuron of the model for every tracked token: the columns of across_models_neurons, all rows, in no order."""
-    tables = found.tables
+    tables, written = found.tables, pl.col("congruence").cast(pl.Float64)
     congruence = tables["congruence_tracked_tokens"].filter(convention="logits", side="output")
     ablated = tables["neuron_ablation"].filter(positions=ABLATED_AT, ablation=ABLATION, measure=ABLATION_MEASURE)
     ablation_columns = {
@@ -52,8 +61,9 @@ def ranked_neurons(found: StudyTables) -> pl.DataFrame:
         "ablation_positions": "position_count",
     }  # fmt: skip
     together = (
-        congruence.select(*_NEURON, "token", pl.col("congruence").cast(pl.Float64))
+        congruence.select(*_NEURON, "token", written.abs() if found.is_gated else written)
         .join(tables["token_neuron_scores"].select(*_NEURON, "auroc", "direction", "separation"), on=_NEURON, how="left")
+        .join(tables["contributions"].select(*_NEURON, "contribution"), on=_NEURON, how="left")
         .join(_improvements(tables), on=_NEURON, how="left")
         .join(ablated.select(*_NEURON, **{name: pl.col(column) for name, column in ablation_columns.items()}), on=_NEURON, how="left")
     )
@@ -84,6 +94,7 @@ def compared_tokens(found: StudyTables, ranked: pl.DataFrame, tokens: Sequence[s
     compared = (
         counted.join(_prompts(tables), on="token_id", how="left", maintain_order="left")
         .join(_agreement(ranked), on="token_id", how="left", maintain_order="left")
+        .join(_predictor_roles(ranked), on="token_id", how="left", maintain_order="left")
         .with_columns(pl.col("prompts").fill_null(""), state=pl.lit(COMPARED))
     )
     others = [token for token in tokens if token not in tracked["token"].to_list()]
@@ -136,3 +147,13 @@ def _agreement(ranked: pl.DataFrame) -> pl.DataFrame:
         .agg(measures=measures, agreeing=pl.col("agreeing").first(), layer=pl.col("layer").first(), neuron=pl.col("neuron").first())
         .with_columns(pl.when(agreed).then(pl.col("layer")).alias("layer"), pl.when(agreed).then(pl.col("neuron")).alias("neuron"))
     )
+
+
+def _predictor_roles(ranked: pl.DataFrame) -> pl.DataFrame:
+    """token_id, predictor_role: of tokens that have a best predictor, of equals the lowest, and contributions."""
+    ends = ranked.group_by("token_id").agg(most=pl.col("contribution").max(), least=pl.col("contribution").min())
+    is_best = (pl.col("separation_rank") == 1) & (pl.col("separation") > MEASURES["separation"]) & pl.col("contribution").is_not_null()
+    best = ranked.filter(is_best).sort("token_id", "layer", "neuron").group_by("token_id", maintain_order=True).first()
+    rows = best.join(ends, on="token_id", maintain_order="left").select("token_id", "contribution", "most", "least")
+    told = [(token_id, writing_role(own, most, least)) for token_id, own, most, least in rows.iter_rows()]
+    return pl.DataFrame(told, schema={"token_id": pl.Int32, "predictor_role": pl.String}, orient="row")

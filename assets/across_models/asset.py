@@ -22,7 +22,7 @@ WHEN_CONTENT_CHANGED = dg.AutomationCondition.any_deps_match(
     dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
 )
 DESCRIPTION = (
-    "For every tracked token, the best neurons of each model by congruence, by AUROC and by causal effect, over all studies that were run, "
+    "For every tracked token, the best neurons of each model by congruence, by AUROC, by contribution and by causal effect, over all studies that were run, "
     "and whether they are the same ones. Studies that were not run, or have changed since, are listed with the reason."
 )
 

@@ -96,7 +96,9 @@ def _make(looked_at: Sequence[Entry], draft: Draft) -> None:
 
 
 def _compare(entry: Entry, order: Sequence[str]) -> Compared:
-    found = StudyTables(entry.name, {name: _reading(entry).read(name) for name in TABLES_READ})
+    reading = _reading(entry)
+    tables = {name: reading.read(name) for name in TABLES_READ}
+    found = StudyTables(entry.name, tables, reading.fact("model_snapshot", "is_gated"))
     ranked = ranked_neurons(found)
     return Compared(compared_tokens(found, ranked, order), best_neurons(ranked))
 

@@ -13,6 +13,7 @@ from assets.quality import table_violations
 from assets.quality.check import Check
 from assets.quality.checks.contracts import contract_check
 from assets.quality.expectations import Outcome, none_of
+from assets.statistics.writing_roles import ALSO_WRITES, GOES_ALONG, HOLDS, WRITES_MOST, WRITES_TOO
 
 ASSET = "across_models"
 
@@ -20,7 +21,12 @@ ASSET = "across_models"
 def across_models_quality(tables: Mapping[str, pl.DataFrame], studies: Sequence[str]) -> list[Outcome]:
     """Every outcome for the three tables by contract name; `studies` are the names that must be accounted for."""
     frames = {check.name: table_violations.of_contract(ACROSS_MODELS_TABLES[name], tables[name]) for name, check in CONTRACTS.items()}
-    frames[VALUES.name] = {"studies": _accounted(tables, studies), "neurons": _ranked(tables), "agreements": _agreed(tables)}
+    frames[VALUES.name] = {
+        "studies": _accounted(tables, studies),
+        "neurons": _ranked(tables),
+        "agreements": _agreed(tables),
+        "roles": _roles(tables),
+    }
     return [outcome for check in CHECKS for outcome in check.judged(frames[check.name])]
 
 
@@ -68,6 +74,26 @@ def _agreed(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return looked_up.select(agreements=pl.len().cast(pl.Int64), wrong=wrong.sum().cast(pl.Int64))
 
 
+def _roles(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The role of each best predictor, looked up among the neurons: which place and share of the first contribution it says."""
+    key, own, most = ["study", "token_id"], pl.col("contribution"), pl.col("most")
+    neurons = tables["across_models_neurons"]
+    first = neurons.filter(pl.col("contribution_rank") == 1).group_by(key).agg(most=own.max())
+    best = neurons.filter(pl.col("separation_rank") == 1).sort("layer", "neuron").group_by(key, maintain_order=True).first()
+    said = tables["across_models_tokens"].filter(pl.col("predictor_role").is_not_null()).select(*key, role="predictor_role")
+    found = said.join(best.select(*key, "contribution", "contribution_rank"), on=key, how="left", maintain_order="left").join(
+        first, on=key, how="left", maintain_order="left"
+    )
+    true = {
+        WRITES_MOST: (pl.col("contribution_rank") == 1) & (own > 0),
+        WRITES_TOO: (pl.col("contribution_rank") > 1) & (own >= ALSO_WRITES * most),
+        GOES_ALONG: (own <= 0) | (own < ALSO_WRITES * most),
+        HOLDS: own < 0,
+    }
+    is_true = pl.any_horizontal((pl.col("role") == role) & rule for role, rule in true.items())
+    return found.select(roles=pl.len().cast(pl.Int64), wrong=(~is_true).fill_null(True).sum().cast(pl.Int64))
+
+
 _TOKEN = ("study", "token_id")
 CONTRACTS = {name: contract_check(table) for name, table in ACROSS_MODELS_TABLES.items()}
 VALUES = Check(
@@ -89,6 +115,7 @@ VALUES = Check(
                 "where measures agree on a neuron, it is first by exactly that many of them", "wrong", "agreements wrong", of="agreements"
             )
         ],
+        "roles": [none_of("the role of a best predictor is that of its contribution", "wrong", "roles wrong", of="roles")],
     },
 )
 CHECKS = (*CONTRACTS.values(), VALUES)

@@ -15,7 +15,7 @@ from assets.study import Study
 
 NOT_MATERIALIZED, STALE, NO_STUDY_FILE = "not materialized", "stale", "no study file"
 FACTS = ("commit", "architecture", "layers", "neurons")  # of the model, as the comparison's table of studies shows them
-READS = reads(*TABLES_READ, *(f"model_snapshot.{fact}" for fact in FACTS), "merged_histograms.positions")
+READS = reads(*TABLES_READ, *(f"model_snapshot.{fact}" for fact in (*FACTS, "is_gated")), "merged_histograms.positions")
 FIELDS = ("question", "model.id", "corpus.id", "corpus.files")
 READ = tuple(dict.fromkeys(read.asset for read in READS))  # the assets
 

@@ -51,19 +51,34 @@ class ClaimTables:
 
     def neuron(self, subject: Subject) -> dict[str, int]:
         """Columns layer and neuron of the subject. Raises NotRunError where the model has no such neuron."""
-        if subject.neuron == BEST:
-            scores = self.rows("token_neuron_scores", token_id=self.token_id(subject)).drop_nulls("separation")
-            if scores.is_empty():
-                raise NotRunError(f"no neuron could be scored for token {subject.token!r}: it is not tracked or never the top prediction")
-            best = scores.sort("separation", "layer", "neuron", descending=[True, False, False]).row(0, named=True)
-            return {"layer": best["layer"], "neuron": best["neuron"]}
-        assert isinstance(subject.neuron, tuple)
+        if not isinstance(subject.neuron, tuple):
+            return self._best(subject) if subject.neuron == BEST else self._writer(subject)
         layer, neuron = subject.neuron
         self.require_layer(layer)
         size = self.tables["neuron_statistics"].select(pl.col("neuron").max()).collect().item() + 1
         if neuron >= size:
             raise NotRunError(f"the model has no neuron {neuron}: its layers have neurons 0 to {size - 1}")
         return {"layer": layer, "neuron": neuron}
+
+    def _best(self, subject: Subject) -> dict[str, int]:
+        scores = self.rows("token_neuron_scores", token_id=self.token_id(subject)).drop_nulls("separation")
+        if scores.is_empty():
+            raise NotRunError(f"no neuron could be scored for token {subject.token!r}: it is not tracked or never the top prediction")
+        return _first(scores, "separation", descending=True)
+
+    def _writer(self, subject: Subject) -> dict[str, int]:
+        """The neuron with the largest contribution to the token; as `writer_against` the one with the least."""
+        token_id, is_against = self.token_id(subject), subject.neuron == "writer_against"
+        tracked, screened = (self.rows(table, token_id=token_id) for table in ("contributions", "contribution_screen"))
+        if tracked.is_empty() and screened.is_empty():
+            raise NotRunError(
+                f"no neuron's contribution to token {subject.token!r} is known: it is neither tracked nor screened, or predicted nowhere"
+            )
+        kept = tracked if tracked.height else screened
+        found = kept.filter(pl.col("contribution") < 0 if is_against else pl.col("contribution") > 0)
+        if found.is_empty():
+            raise NothingFoundError(f"no neuron writes {'against ' if is_against else ''}token {subject.token!r}")
+        return _first(found, "contribution", descending=not is_against)
 
     def require_layer(self, layer: int) -> None:
         """Raise NotRunError where the model has no such layer."""
@@ -78,3 +93,9 @@ class ClaimTables:
             raise NotRunError(f"the study has no prompt {subject.prompt}")
         if subject.variant and subject.variant not in found["variant"].to_list():
             raise NotRunError(f"prompt {subject.prompt} has no {subject.variant} text")
+
+
+def _first(frame: pl.DataFrame, by: str, descending: bool) -> dict[str, int]:
+    """Layer and neuron of the first row; ties go to the lower layer, then neuron."""
+    first = frame.sort(by, "layer", "neuron", descending=[descending, False, False]).row(0, named=True)
+    return {"layer": first["layer"], "neuron": first["neuron"]}

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.claims.quantities import QUANTITIES, Convention
-from assets.claims.subject import BEST, Subject, as_number
+from assets.claims.subject import NAMED_NEURONS, Subject, as_number
 from assets.errors import InputError
 from assets.study import Study, claims_file
 from assets.yaml_files import YamlFileError, read_yaml
@@ -53,8 +53,10 @@ class Claim(BaseModel):
             raise ValueError(
                 f"quantity {self.quantity} needs of: {', '.join(needs) or 'nothing'}; given {', '.join(sorted(self.of.given)) or 'nothing'}"
             )
-        if self.of.neuron == BEST and self.of.token is None:
-            raise ValueError("neuron: best is the best by AUROC for a token, and this quantity has no token; give [layer, neuron]")
+        if isinstance(self.of.neuron, str) and self.of.token is None:
+            raise ValueError(
+                f"neuron: {self.of.neuron} is the {NAMED_NEURONS[self.of.neuron]}, and this quantity has no token; give [layer, neuron]"
+            )
         return self
 
 

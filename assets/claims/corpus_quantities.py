@@ -45,10 +45,10 @@ def require_bos(evidence: ClaimTables) -> None:
         raise NotRunError(LEAVES_BOS_OUT)
 
 
-def auroc(evidence: ClaimTables, subject: Subject) -> float:
-    """How well the neuron's activation tells where the token is the top prediction."""
+def score(evidence: ClaimTables, subject: Subject, column: str) -> float:
+    """`auroc`, `separation` or `direction` of the pair: how well the activation tells where the token is predicted, and by which end."""
     absent = f"token {subject.token!r} is not tracked, or never the top prediction"
-    return evidence.one("token_neuron_scores", "auroc", absent, token_id=evidence.token_id(subject), **evidence.neuron(subject))
+    return evidence.one("token_neuron_scores", column, absent, token_id=evidence.token_id(subject), **evidence.neuron(subject))
 
 
 def proportion(evidence: ClaimTables, subject: Subject, as_published: bool) -> float:

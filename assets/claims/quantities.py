@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from assets.claims import contribution_quantities as contributions
 from assets.claims import corpus_quantities as corpus
 from assets.claims import prompt_quantities as prompts
 from assets.claims import weight_quantities as weights
 from assets.claims.claim_tables import ClaimTables
 from assets.claims.subject import Subject
+from assets.statistics.contributions import WRITES, WRITES_AGAINST
 
 Convention = Literal["published", "correct"]
 CONVENTIONS: tuple[Convention, ...] = ("published", "correct")
@@ -161,7 +163,22 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         _count("token_occurrences", "Positions that hold the token.", "occurrences"),
         _count("token_predictions", "Positions at which the token is the top prediction.", "predictions"),
-        _same("auroc", "How well the neuron's activation tells where the token is the top prediction.", "share", "token neuron", corpus.auroc),
+        _same("auroc", "How well the neuron's activation tells where the token is the top prediction.", "share", "token neuron",
+              partial(corpus.score, column="auroc")),
+        _same("separation", "The same, read in the neuron's direction.", "share", "token neuron", partial(corpus.score, column="separation")),
+        _same("direction", "1 where the token is predicted at the neuron's higher activations, -1 at its lower ones.", "sign", "token neuron",
+              partial(corpus.score, column="direction")),
+        _same("contribution", "What the neuron adds to the token's logit where it is predicted, less what it adds elsewhere.", "logit", "token neuron",
+              contributions.contribution),
+        _same("contribution_rank", "Place of the neuron among all by contribution, largest first.", "place", "token neuron",
+              partial(contributions.contribution_rank, end=WRITES)),
+        _same("contribution_against_rank", "The same from the end of those that write against the token.", "place", "token neuron",
+              partial(contributions.contribution_rank, end=WRITES_AGAINST)),
+        _same("contribution_ratio", "Contribution of the neuron over that of the token's best other neuron.", "times", "token neuron",
+              contributions.contribution_ratio),
+        _same("candidate_rank", "Place at which a line of evidence sends the neuron to be studied.", "place", "token neuron line",
+              contributions.candidate_rank),
+        _same("candidate_lines", "Lines of evidence that send the neuron to be studied.", "line", "token neuron", contributions.candidate_lines),
         _curve("proportion", "Share of the token among top predictions at a level of activation.", "share", "token neuron level", corpus.proportion),
         _curve("highest_proportion", "Largest such share at any level.", "share", "token neuron", corpus.highest_proportion),
         _curve("first_level_at_half", "First level with a share of at least 1/2.", "activation", "token neuron", corpus.first_level, has_order=True, share=0.5),

@@ -5,6 +5,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 BEST = "best"
+NamedNeuron = Literal["best", "writer", "writer_against"]
+# What each of these names among all neurons, for a token.
+NAMED_NEURONS: dict[NamedNeuron, str] = {
+    "best": "best neuron by AUROC, in either direction",
+    "writer": "neuron that writes the token most",
+    "writer_against": "neuron that writes against the token most",
+}
+Line = Literal["separation", "average_precision", "contribution", "contribution_against", "congruence", "patching"]
 
 
 def as_number(value: Any) -> Any:
@@ -22,8 +30,10 @@ class Subject(BaseModel):
     prompt: str | None = None
     variant: Literal["clean", "corrupt"] | None = None
     token: str | int | None = Field(None, description="As text inside running text, or as id.")
-    neuron: tuple[int, int] | Literal["best"] | None = Field(
-        None, description="[layer, neuron], or best: by AUROC for the token, in either direction."
+    neuron: tuple[int, int] | NamedNeuron | None = Field(
+        None,
+        description="[layer, neuron], or for the token best: by AUROC, in either direction; writer: by contribution; writer_against: "
+        "by contribution, from the other end.",
     )
     layer: int | None = Field(None, ge=0)
     position: int | None = Field(None, ge=0, description="In the prompt; the beginning-of-sequence token is 0.")
@@ -31,6 +41,7 @@ class Subject(BaseModel):
     head: int | None = Field(None, ge=0, description="Attention head of the layer (query head), counted from 0.")
     point: Literal["before", "attention", "mlp"] | None = None
     level: float | None = Field(None, allow_inf_nan=False, description="An activation.")
+    line: Line | None = Field(None, description="A line of evidence that sends neurons to be studied: see the table candidates.")
 
     @field_validator("neuron", mode="before")
     @classmethod
@@ -53,7 +64,7 @@ class Subject(BaseModel):
 
 def _phrase(name: str, value: Any) -> str:
     if name == "neuron":
-        return "best neuron by AUROC, in either direction" if value == BEST else f"layer {value[0]} neuron {value[1]}"
+        return NAMED_NEURONS.get(value) or f"layer {value[0]} neuron {value[1]}"
     if name == "variant":
         return str(value)
     return f"{name} {value!r}" if name == "token" else f"{name} {value}"

@@ -291,6 +291,22 @@ def contribution_ends(screen: pl.DataFrame, contributions: pl.DataFrame) -> pl.D
     )
 
 
+def proposals(pairs: pl.DataFrame, screen: pl.DataFrame, contributions: pl.DataFrame) -> pl.DataFrame:
+    """One row: proposed pairs, those that do not choose each other or are tracked, those out of order, and those of another direction."""
+    key, value = ["token_id", "layer", "neuron"], pl.col("contribution")
+    writers = screen.filter(pl.col("end") == WRITES)
+    first = writers.filter(pl.col("rank") == 1).select(*key, own="contribution")
+    most = writers.group_by("layer", "neuron").agg(most=value.max())  # of the tokens whose first writers it is among
+    joined = pairs.join(first, on=key, how="left", maintain_order="left").join(
+        most, on=["layer", "neuron"], how="left", maintain_order="left"
+    )
+    is_tracked = pl.col("token_id").is_in(contributions["token_id"].unique().to_list())
+    unchosen = is_tracked | (value != pl.col("own")).fill_null(True) | (value < pl.col("most")).fill_null(True)
+    turned = (pl.col("standardized_difference").sign() != pl.col("direction")).fill_null(False)
+    wrong = {"unchosen": unchosen, "disordered": out_of_order(value), "turned": turned}
+    return joined.select(pairs=pl.len().cast(pl.Int64), **{name: rule.sum().cast(pl.Int64) for name, rule in wrong.items()})
+
+
 def candidates(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per token and line of candidates: rows, those out of order, and those that are named and ranked, or neither."""
     is_named = pl.col("line") == NAMED

@@ -19,9 +19,10 @@ from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.outcome_scores import outcome_scores
 from assets.statistics.outcomes import of_leading, token_outcomes
 from assets.statistics.proportion_curves import outcome_curves, proportion_curves
+from assets.statistics.proposed_pairs import proposed_pairs
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
-from assets.statistics.token_neuron_screen import proposed_pairs, screen_coverage, token_neuron_screen
+from assets.statistics.token_neuron_screen import screen_coverage, token_neuron_screen
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -81,25 +82,24 @@ def _told(row: dict[str, Any]) -> str:
 
 
 def _token_neuron_screen(work: Work) -> None:
-    histograms, model = read_histograms(work.folder("merged_histograms")), model_of(work)
-    screen, mutual = token_neuron_screen(histograms, model.token_texts, work.study.min_count)
-    tracked = work.read("tracked_tokens")["token_id"].to_list()
-    work.write("token_neuron_screen", screen)
-    work.write("proposed_pairs", proposed_pairs(screen, mutual, tracked, lambda entry: is_named_by_text(model, entry)))
+    histograms = read_histograms(work.folder("merged_histograms"))
+    work.write("token_neuron_screen", token_neuron_screen(histograms, model_of(work).token_texts, work.study.min_count))
     work.state(**screen_coverage(histograms, work.study.min_count))
 
 
 def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
-    every, screen = contributions(model, histograms, tokens, work.study.min_count)
+    found = contributions(model, histograms, tokens, work.study.min_count)
     of_groups = group_contributions(model, histograms, work.read("token_groups"))
     published = of_groups.filter(outcome=TOP_PREDICTION).drop("outcome")
-    work.write("contributions", pl.concat([every, published]))
-    work.write("contribution_screen", screen)
+    work.write("contributions", pl.concat([found.every, published]))
+    work.write("contribution_screen", found.screen)
+    pairs = proposed_pairs(histograms, found.screen, found.mutual, tokens, lambda entry: is_named_by_text(model, entry))
+    work.write("proposed_pairs", pairs)
     further = of_groups.filter(pl.col("outcome") != TOP_PREDICTION)
     work.write("outcome_contributions", pl.concat([outcome_contributions(model, histograms, tokens), further]))
-    first = screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
+    first = found.screen.filter(end=WRITES, rank=1).filter(pl.col("token_id").is_in(tokens))
     named = {
         row["token"]: f"layer {row['layer']} neuron {row['neuron']}, {row['contribution']:+.4f} logits"
         for row in first.iter_rows(named=True)

@@ -13,6 +13,7 @@ held as it is: not what later layers make of it.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -29,8 +30,17 @@ PARTS = ("contribution_where_predicted", "contribution_elsewhere", "contribution
 WRITES, WRITES_AGAINST = "writes", "writes_against"
 
 
-def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[int], min_count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both tables. `token_ids` are the tracked tokens, of which every neuron is told; of screened tokens with at least `min_count`
+class Contributions(NamedTuple):
+    """`every`: the table `contributions`. `screen`: contribution_screen. `mutual`: columns token_id, layer, neuron of pairs that choose each
+    other among tokens of the screen: the neuron writes the token more than any other neuron does, and no other token more."""
+
+    every: pl.DataFrame
+    screen: pl.DataFrame
+    mutual: pl.DataFrame
+
+
+def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[int], min_count: int) -> Contributions:
+    """Both tables, and the mutual pairs. `token_ids` are the tracked tokens, of which every neuron is told; of screened tokens with at least `min_count`
     predictions the NEURONS_OF_END at either end.
 
     Tokens that are predicted nowhere, or everywhere, have no contribution; without a screen, none has.
@@ -42,9 +52,11 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     ids, predictions = screened[groups], counts[groups]
     tracked = np.flatnonzero(np.isin(ids, token_ids))
     frequent = np.flatnonzero(predictions >= max(min_count, 1))
-    every, ends = [], []
+    every, ends, token_of_neuron = [], [], []
     for layer, values in _layers(model, histograms, groups):
         every.append(_frame(layer, tracked, np.tile(np.arange(histograms.neurons), (len(tracked), 1)), values))
+        # The place in `frequent` of the token that each neuron writes most, the lower id of equals.
+        token_of_neuron.append(values["contribution"][frequent].argmax(0) if len(frequent) else np.empty(0, np.int64))
         keep = min(NEURONS_OF_END, histograms.neurons)
         for sign in (1, -1):
             order = np.argsort(-sign * values["contribution"][frequent], axis=1, kind="stable")[:, :keep]
@@ -57,9 +69,11 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     all_tracked = _named(every, named).with_columns(
         pl.col("token_id").replace_strict(place, default=None, return_dtype=pl.Int32).alias("place")
     )
-    return (
+    screen = conform(CONTRIBUTION_SCREEN, _ranked(_named(ends, named)).select(CONTRIBUTION_SCREEN.schema.names()))
+    return Contributions(
         conform(CONTRIBUTIONS, all_tracked.sort("place", "layer", "neuron").drop("place", "predictions")),
-        conform(CONTRIBUTION_SCREEN, _ranked(_named(ends, named)).select(CONTRIBUTION_SCREEN.schema.names())),
+        screen,
+        _mutual(screen, np.stack(token_of_neuron), ids[frequent]),
     )
 
 
@@ -164,6 +178,13 @@ def _layers(model: LanguageModel, histograms: Histograms, groups: np.ndarray) ->
         here, total = sums[groups] / SCALED_UNITS, sums.sum(0) / SCALED_UNITS
         there, elsewhere = means_added(congruence, here, total, counts, histograms.positions)
         yield layer, {"congruence": congruence, **dict(zip(PARTS, (there, elsewhere, there - elsewhere), strict=True))}
+
+
+def _mutual(screen: pl.DataFrame, token_of_neuron: np.ndarray, ids: np.ndarray) -> pl.DataFrame:
+    """The first writers whose own most written token, of `ids`, is the one that they write."""
+    first = screen.filter((pl.col("end") == WRITES) & (pl.col("rank") == 1)).select("token_id", "layer", "neuron")
+    chosen = ids[token_of_neuron[first["layer"].to_numpy(), first["neuron"].to_numpy()]] if first.height else ids[:0]
+    return first.filter(pl.Series(chosen == first["token_id"].to_numpy(), dtype=pl.Boolean))
 
 
 def _frame(layer: int, rows: np.ndarray, neurons: np.ndarray, values: dict[str, np.ndarray]) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The tables `token_neuron_screen` and `proposed_pairs`: which neurons stand out where a token is predicted, for every screened token.
+"""The table `token_neuron_screen`: which neurons stand out where a token is predicted, for every screened token.
 
 With n_1 positions at which the token is the top prediction and n_0 others, n = n_1 + n_0, means m_1 and m_0 of a neuron, and T
 the sum of squares about its mean over all positions:
@@ -10,18 +10,15 @@ Within a token both order neurons alike. m_1 comes from the screen's sums and T 
 the bins. The loop goes layer by layer; what is held is one layer of sums and, for each token, its best neurons so far.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import polars as pl
 
-from assets.contracts import PROPOSED_PAIRS, TOKEN_NEURON_SCREEN, conform
+from assets.contracts import TOKEN_NEURON_SCREEN, conform
 from assets.counting.histograms import Histograms
 from assets.counting.token_sum_units import UNITS
 from assets.statistics.levels import TokenTexts
 
 NEURONS_OF_TOKEN = 10  # kept for each token
-PROPOSALS = 10
 # Sums are rounded to multiples of 2^-24 an activation, so a mean is off by 2^-25 at most: a 512th of this. Neurons that vary less,
 # such as those that a GELU holds at some -1e-9, would stand out by rounding alone.
 SMALLEST_DEVIATION = 2.0**-16
@@ -32,8 +29,8 @@ VALUES = (
 )  # fmt: skip
 
 
-def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The table, and every mutual pair: columns token_id, layer, neuron of tokens whose best neuron has them as its best token.
+def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_count: int) -> pl.DataFrame:
+    """The table: the NEURONS_OF_TOKEN that stand out most for each token, by being high or by being low.
 
     Tokens with fewer than `min_count` predictions, or predicted everywhere, are left out, and so are neurons that do not vary.
     """
@@ -41,21 +38,12 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
     # The last group, all tokens that are not screened, belongs to no token.
     groups = np.flatnonzero((screened >= 0) & (counts >= max(min_count, 1)) & (counts < histograms.positions - 1))
     best = _Best(len(groups))
-    token_of_neuron = []  # by layer: the group that explains most of each neuron's variance, and how much
     for layer in range(histograms.layers):
         sums, squares = (np.asarray(histograms[name][layer])[groups] / UNITS for name in ("screen_sum", "screen_squares"))
         mean, total = (np.asarray(histograms[name][layer]) for name in ("mean", "moment_2"))
-        explained_most, token = np.full(histograms.neurons, -1.0), np.full(histograms.neurons, -1)
         for start in range(0, len(groups), GROUPS_OF_BLOCK):
             rows = np.arange(start, min(start + GROUPS_OF_BLOCK, len(groups)))
-            values = standing_out(sums[rows], squares[rows], counts[groups[rows]], mean, total, histograms.positions)
-            best.add(rows, layer, values)
-            explained = values["variance_explained"]
-            place = explained.argmax(0)  # [neuron]; the first of equals, which is the lower token id
-            highest = np.take_along_axis(explained, place[None], 0)[0]
-            is_better = highest > explained_most
-            explained_most, token = np.where(is_better, highest, explained_most), np.where(is_better, rows[place], token)
-        token_of_neuron.append(token)
+            best.add(rows, layer, standing_out(sums[rows], squares[rows], counts[groups[rows]], mean, total, histograms.positions))
     frame = best.frame().filter(pl.col("variance_explained") >= 0)
     finite = pl.when(pl.col("standardized_difference").is_finite()).then(pl.col("standardized_difference"))
     frame = frame.with_columns(finite.alias("standardized_difference"))
@@ -65,10 +53,7 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
     table = frame.with_columns(
         token_id=ids.gather(rows), token=texts.gather(rows), predictions=pl.Series(counts[groups][rows], dtype=pl.Int64)
     ).drop("row")
-    first = frame.filter(pl.col("rank") == 1)
-    chosen = np.stack(token_of_neuron)[first["layer"].to_numpy(), first["neuron"].to_numpy()] if first.height else np.empty(0, int)
-    mutual = first.filter(pl.Series(chosen == first["row"].to_numpy(), dtype=pl.Boolean))
-    return conform(TOKEN_NEURON_SCREEN, table), mutual.select(token_id=ids.gather(mutual["row"].to_numpy()), layer="layer", neuron="neuron")
+    return conform(TOKEN_NEURON_SCREEN, table)
 
 
 def standing_out(
@@ -150,19 +135,3 @@ def screen_coverage(histograms: Histograms, min_count: int) -> dict[str, int | b
         "tokens_left_out": int(is_left_out.sum()),
         "positions_left_out": int(predictions[is_left_out].sum()),
     }
-
-
-def proposed_pairs(screen: pl.DataFrame, mutual: pl.DataFrame, tracked: list[int], is_named_by_text: Callable[[int], bool]) -> pl.DataFrame:
-    """The table `proposed_pairs`: mutual pairs in which the neuron is higher where the token is predicted and the token is not tracked.
-
-    The PROPOSALS with the largest share of the neuron's variance explained come first. `is_named_by_text` tells of a token id whether
-    a study may name the token by its text.
-    """
-    best = screen.filter(
-        (pl.col("rank") == 1) & (pl.col("mean_where_predicted") > pl.col("mean_elsewhere")) & ~pl.col("token_id").is_in(tracked)
-    )
-    pairs = best.join(mutual, on=["token_id", "layer", "neuron"], how="semi")
-    ordered = pairs.sort("variance_explained", "token_id", descending=[True, False]).head(PROPOSALS)
-    named = pl.Series([is_named_by_text(entry) for entry in ordered["token_id"]], dtype=pl.Boolean)
-    ranked = ordered.with_columns(rank=pl.int_range(1, pl.len() + 1), is_named_by_text=named)
-    return conform(PROPOSED_PAIRS, ranked.select([column.name for column in PROPOSED_PAIRS.columns]))

@@ -12,7 +12,8 @@ from reports.numbers import count, plural
 from reports.pages.page import Page
 from reports.text import quoted
 
-WORDS = {"congruence": "congruence", "separation": "AUROC", "improvement": "patching"}
+WORDS = {"congruence": "congruence", "separation": "AUROC", "contribution": "contribution", "improvement": "patching"}
+NUMBERS = {2: "two", 3: "three", 4: "four"}
 Row = dict[str, Any]
 
 
@@ -60,10 +61,10 @@ def _verdict(row: Row) -> Row:
     if measures < 2:
         return {"badge": "unknown", "verdict": "too few measures"}
     if agreeing == measures:
-        return {"badge": "good", "verdict": "all three agree" if measures == 3 else "both agree"}
+        return {"badge": "good", "verdict": "both agree" if measures == 2 else f"all {NUMBERS[measures]} agree"}
     if agreeing >= 2:
-        return {"badge": "warning", "verdict": "two of three agree"}
-    return {"badge": "bad", "verdict": "no two agree" if measures == 3 else "they differ"}
+        return {"badge": "warning", "verdict": f"{NUMBERS[agreeing]} of {NUMBERS[measures]} agree"}
+    return {"badge": "bad", "verdict": "they differ" if measures == 2 else "no two agree"}
 
 
 def _reply(tokens: Mapping[str, Sequence[Row]]) -> str:

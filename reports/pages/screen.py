@@ -1,11 +1,11 @@
-"""The screen page: which neuron predicts X, for every screened token, to search; and what the next study might track and look at."""
+"""The screen page: who writes X, who writes against it and what goes along, for every screened token, to search; and what to study next."""
 
 from typing import Any
 
 import polars as pl
 import yaml
 
-from assets.statistics.contributions import WRITES
+from assets.statistics.contributions import WRITES, WRITES_AGAINST
 from reports.figures.figure import script_json
 from reports.numbers import rounded
 from reports.pages.page import Page
@@ -13,21 +13,20 @@ from reports.report_data import ReportData
 from reports.text import visible
 
 SEARCHABLE = 4000  # the most predicted ones; the Parquet file holds all
-NEXT = 2  # neurons named behind the first
+NEXT = 2  # writers named behind the first
 
 
 def screen_page(data: ReportData) -> Page:
     """screen.html."""
-    screen = data.table("token_neuron_screen")
-    ranked = screen.filter(pl.col("rank") == 1).sort("predictions", "token_id", descending=[True, False])
+    listed = _listed(data)
     return Page(
         file="screen.html",
         template="screen.html",
-        title="Which neuron predicts a token",
+        title="Which neuron writes a token",
         context={
-            "tokens": ranked.height,
-            "searchable": min(ranked.height, SEARCHABLE),
-            "search_json": _search_rows(data, screen, ranked.head(SEARCHABLE)),
+            "tokens": listed.height,
+            "searchable": min(listed.height, SEARCHABLE),
+            "search_json": _search_rows(data, listed.head(SEARCHABLE)),
             "coverage": _coverage(data),
             "proposals": data.table("proposed_pairs").sort("rank").to_dicts(),
             "snippet": next_study(data.table("proposed_pairs")),
@@ -62,41 +61,38 @@ def _coverage(data: ReportData) -> dict[str, int]:
     }
 
 
-def _search_rows(data: ReportData, screen: pl.DataFrame, ranked: pl.DataFrame) -> Any:
-    """A row a token: id, text, visible text, layer, neuron, difference, share, has a page, predictions, the two means, next neurons,
-    the first writer.
+def _listed(data: ReportData) -> pl.DataFrame:
+    """token_id, token and predictions of every token that has a writer or a neuron that stands out, the most predicted first."""
+    tables = [data.table(name).select("token_id", "token", "predictions") for name in ("contribution_screen", "token_neuron_screen")]
+    return pl.concat(tables).unique("token_id", keep="first", maintain_order=True).sort("predictions", "token_id", descending=[True, False])
 
-    A next neuron is [layer, neuron, has a page], a writer [layer, neuron, has a page, contribution] or none.
+
+def _search_rows(data: ReportData, listed: pl.DataFrame) -> Any:
+    """A row a token: id, text, visible text, predictions, then lists of neurons: writers, writers against, those that stand out.
+
+    A neuron is [layer, neuron, has a page, contribution]; one that stands out has difference and share explained in the last's place.
     """
-    pages = set(data.studied)
-    behind = screen.filter(pl.col("rank").is_between(2, 1 + NEXT)).sort("token_id", "rank")
-    following: dict[int, list[list[Any]]] = {}
-    for token_id, layer, neuron in behind.select("token_id", "layer", "neuron").iter_rows():
-        following.setdefault(token_id, []).append([layer, neuron, (layer, neuron) in pages])
-    first = data.table("contribution_screen").filter((pl.col("end") == WRITES) & (pl.col("rank") == 1))
-    writers = {
-        token_id: [layer, neuron, (layer, neuron) in pages, round(contribution, 4)]
-        for token_id, layer, neuron, contribution in first.select("token_id", "layer", "neuron", "contribution").iter_rows()
-    }
-    names = ("standardized_difference", "variance_explained", "mean_where_predicted", "mean_elsewhere")
-    difference, share, here, elsewhere = (rounded(ranked[name]) for name in names)
+    ends = data.table("contribution_screen")
+    writers, against = (
+        _neurons(data, ends.filter((pl.col("end") == end) & (pl.col("rank") <= most)), ("contribution",))
+        for end, most in ((WRITES, 1 + NEXT), (WRITES_AGAINST, 1))
+    )
+    first = data.table("token_neuron_screen").filter(pl.col("rank") == 1)
+    standing = _neurons(data, first, ("standardized_difference", "variance_explained"))
     return script_json(
         [
-            [
-                row["token_id"],
-                row["token"],
-                visible(row["token"]),
-                row["layer"],
-                row["neuron"],
-                difference[place],
-                share[place],
-                (row["layer"], row["neuron"]) in pages,
-                row["predictions"],
-                here[place],
-                elsewhere[place],
-                following.get(row["token_id"], []),
-                writers.get(row["token_id"]),
-            ]
-            for place, row in enumerate(ranked.iter_rows(named=True))
+            [token_id, token, visible(token), predictions, *(found.get(token_id, []) for found in (writers, against, standing))]
+            for token_id, token, predictions in listed.iter_rows()
         ]
     )
+
+
+def _neurons(data: ReportData, rows: pl.DataFrame, values: tuple[str, ...]) -> dict[int, list[list[Any]]]:
+    """By token, in the order of rank: [layer, neuron, has a page, *values]."""
+    pages = set(data.studied)
+    ordered = rows.sort("token_id", "rank")
+    told = [rounded(ordered[name]) for name in values]
+    found: dict[int, list[list[Any]]] = {}
+    for place, (token_id, *neuron) in enumerate(ordered.select("token_id", "layer", "neuron").iter_rows()):
+        found.setdefault(token_id, []).append([*neuron, tuple(neuron) in pages, *(of[place] for of in told)])
+    return found

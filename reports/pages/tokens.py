@@ -5,7 +5,17 @@ from typing import Any
 import polars as pl
 
 from assets.counting.histograms import TOP_PREDICTION
-from reports.evidence import CONVENTIONS, SIDES, ablated_neurons, best_neurons, congruence_unit, curve_of, evidence, token_row
+from reports.evidence import (
+    CONVENTIONS,
+    SIDES,
+    ablated_neurons,
+    best_neurons,
+    congruence_unit,
+    curve_of,
+    evidence,
+    token_row,
+    writes_by_size,
+)
 from reports.figures.figure import Figure, View
 from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neurons_by_layer import neurons_view
@@ -43,6 +53,7 @@ def _page(data: ReportData, place: int) -> Page:
             "rows": rows,
             "all_neurons": best_neurons(data, token_id).height,
             "conventions": CONVENTIONS,
+            "by_size": writes_by_size(data),
             "roles": roles(data, token_id, token),
             "writers": _writers(data, token_id),
             "members": data.members(token_id),

@@ -187,23 +187,26 @@
     });
   }
 
-  // Search: rows are [id, text, visible text, layer, neuron, ..]
+  // Search: rows are [id, text, visible text, ..]; a search for a neuron finds the rows that name it.
   const SHOWN = 50;
   for (const input of document.querySelectorAll("[data-search]")) {
     const name = input.dataset.search;
     const list = () => json(`[data-tokens="${name}"]`);
-    const show = () => find(list(), input.value, document.querySelector(`[data-results="${name}"]`), document.querySelector(`[data-found="${name}"]`), input.dataset.rows === "screen" ? screenRow : congruenceRow);
+    const kind = input.dataset.rows === "screen" ? { row: screenRow, neurons: (row) => row.slice(4).flat() } : { row: congruenceRow, neurons: (row) => [row.slice(3)] };
+    const show = () => find(list(), input.value, document.querySelector(`[data-results="${name}"]`), document.querySelector(`[data-found="${name}"]`), kind);
     input.addEventListener("input", show);
     show();
   }
-  function find(rows, query, body, message, shown) {
+  function find(rows, query, body, message, kind) {
     const asked = query.toLowerCase();
     const neuron = /^\s*l(\d+)\s*n(\d+)\s*$/.exec(asked);
-    const matches = rows.filter(([id, text, seen, layer, place]) =>
-      neuron ? layer === Number(neuron[1]) && place === Number(neuron[2])
-        : text.toLowerCase().includes(asked) || seen.toLowerCase().includes(asked) || String(id) === asked.trim());
+    const matches = rows.filter((row) => {
+      if (neuron) return kind.neurons(row).some(([layer, place]) => layer === Number(neuron[1]) && place === Number(neuron[2]));
+      const [id, text, seen] = row;
+      return text.toLowerCase().includes(asked) || seen.toLowerCase().includes(asked) || String(id) === asked.trim();
+    });
     if (asked && !neuron) matches.sort((a, b) => a[1].length - b[1].length); // the closest text first
-    body.replaceChildren(...matches.slice(0, SHOWN).map(shown));
+    body.replaceChildren(...matches.slice(0, SHOWN).map(kind.row));
     const amount = count(matches.length);
     message.textContent = matches.length > SHOWN ? `${amount} tokens, the first ${SHOWN} shown` : matches.length === 1 ? "1 token" : `${amount} tokens`;
   }
@@ -240,12 +243,13 @@
   function congruenceRow([id, , seen, layer, neuron, congruence, gap, hasPage]) {
     return resultRow([[tokenText(seen), false], [String(id), true], [neuronName(layer, neuron, hasPage), false], [fixed(congruence), true], [fixed(gap), true]]);
   }
-  // Rows of the screen go on with [.., predictions, mean where predicted, mean elsewhere, [layer, neuron, has a page] of the next ones,
-  // [layer, neuron, has a page, contribution] of the first writer or null]
-  function screenRow([id, , seen, layer, neuron, difference, share, hasPage, predictions, here, elsewhere, next, writer]) {
-    const others = next.flatMap(([...other], place) => (place ? [", ", neuronName(...other)] : [neuronName(...other)]));
-    return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [neuronName(layer, neuron, hasPage), false],
-      [fixed(difference), true], [fixed(share), true], [fixed(here), true], [fixed(elsewhere), true], [others, false],
-      [writer ? [neuronName(...writer.slice(0, 3)), ` ${writer[3] > 0 ? "+" : ""}${fixed(writer[3])}`] : "–", false]]);
+  // Rows of the screen: [id, text, visible text, predictions, writers, writers against, those that stand out]; a neuron of the lists is
+  // [layer, neuron, has a page, contribution], or with difference and share in the last's place.
+  function screenRow([id, , seen, predictions, writers, against, standing]) {
+    const first = (list, place) => (list.length ? fixed(list[0][place]) : "–");
+    const plus = (list) => (list.length && list[0][3] > 0 ? "+" : "") + first(list, 3);
+    const named = (list) => (list.length ? list.flatMap((neuron, place) => (place ? [", ", neuronName(...neuron)] : [neuronName(...neuron)])) : "–");
+    return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [named(writers.slice(0, 1)), false], [plus(writers), true],
+      [named(writers.slice(1)), false], [named(against), false], [plus(against), true], [named(standing), false], [first(standing, 3), true], [first(standing, 4), true]]);
   }
 })();

@@ -192,8 +192,15 @@ def test_the_screen_page_finds_any_token_and_leads_to_its_neuron(watched: Watche
     rows = page.locator('[data-results="screen"] tr')
     assert rows.count() == 50
     page.locator('[data-search="screen"]').fill(" an")
-    assert rows.first.locator("td").all_inner_texts()[:5] == ["␣an", "11", "600", "L1 N17", "5.500"]
-    assert rows.first.locator("td").last.inner_text() == "L1 N17 +2.400"  # who writes it most
+    cells = rows.first.locator("td").all_inner_texts()
+    assert cells[:5] == ["␣an", "11", "300", "L1 N17", "+2.400"]  # who writes it most
+    assert cells[5].startswith("L2 N9, L")  # and next
+    assert cells[7].startswith("\u22120.1")  # who writes against it
+    assert cells[8:] == ["L1 N17", "5.500", "0.900"]  # what stands out
+    page.locator('[data-search="screen"]').fill("L1 N17")
+    assert "\u2423an" in rows.locator("td:nth-child(1)").all_inner_texts()
+    page.locator('[data-search="screen"]').fill("L2 N9")  # second writer of one token
+    assert "\u2423an" in rows.locator("td:nth-child(1)").all_inner_texts()
     page.locator('[data-search="screen"]').fill("</script>")
     assert rows.first.locator(".token").inner_text() == "</script><img␣src=x␣onerror=\"window.hacked='token'\">"
     assert page.locator("main img").count() == 0

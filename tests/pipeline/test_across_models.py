@@ -74,7 +74,7 @@ def states(settings: Settings) -> dict[str, tuple[str, str | None]]:
     return {row["study"]: (row["state"], row["reason"]) for row in tables["across_models_studies"].iter_rows(named=True)}
 
 
-def test_the_planted_neuron_is_best_by_all_three_in_one_model_and_the_other_one_reports_a_disagreement(settings: Settings) -> None:
+def test_the_planted_neuron_is_best_by_all_four_in_one_model_and_the_other_one_reports_a_disagreement(settings: Settings) -> None:
     result = across(settings)
     assert result.success, faults_of(result)
     checks = result.get_asset_check_evaluations()
@@ -88,8 +88,8 @@ def test_the_planted_neuron_is_best_by_all_three_in_one_model_and_the_other_one_
     tokens = {(row["study"], row["token"]): row for row in tables["across_models_tokens"].iter_rows(named=True)}
     planted = (PLANTED.layer, PLANTED.neuron)
     clear, loud = tokens["clear", " an"], tokens["loud", " an"]
-    assert (clear["measures"], clear["agreeing"], (clear["layer"], clear["neuron"])) == (3, 3, planted)
-    assert (loud["measures"], loud["agreeing"], (loud["layer"], loud["neuron"])) == (3, 2, planted)
+    assert (clear["measures"], clear["agreeing"], (clear["layer"], clear["neuron"])) == (4, 4, planted)
+    assert (loud["measures"], loud["agreeing"], (loud["layer"], loud["neuron"])) == (4, 3, planted)
     assert tokens["clear", " up"]["state"] == "not tracked"
     assert list(dict.fromkeys(tables["across_models_tokens"]["token"])) == [" an", " a", " up"]
 
@@ -118,7 +118,14 @@ def test_the_planted_neuron_is_best_by_all_three_in_one_model_and_the_other_one_
     assert {"clear/model_snapshot", "clear/neuron_ablation"} <= set(record.inputs)
 
     page = (settings.deployment.site_folder(NAME) / "index.html").read_text()
-    for text in ("all three agree", "two of three agree", "not materialized", "nothing of it was run", '<a href="../clear/index.html">'):
+    for text in (
+        "all four agree",
+        "three of four agree",
+        "writes it most",
+        "not materialized",
+        "nothing of it was run",
+        '<a href="../clear/index.html">',
+    ):
         assert text in page
     assert (settings.data / "reports" / "clear" / "index.html").is_file()
     assert "url=across_models/index.html" in (settings.data / "reports" / "index.html").read_text()
@@ -188,8 +195,11 @@ def test_a_table_that_contradicts_itself_is_judged_so_and_never_becomes_a_page(s
     assert "a better value never has a worse place" in failed({"across_models_neurons": turned})
     placed = neurons.with_columns(ablation_rank=pl.lit(1, pl.Int32))
     assert "a neuron has a place exactly where it has a value" in failed({"across_models_neurons": placed})
-    overstated = tokens.with_columns(agreeing=pl.when(pl.col("agreeing") == 2).then(3).otherwise("agreeing").cast(pl.Int32))
+    overstated = tokens.with_columns(agreeing=pl.when(pl.col("agreeing") == 3).then(4).otherwise("agreeing").cast(pl.Int32))
     assert failed({"across_models_tokens": overstated}) == ["where measures agree on a neuron, it is first by exactly that many of them"]
+    for role in ("writes it too", "goes along", "writes against it", "sings"):
+        other = tokens.with_columns(predictor_role=pl.when(pl.col("token") == " an").then(pl.lit(role)).otherwise("predictor_role"))
+        assert failed({"across_models_tokens": other}) == ["the role of a best predictor is that of its contribution"]
     assert failed({"across_models_tokens": tokens.filter(token=" up", study="loud")})[0] == (
         "every compared study says something of every token"
     )

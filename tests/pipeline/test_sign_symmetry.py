@@ -4,6 +4,8 @@ The model computes the same logits, bit for bit. Every number is then equal, or 
 """
 
 import copy
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from assets.contracts import TABLES
 from assets.histograms.histogram_store import read_histograms
 from assets.store import Place, Record
 from assets.tables import read_table
-from reports.answer import plain
+from reports.answer import Sentence, answer, plain
+from reports.evidence import token_row
 from reports.report_data import ReportData
 from reports.roles import roles
 from tests.assets.congruence.tiny_models import tiny_model
@@ -49,8 +52,11 @@ class Two:
         return one, other
 
     def data(self, place: int) -> ReportData:
-        names = ("token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "prompt_tokens", "tracked_tokens")
-        return ReportData(self.study, {name: self.tables(name)[place] for name in names})
+        names = (
+            "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "prompt_tokens", "tracked_tokens", "token_counts",
+            "proportion_curves", "congruence_tracked_tokens", "neuron_ablation",
+        )  # fmt: skip
+        return ReportData(self.study, {name: self.tables(name)[place] for name in names}, facts={"is_gated": True})
 
     def counters(self, place: int) -> Any:
         return read_histograms(self._of("merged_histograms", place))
@@ -130,6 +136,37 @@ def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
         "patching",
     }
     assert_equal(one, other, 1e-6)
+
+
+def read_upwards(sentence: str) -> str:
+    """The sentence with what is read downwards as if all activations of its neuron were negated."""
+    upwards = re.sub(r"AUROC [^ ]+, read downwards ", "AUROC ", sentence)
+    upwards = re.sub(r"falls below (−?)([0-9.e∞]+)", lambda found: f"reaches {mirrored(*found.groups())}", upwards)
+    return re.sub(r"below activation (−?)([0-9.e∞]+)", lambda found: f"from activation {mirrored(*found.groups())} up", upwards)
+
+
+def mirrored(sign: str, size: str) -> str:
+    return size if sign or size == "0" else f"−{size}"
+
+
+def answers(data: ReportData, text: str) -> Sentence:
+    return answer(replace(data, study=data.study.model_copy(update={"question": f'Which neuron predicts "{text}"?'}))).sentence
+
+
+def test_every_sentence_of_the_answer_is_the_same_read_in_the_neurons_direction(two: Two) -> None:
+    said = [[plain(answers(two.data(place), text)) for _, text in two.data(place).tracked] for place in range(2)]
+    assert [read_upwards(sentence) for sentence in said[0]] == [read_upwards(sentence) for sentence in said[1]]
+    assert said[0] != said[1], "no best predictor was negated"
+    whole = " ".join(said[0])
+    assert "by size for the token, behind" in whole
+    assert "its output weights write against the token" in whole
+    assert "read downwards" in whole
+
+
+def test_places_by_congruence_on_a_tokens_page_are_the_same(two: Two) -> None:
+    for token_id, _ in two.data(0).tracked:
+        one, other = (token_row(two.data(place), token_id, "logits").drop("congruence") for place in range(2))
+        assert_equal(one, other)
 
 
 def test_the_report_says_the_same(two: Two) -> None:

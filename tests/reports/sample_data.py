@@ -256,7 +256,19 @@ def _screen(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             share = (0.9 if token == AN else 0.5) / rank
             screen.append((token, vocabulary[token], 600 - 5 * place, rank, layer, neuron, 3.5 / rank, 0.1, 0.4, 0.3, 5.5 / rank, share))
     proposed = [
-        (rank, token, vocabulary[token], is_named, 300, layer, neuron, None if rank == 4 else 9.0 - rank, 0.8 - 0.1 * rank)
+        (
+            rank,
+            token,
+            vocabulary[token],
+            is_named,
+            300,
+            layer,
+            neuron,
+            5.0 / rank,
+            -1 if rank == 2 else 1,
+            None if rank == 4 else (9.0 - rank) * (-1 if rank == 2 else 1),
+            0.8 - 0.1 * rank,
+        )
         for rank, (token, is_named, layer, neuron) in enumerate(
             [(19, True, 0, 5), (8, True, 2, 30), (2, False, 0, 6), (31, True, 0, 5)], start=1
         )

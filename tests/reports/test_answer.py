@@ -3,6 +3,7 @@
 from typing import Any
 
 import polars as pl
+import pytest
 
 from assets.contracts import TABLES, conform
 from assets.statistics.token_neuron_scores import with_direction
@@ -32,6 +33,7 @@ def evidence_for(
     question: str = 'Which neuron predicts " an"?',
     ablation: dict[str, float] | None = None,
     prompts: tuple[str, ...] = ("apple",),
+    is_gated: bool = False,
 ) -> ReportData:
     """A study of two neurons, layer 2 neuron 117 and layer 0 neuron 5, with the given evidence."""
     rows = scores if scores is not None else [{"layer": 2, "neuron": 117, "auroc": 0.9951}, {"layer": 0, "neuron": 5, "auroc": 0.61}]
@@ -129,7 +131,7 @@ def evidence_for(
         ],
     }
     frames = {name: conform(TABLES[name], pl.DataFrame(part, schema=TABLES[name].schema)) for name, part in tables.items()}
-    return ReportData(study=study(question=question), tables=frames, facts={"positions": 24_000})
+    return ReportData(study=study(question=question), tables=frames, facts={"positions": 24_000, "is_gated": is_gated})
 
 
 def _directed(auroc: float | None) -> dict[str, Any]:
@@ -237,6 +239,29 @@ def test_low_activations_of_a_neuron_that_writes_the_token_speak_against_it() ->
     strength, text = sentence(evidence_for(scores=scores, curve=LOW_CURVE, congruence={(2, 117): 2.7, (0, 5): -0.1}))
     assert strength == "mixed"
     assert text.endswith("; but its output weights rank only 2nd against the token, behind layer 0 neuron 5.")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("own", "other", "ends"),
+    [
+        (2.7, 1.0, ", and no neuron writes the token more strongly."),
+        (2.7, -1.0, ", and no neuron writes the token more strongly."),
+        (2.7, -3.0, "; but its output weights rank only 2nd by size for the token, behind layer 0 neuron 5."),
+        (-2.7, 1.0, "; but in the direction in which it predicts, its output weights write against the token."),
+    ],
+)
+def test_what_a_gated_neuron_writes_is_told_by_size_in_its_direction(sign: int, own: float, other: float, ends: str) -> None:
+    """`sign`: -1 where the weights into and out of the best predictor are negated, which changes no logit."""
+    score = {"auroc": 0.958, "half_activation": 9.4} if sign == 1 else LOW
+    curve = [(9.4, 0.6), (9.6, 0.9)] if sign == 1 else LOW_CURVE
+    weights = {(2, 117): sign * own, (0, 5): other}
+    data = evidence_for(scores=[{"layer": 2, "neuron": 117, **score}], curve=curve, congruence=weights, is_gated=True)
+    assert sentence(data)[1].endswith(ends)
+    found = answer(data).evidence
+    assert found is not None
+    (writing,) = found.writing
+    assert (writing.congruence, writing.top_congruence) == pytest.approx((own, max(abs(own), abs(other))), rel=1e-6)
 
 
 def test_a_proportion_that_falls_again_below_the_half_is_given_as_what_holds_from_there_down() -> None:

@@ -341,9 +341,14 @@ def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(da
     page = pages(site)["screen.html"]
     rows = {row[1]: row for row in next(json.loads(script) for script in page.scripts if script)}
     assert len(rows) == 59  # sixty are screened, one of them is never predicted
-    assert rows[" an"][3:5] == list(PLANTED)
-    assert len(rows[" an"][-2]) == 2
-    assert rows[" an"][-1] == [*PLANTED, True, 2.4]
+    predictions, writers, against, standing = rows[" an"][3:]
+    assert predictions == 300
+    assert [writers[0], len(writers), writers[1][:2]] == [[*PLANTED, True, 2.4], 3, [2, 9]]
+    least = data.tables["contributions"].filter(token=" an").sort("contribution").row(0, named=True)
+    assert against == [
+        [least["layer"], least["neuron"], (least["layer"], least["neuron"]) in data.studied, pytest.approx(least["contribution"], rel=1e-4)]
+    ]
+    assert standing == [[*PLANTED, True, 5.5, 0.9]]
     assert "</script><img src=x onerror=\"window.hacked='token'\">" in rows
     counts = data.tables["token_counts"].filter(pl.col("predictions") > 0)
     left_out = counts.filter(~pl.col("token_id").is_in(data.tables["screened_tokens"]["token_id"].to_list()))
@@ -354,6 +359,8 @@ def test_the_screen_page_lists_every_screened_token_and_says_what_is_left_out(da
 def test_the_proposed_study_is_text_that_a_study_reads_back(data: ReportData, site: Path) -> None:
     html = (site / "screen.html").read_text(encoding="utf-8")
     (part,) = re.findall(r'<pre class="code" id="next-study"><code>(.*?)</code></pre>', html, re.DOTALL)
+    assert "+2.50</td>" in html
+    assert "7.000 lower" in " ".join(html.split())
     fields = yaml.safe_load(unescape(part))
     # The fourth pair has the neuron of the first; the third token's text names another entry, so its id is given.
     hostile = "<a href=\"javascript:window.hacked='link'\">x</a>"

@@ -40,11 +40,12 @@ def screen_table_frames(token_neuron_screen: pl.DataFrame, min_count: int, left_
     return {"tokens": screen_violations(token_neuron_screen, min_count), "left_out": share_frame(left_out, positions)}
 
 
-def contribution_frames(contributions: pl.DataFrame, contribution_screen: pl.DataFrame) -> Frames:
-    """What every neuron adds to tracked tokens, and the ends of all screened tokens."""
+def contribution_frames(contributions: pl.DataFrame, contribution_screen: pl.DataFrame, proposed_pairs: pl.DataFrame) -> Frames:
+    """What every neuron adds to tracked tokens, the ends of all screened tokens, and the pairs that choose each other."""
     return {
         "tokens": table_violations.contributions(contributions),
         "ends": table_violations.contribution_ends(contribution_screen, contributions),
+        "pairs": table_violations.proposals(proposed_pairs, contribution_screen, contributions),
     }
 
 
@@ -219,10 +220,11 @@ CHECKS = (
     Check(
         name="contribution_values",
         asset="contributions",
-        promise="Contributions are the differences of their means, and those of the screen are the same ones, ranked by size.",
-        needs=("contributions", "contribution_screen", "outcome_contributions"),
+        promise="Contributions are the differences of their means, those of the screen are the same ones, ranked by size, and proposed pairs "
+        "choose each other by them.",
+        needs=("contributions", "contribution_screen", "proposed_pairs", "outcome_contributions"),
         count=lambda reading, shard: {
-            **contribution_frames(reading.raw("contributions"), reading.raw("contribution_screen")),
+            **contribution_frames(reading.raw("contributions"), reading.raw("contribution_screen"), reading.raw("proposed_pairs")),
             "outcomes": table_violations.contributions(reading.raw("outcome_contributions"), ("outcome", "token_id")),
         },
         sentences={
@@ -248,6 +250,16 @@ CHECKS = (
                 none_of("a contribution has the sign of its end", "misplaced", "rows at the wrong end", of="rows", by=("token_id", "end")),
                 none_of("ranks follow the size of the contribution", "disordered", "rows out of order", of="rows", by=("token_id", "end")),
                 none_of("a tracked token's rows are those of all its neurons", "other", "rows differ", of="rows", by=("token_id", "end")),
+            ],
+            "pairs": [
+                none_of(
+                    "a proposed neuron is the first writer of its token, writes no other screened token more, and the token is not tracked",
+                    "unchosen",
+                    "pairs that do not choose each other",
+                    of="pairs",
+                ),
+                none_of("proposed pairs follow the size of the contribution", "disordered", "pairs out of order", of="pairs"),
+                none_of("a direction is the sign of the standardized difference", "turned", "pairs of another direction", of="pairs"),
             ],
         },
     ),

@@ -29,9 +29,15 @@ def rows(table: str, names: str, *lines: tuple) -> pl.DataFrame:
 
 
 def evidence(
-    congruence: list[float], auroc: list[float | None], improvement: list[float], ablated: dict[tuple[int, int], float] | None = None
+    congruence: list[float],
+    auroc: list[float | None],
+    improvement: list[float],
+    ablated: dict[tuple[int, int], float] | None = None,
+    contribution: list[float] | None = None,
+    is_gated: bool = False,
 ) -> StudyTables:
-    """One value a neuron for " an"; for " a" congruence is the same and the token is never predicted, so that it has no AUROC."""
+    """One value a neuron for " an"; for " a" congruence is the same and the token is never predicted, so that it has no AUROC and no
+    contribution."""
     both = [
         (convention, "output", token, text, *neuron, value * scale)
         for convention, scale in (("logits", 1), ("published", -1))
@@ -55,6 +61,10 @@ def evidence(
             "tracked_tokens": rows("tracked_tokens", "row token_id token", (0, A, " a"), (1, AN, " an")),
             "token_counts": rows("token_counts", "token_id token predictions", (AN, " an", 5), (A, " a", 0), (13, " he", 2)),
             "token_neuron_scores": with_direction(rows("token_neuron_scores", "token_id token layer neuron auroc", *scores)),
+            "contributions": rows(
+                "contributions", "token_id token layer neuron contribution",
+                *((AN, " an", *neuron, value) for neuron, value in zip(NEURONS, contribution or [], strict=contribution is not None)),
+            ),
             "congruence_tracked_tokens": rows(
                 "congruence_tracked_tokens", "convention side token_id token layer neuron congruence", *both, ("logits", "input", AN, " an", 0, 0, 99)
             ),
@@ -67,6 +77,7 @@ def evidence(
                 "neuron_ablation", "token_id layer neuron positions ablation measure effect ci_low ci_high p_value position_count", *effects
             ),
         },
+        is_gated,
     )  # fmt: skip
 
 
@@ -128,6 +139,46 @@ def test_a_neuron_that_is_low_where_the_token_is_predicted_can_be_the_best_predi
     assert [best[name] for name in ("auroc", "direction", "separation", "separation_rank")] == [0.02, -1, 0.98, 1]
 
 
+def test_the_writer_is_compared_by_rank_and_value_and_votes_with_the_others() -> None:
+    given = evidence([0.5, 2.0, 1.0, -3.0], [0.6, 0.9, 0.7, 0.2], [0.1, 0.8, 0.0, -0.5], contribution=[0.1, 2.5, 0.4, -1.0])
+    tokens, neurons = compare(given)
+    row = tokens[" an"]
+    assert (row["measures"], row["agreeing"], row["layer"], row["neuron"]) == (4, 4, 0, 1)
+    assert row["predictor_role"] == "writes it most"
+    (best,) = neurons.filter(token=" an").to_dicts()
+    assert (best["contribution"], best["contribution_rank"]) == (2.5, 1)
+    assert (tokens[" a"]["measures"], tokens[" a"]["predictor_role"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("contribution", "role"),
+    [
+        ([2.5, 1.25, 0.4, -1.0], "writes it too"),
+        ([2.5, 1.24, 0.4, -1.0], "goes along"),
+        ([2.5, -0.1, 0.4, -1.0], "goes along"),
+        ([2.5, -0.2, 0.4, -1.0], "writes against it"),
+        ([2.5, -0.1, 0.4, 0.0], "writes against it"),  # little, but more than any other
+        ([-0.1, 0.0, -0.1, -0.1], "goes along"),  # first, and writes nothing
+        ([2.5, 2.5, 0.4, -1.0], "writes it most"),
+    ],
+)
+def test_a_best_predictor_is_told_by_what_it_does_to_the_token(contribution: list[float], role: str) -> None:
+    tokens, neurons = compare(evidence([3.0, 2.0, 1.0, 0.5], [0.5, 0.9, 0.8, 0.7], [-0.1, 0.0, 0.2, 0.1], contribution=contribution))
+    assert tokens[" an"]["predictor_role"] == role
+    (predictor,) = neurons.filter(token=" an", layer=0, neuron=1).to_dicts()
+    assert predictor["contribution"] == contribution[1]
+
+
+def test_a_gated_neuron_is_ranked_by_the_size_of_its_congruence_whichever_its_sign() -> None:
+    compared = [
+        compare(evidence([sign * 3.0, 2.0, -1.0, 0.5], [0.5, 0.9, 0.8, 0.7], [0.0, 0.0, 0.0, 0.0], is_gated=True)) for sign in (1, -1)
+    ]
+    for tokens, neurons in compared:
+        assert tokens[" an"]["measures"] == 3
+        assert neurons.filter(token=" an", congruence_rank=1).select("layer", "neuron", "congruence").rows() == [(0, 0, 3.0)]
+    assert compared[0][1].equals(compared[1][1])
+
+
 def test_neurons_that_tie_for_the_first_place_are_all_best() -> None:
     tokens, _ = compare(evidence([1.0, 2.0, 0.0, 0.0], [0.9, 0.9, 0.2, 0.2], [0.4, 0.4, 0.0, 0.0]))
     assert (tokens[" an"]["agreeing"], tokens[" an"]["layer"], tokens[" an"]["neuron"]) == (3, 0, 1)
@@ -139,7 +190,7 @@ def test_an_improvement_is_the_mean_over_the_prompts_whose_answer_is_the_token()
     answer = rows("prompt_predictions", "prompt variant token_id role", ("plum", "clean", AN, "answer"))
     tables = {**given.tables, "neuron_patching": pl.concat([given.tables["neuron_patching"], more]),
               "prompt_predictions": pl.concat([given.tables["prompt_predictions"], answer])}  # fmt: skip
-    ranked = ranked_neurons(StudyTables("small", tables)).filter(token=" an", layer=0).sort("neuron")
+    ranked = ranked_neurons(StudyTables("small", tables, is_gated=False)).filter(token=" an", layer=0).sort("neuron")
     assert ranked["improvement"].to_list() == pytest.approx([0.7, 0.4])
     assert ranked["improvement_rank"].to_list() == [1, 2]
 

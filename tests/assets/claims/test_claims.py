@@ -45,8 +45,17 @@ def test_a_claim_takes_the_files_source_unless_it_names_its_own(tmp_path: Path) 
         ({"of": {"token": " an", "nueron": [1, 2]}}, "field claims.0.of.nueron: unknown (given [1, 2]); see docs/claims.md for the fields"),
         (
             {"quantity": "highest_congruence", "of": {"neuron": "best"}},
-            "neuron: best is the best by AUROC for a token, and this quantity has no token",
+            "neuron: best is the best neuron by AUROC, in either direction, and this quantity has no token; give [layer, neuron]",
         ),
+        (
+            {"quantity": "highest_congruence", "of": {"neuron": "writer_against"}},
+            "neuron: writer_against is the neuron that writes against the token most, and this quantity has no token; give [layer, neuron]",
+        ),
+        (
+            {"quantity": "candidate_rank", "of": {"token": " an", "neuron": [1, 2], "line": "luck"}},
+            "field claims.0.of.line: given 'luck'; input should be 'separation', 'average_precision', ",
+        ),
+        ({"quantity": "candidate_rank", "of": {"token": " an", "neuron": "writer"}}, "needs of: token, neuron, line; given neuron, token"),
         ({"tolerance": -1}, "field claims.0.tolerance: given -1.0; input should be greater than or equal to 0"),
         ({"expected": "much"}, "field claims.0.expected: given 'much'; input should be a valid number"),
         ({"convention": "mine"}, "field claims.0.convention: given 'mine'; input should be 'published' or 'correct'"),

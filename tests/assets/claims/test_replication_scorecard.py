@@ -1,6 +1,6 @@
 """The scorecard on small tables written by hand: both conventions, all three verdicts, and every reason for `not run`."""
 
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -8,7 +8,9 @@ import pytest
 from assets.claims.claims import Claim
 from assets.claims.quantities import QUANTITIES
 from assets.claims.replication_scorecard import replication_scorecard
+from assets.claims.subject import NAMED_NEURONS, Line, NamedNeuron
 from assets.contracts import REPLICATION_SCORECARD, TABLES
+from assets.statistics.candidates import LINES, NAMED
 from assets.statistics.token_neuron_scores import with_direction
 
 AN, A, OTHER = 11, 12, 13
@@ -56,6 +58,13 @@ def tables(auroc: float = 0.97) -> dict[str, pl.LazyFrame]:
                                                *(("published", "output", 1, 0, token, value) for token, value in ((AN, 3.0), (A, 1.0), (OTHER, -1.0), (14, -3.0)))),
         "congruence_mutual_pairs": rows("congruence_mutual_pairs", "convention token_id layer neuron score", ("published", AN, 1, 0, 5.0), ("published", OTHER, 0, 1, 6.0),
                                         ("logits", OTHER, 0, 0, 7.0)),
+        "contributions": rows("contributions", "token_id layer neuron contribution",
+                              (AN, 0, 0, 0.5), (AN, 0, 1, -0.25), (AN, 1, 0, 2.0), (AN, 1, 1, -3.0)),
+        "contribution_screen": rows("contribution_screen", "token_id end rank layer neuron contribution",
+                                    (OTHER, "writes", 1, 0, 1, 4.0), (OTHER, "writes", 2, 1, 1, 1.0), (OTHER, "writes_against", 1, 0, 0, -0.5),
+                                    (A, "writes", 1, 0, 0, 0.1)),
+        "candidates": rows("candidates", "token_id line rank layer neuron", (AN, "named", None, *BEST), (AN, "separation", 1, *BEST),
+                           (AN, "contribution", 2, *BEST), (AN, "separation", 2, 0, 0)),
         "prompt_ablation": rows(
             "prompt_ablation", "prompt variant positions layer neuron ablation token_id after",
             *(("apple", "clean", positions, *BEST, ablation, AN, value + (0.5 if positions == "last" else 0))
@@ -120,6 +129,24 @@ PAIR: dict[str, Any] = {"token": " an", "neuron": BEST}
         ("token_predictions", {"token": " an"}, 6, 5),  # by the embedding, and by the model's own logits
         ("token_occurrences", {"token": " an"}, 7, 7),
         ("auroc", {"token": " an", "neuron": "best"}, 0.97, 0.97),
+        ("separation", {"token": " an", "neuron": (0, 0)}, 0.6, 0.6),
+        ("direction", PAIR, 1, 1),
+        ("contribution", PAIR, 2.0, 2.0),
+        ("contribution", {"token": " an", "neuron": "writer"}, 2.0, 2.0),
+        ("contribution", {"token": " an", "neuron": "writer_against"}, -3.0, -3.0),
+        ("contribution", {"token": 13, "neuron": "writer"}, 4.0, 4.0),  # screened, not tracked
+        ("contribution", {"token": 13, "neuron": "writer_against"}, -0.5, -0.5),
+        ("contribution_rank", {"token": " an", "neuron": (0, 0)}, 2, 2),
+        ("contribution_rank", {"token": 13, "neuron": (1, 1)}, 2, 2),
+        ("contribution_against_rank", {"token": " an", "neuron": (0, 1)}, 2, 2),
+        ("contribution_against_rank", {"token": 13, "neuron": (0, 0)}, 1, 1),
+        ("contribution_ratio", PAIR, 4, 4),
+        ("contribution_ratio", {"token": " an", "neuron": (1, 1)}, -1.5, -1.5),
+        ("contribution_ratio", {"token": 13, "neuron": "writer"}, 4, 4),
+        ("candidate_rank", {**PAIR, "line": "contribution"}, 2, 2),
+        ("candidate_lines", PAIR, 2, 2),
+        ("candidate_lines", {"token": " an", "neuron": (1, 1)}, 0, 0),
+        ("auroc", {"token": " an", "neuron": "writer"}, 0.97, 0.97),
         # the unreliable bin at 0.6 counts for the post, which had no such notion; the post's level 0.2 is [0.15, 0.35)
         ("first_level_at_half", PAIR, 0.2, 1.0),
         ("first_level_at_one", PAIR, 1.0, 2.0),
@@ -193,6 +220,19 @@ def test_quantities_of_weights_by_the_published_convention(quantity: str, of: di
         ),
         ("negated_input", {"prompt": "apple", "variant": "corrupt", **PAIR}, "prompt apple has no corrupt text"),
         ("mutual_pair_rank", {"token": " pear", "neuron": BEST}, "the model's vocabulary has no entry ' pear'"),
+        ("separation", {"token": 13, "neuron": BEST}, "token 13 is not tracked, or never the top prediction"),
+        ("contribution", {"token": 13, "neuron": BEST}, "the pair's contribution is not kept: track the token"),
+        ("contribution_rank", {"token": 13, "neuron": (0, 0)}, "the pair's contribution is not kept: track the token"),
+        ("contribution_against_rank", {"token": 13, "neuron": (0, 1)}, "the pair's contribution is not kept: track the token"),
+        ("contribution_ratio", {"token": 13, "neuron": BEST}, "the pair's contribution is not kept: track the token"),
+        (
+            "contribution",
+            {"token": 14, "neuron": "writer"},
+            "no neuron's contribution to token 14 is known: it is neither tracked nor screened",
+        ),
+        ("contribution", {"token": " an", "neuron": (1, 892)}, "the model has no neuron 892"),
+        ("candidate_rank", {"token": " a", "neuron": BEST, "line": "patching"}, "no neuron is studied for token ' a': track it"),
+        ("candidate_lines", {"token": " a", "neuron": BEST}, "no neuron is studied for token ' a': track it"),
     ],
 )
 def test_what_cannot_be_looked_up_is_not_run_and_says_why(quantity: str, of: dict, reason: str) -> None:
@@ -266,6 +306,29 @@ def test_what_was_looked_for_and_does_not_occur_is_not_replicated() -> None:
     row = judge("first_level_at_half", 0.1, tolerance=1e9, token=" an", neuron=(1, 1))
     assert (row["verdict"], row["observed_published"]) == ("not replicated", None)
     assert row["reason_published"] == "the proportion never reaches 0.5"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "of", "reason"),
+    [
+        ("contribution_ratio", {"token": " a", "neuron": (0, 0)}, "no other neuron writes the token"),
+        ("contribution", {"token": " a", "neuron": "writer_against"}, "no neuron writes against token ' a'"),
+        ("candidate_rank", {**PAIR, "line": "patching"}, "the line patching does not send the neuron to be studied for the token"),
+    ],
+)
+def test_a_writer_or_a_line_that_is_not_there_is_not_replicated(quantity: str, of: dict, reason: str) -> None:
+    row = judge(quantity, 1.0, tolerance=1e9, **of)
+    assert (row["verdict"], row["observed_correct"], row["reason_correct"]) == ("not replicated", None, reason)
+
+
+def test_a_neuron_read_downwards_has_direction_and_separation_of_its_own() -> None:
+    assert judge("direction", -1, auroc=0.03, **PAIR)["verdict"] == "replicated"
+    assert judge("separation", 0.97, auroc=0.03, **PAIR)["observed_correct"] == pytest.approx(0.97)
+
+
+def test_every_line_of_evidence_and_every_named_neuron_can_be_claimed() -> None:
+    assert set(get_args(Line)) == set(LINES) - {NAMED}
+    assert set(get_args(NamedNeuron)) == set(NAMED_NEURONS)
 
 
 def test_a_pair_that_is_not_mutual_has_no_place_among_the_mutual_ones() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from assets.contracts import Table
+from assets.contracts import TABLES, Table
 from assets.counting.histograms import Histograms
 from assets.quality import table_violations
 from assets.quality.check import Check
@@ -65,8 +65,13 @@ def screen_table_quality(token_neuron_screen: pl.DataFrame, min_count: int, left
     return check("screen_values", "token_neuron_screen").judged(frames)
 
 
-def contribution_quality(contributions: pl.DataFrame, contribution_screen: pl.DataFrame) -> list[Outcome]:
-    return check("contribution_values", "contributions").judged(statistics.contribution_frames(contributions, contribution_screen))
+def contribution_quality(
+    contributions: pl.DataFrame, contribution_screen: pl.DataFrame, proposed_pairs: pl.DataFrame | None = None
+) -> list[Outcome]:
+    """Without pairs, none are proposed."""
+    pairs = pl.DataFrame(schema=TABLES["proposed_pairs"].schema) if proposed_pairs is None else proposed_pairs
+    frames = statistics.contribution_frames(contributions, contribution_screen, pairs)
+    return check("contribution_values", "contributions").judged(frames)
 
 
 def candidate_quality(candidates: pl.DataFrame) -> list[Outcome]:

@@ -47,7 +47,13 @@ def screen(contributions: pl.DataFrame) -> pl.DataFrame:
 
 
 def first(name: str, value: object) -> Change:
-    return lambda frame: frame.with_columns(pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(value)).otherwise(pl.col(name)).alias(name))
+    return at(0, name, value)
+
+
+def at(place: int, name: str, value: object) -> Change:
+    return lambda frame: frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == place).then(pl.lit(value)).otherwise(pl.col(name)).alias(name)
+    )
 
 
 def test_sound_contributions_pass(contributions: pl.DataFrame, screen: pl.DataFrame) -> None:
@@ -86,6 +92,61 @@ def test_each_fault_of_the_ends_is_found(contributions: pl.DataFrame, screen: pl
     assert set(found) <= {SIGN, BY_SIZE, THE_SAME}
 
 
+CHOSEN = "a proposed neuron is the first writer of its token, writes no other screened token more, and the token is not tracked"
+IN_ORDER = "proposed pairs follow the size of the contribution"
+WAY = "a direction is the sign of the standardized difference"
+
+
+@pytest.fixture
+def others() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A screen of two tokens that are not tracked, of which neuron 0 writes both, token 9 more; and the pairs of a third and of token 9."""
+    rows = [
+        (8, "writes", 1, 0, 1.0),
+        (9, "writes", 1, 0, 2.0),
+        (9, "writes", 2, 1, 0.5),
+        (10, "writes", 1, 2, 3.0),
+        (10, "writes_against", 1, 0, -4.0),
+    ]
+    screen = pl.DataFrame(rows, schema=["token_id", "end", "rank", "neuron", "contribution"], orient="row").with_columns(
+        token=pl.lit("x"), predictions=30, layer=0, congruence=1.0, contribution_where_predicted=0.0, contribution_elsewhere=0.0
+    )
+    pairs = pl.DataFrame(
+        [(1, 10, 2, 3.0, 1, 4.0, 0.5), (2, 9, 0, 2.0, -1, None, 1.0)],
+        schema=["rank", "token_id", "neuron", "contribution", "direction", "standardized_difference", "variance_explained"],
+        orient="row",
+    ).with_columns(token=pl.lit("x"), predictions=30, layer=0, is_named_by_text=True)
+    return conform(TABLES["contribution_screen"], screen), conform(TABLES["proposed_pairs"], pairs)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (lambda frame: frame, []),
+        (first("token_id", 7), [CHOSEN]),  # tracked
+        (first("neuron", 1), [CHOSEN]),
+        (at(1, "token_id", 8), [CHOSEN]),  # its first writer writes token 9 more
+        (at(1, "contribution", 1.9), [CHOSEN]),
+        (first("contribution", 1.0), [CHOSEN, IN_ORDER]),
+        (first("rank", 2), [IN_ORDER]),
+        (first("direction", -1), [WAY]),
+        (first("standardized_difference", -4.0), [WAY]),
+    ],
+)
+def test_each_fault_of_the_proposed_pairs_is_found(
+    contributions: pl.DataFrame, others: tuple[pl.DataFrame, pl.DataFrame], change: Change, broken: list[str]
+) -> None:
+    screen, pairs = others
+    assert failures(judged.contribution_quality(contributions, screen, change(pairs).cast(pairs.schema))) == broken
+
+
+def test_a_pair_of_a_token_whose_neuron_writes_another_more_is_found_with_its_own_number(
+    contributions: pl.DataFrame, others: tuple[pl.DataFrame, pl.DataFrame]
+) -> None:
+    screen, pairs = others
+    of_token_8 = at(1, "token_id", 8)(at(1, "contribution", 1.0)(pairs)).cast(pairs.schema)
+    assert failures(judged.contribution_quality(contributions, screen, of_token_8)) == [CHOSEN]
+
+
 @pytest.fixture
 def candidates() -> pl.DataFrame:
     rows = [("named", None, 1, None), ("separation", 1, 2, 0.9), ("separation", 2, 3, 0.9), ("separation", 3, 4, 0.7),
@@ -96,12 +157,6 @@ def candidates() -> pl.DataFrame:
 
 def test_sound_candidates_pass(candidates: pl.DataFrame) -> None:
     assert failures(judged.candidate_quality(candidates)) == []
-
-
-def at(place: int, name: str, value: object) -> Change:
-    return lambda frame: frame.with_columns(
-        pl.when(pl.int_range(pl.len()) == place).then(pl.lit(value)).otherwise(pl.col(name)).alias(name)
-    )
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_study_without_a_screen_is_sound(histograms: Histograms) -> None:
 
 @pytest.fixture(scope="module")
 def table(histograms: Histograms) -> pl.DataFrame:
-    return token_neuron_screen(histograms, TEXTS, min_count=1)[0]
+    return token_neuron_screen(histograms, TEXTS, min_count=1)
 
 
 def first_row(name: str, value: Any) -> Callable[[pl.DataFrame], pl.DataFrame]:

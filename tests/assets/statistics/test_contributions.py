@@ -42,7 +42,8 @@ def counted(
         histograms = count_windows(
             model, windows, bins, tracked, count_bos=False, examples=1, batch_positions=128, screened_ids=screened
         )  # fmt: skip
-    return contributions(model, histograms, tracked, min_count)
+    found = contributions(model, histograms, tracked, min_count)
+    return found.every, found.screen
 
 
 def plain_norm(model: Any) -> Any:

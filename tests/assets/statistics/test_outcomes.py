@@ -50,6 +50,12 @@ def _positions(batch: Batch, activations: np.ndarray, probabilities: np.ndarray)
             yield activations[:, row, position], follows, probabilities[row, position, : len(TRACKED)]
 
 
+def _level(here: np.ndarray, layer: int, neuron: int) -> int:
+    level = level_of(float(here[layer, neuron]), -6, 1.0, 12)
+    assert level is not None, "no activation is NaN"
+    return level
+
+
 def test_scores_by_next_token_are_the_slow_scores_over_positions_that_have_one() -> None:
     histograms, positions = counted()
     known = [(here, follows) for here, follows, _ in positions if follows is not None]
@@ -69,7 +75,7 @@ def test_scores_by_probability_are_those_of_weighted_positions() -> None:
     assert found["auroc_standard_error"].null_count() == found.height
     for row in found.iter_rows(named=True):
         place = TRACKED.index(row["token_id"])
-        levels = [level_of(float(here[row["layer"], row["neuron"]]), -6, 1.0, 12) for here, *_ in positions]
+        levels = [_level(here, row["layer"], row["neuron"]) for here, *_ in positions]
         weights = [float(given[place]) for *_, given in positions]
         won = sum(
             own * (1 - other) * (1.0 if high > low else 0.5 if high == low else 0.0)
@@ -94,7 +100,7 @@ def test_curves_hold_each_levels_positions_and_cases() -> None:
     for outcome, held in (("next_token", [one for one in positions if one[1] is not None]), ("probability", positions)):
         for row in curves.filter(outcome=outcome).iter_rows(named=True):
             here = [one for one in held if row["bin_left"] <= one[0][1, 2] < row["bin_right"]]
-            cases = sum(one[1] == 6 if outcome == "next_token" else float(one[2][2]) for one in here)
+            cases = sum(float(one[1] == 6) if outcome == "next_token" else float(one[2][2]) for one in here)
             assert (row["count"], row["reliable"]) == (len(here), len(here) >= 3)
             assert row["cases"] == pytest.approx(cases, abs=1e-8)
             assert row["proportion"] == (pytest.approx(cases / len(here), abs=1e-8) if here else None)
@@ -201,16 +207,16 @@ def test_contributions_and_contrasts_are_those_of_direct_logit_attribution_posit
     groups = pl.DataFrame([(500, "two", 2, "x"), (500, "two", 9, "y")], schema=TOKEN_GROUPS.schema, orient="row")
     of_group = group_contributions(model, histograms, groups)
     for outcome in ("top_prediction", *FURTHER_OUTCOMES):
-        here = {token: cases[outcome, token][0] for token in (2, 9)}
-        read, both = cases[outcome, 2][1], here[2] + here[9]
+        members = {token: cases[outcome, token][0] for token in (2, 9)}
+        read, both = cases[outcome, 2][1], members[2] + members[9]
         rows = of_group.filter(outcome=outcome)
         if not 0 < both.sum() < read.sum():
             assert rows.is_empty()
             continue
-        there = sum(np.einsum("p,pln->ln", here[token], effects[..., token]) for token in here) / both.sum()
+        there = np.sum([np.einsum("p,pln->ln", members[token], effects[..., token]) for token in members], axis=0) / both.sum()
         outside = (read - both) / (read - both).sum()
-        shares = {token: here[token].sum() / both.sum() for token in here}
-        elsewhere = sum(shares[token] * np.einsum("p,pln->ln", outside, effects[..., token]) for token in here)
+        weights = {token: members[token].sum() / both.sum() for token in members}
+        elsewhere = np.sum([weights[token] * np.einsum("p,pln->ln", outside, effects[..., token]) for token in members], axis=0)
         np.testing.assert_allclose(rows["contribution"].to_numpy(), (there - elsewhere).reshape(-1), atol=2 * allowed)
     pairs = [Contrast(2, 6), Contrast(4, 9)]
     told = contrasts(model, histograms, pairs)
@@ -259,7 +265,7 @@ def test_a_contrasts_auroc_compares_the_positions_of_two_tokens() -> None:
 def test_pairs_are_the_studys_or_those_of_prompts_whose_two_answers_are_tracked() -> None:
     tokens = pl.DataFrame({"given": [" an", "9", " the"], "token": [" an", " a", " the"], "token_id": [5, 9, 7]})
     prompts = [
-        Prompt(name=str(place), text="x", answer=answer, wrong_answer=wrong)
+        Prompt(name=str(place), text="x", answer=answer, wrong_answer=wrong, corrupt=None)
         for place, (answer, wrong) in enumerate(((" an", " a"), (" an", " no"), (" an", " a"), (" the", " an")))
     ]
     assert contrasted(tokens, None, prompts) == [(5, 9), (7, 5)]
@@ -277,4 +283,4 @@ def test_without_a_screen_a_contrast_has_no_contribution_and_outcomes_have_none(
     told = contrasts(model, histograms, [Contrast(2, 6)])
     assert told["contribution"].null_count() == told.height > 0
     assert told["auroc"].null_count() < told.height
-    assert all(frame.is_empty() for frame in contributions(model, histograms, [2, 6], 1))
+    assert contributions(model, histograms, [2, 6], 1).every.is_empty()

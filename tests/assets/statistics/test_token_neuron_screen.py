@@ -11,7 +11,7 @@ import torch
 from assets.counting.histograms import Histograms
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.statistics.token_neuron_screen import NEURONS_OF_TOKEN, proposed_pairs, screen_coverage, token_neuron_screen
+from assets.statistics.token_neuron_screen import NEURONS_OF_TOKEN, screen_coverage, token_neuron_screen
 from assets.study import FixedBins
 from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PLANTED, PREDICTIONS_OF_AN, RELAY, VOCABULARY, planted_corpus, planted_model, planted_token_id
@@ -62,7 +62,7 @@ def test_a_hand_worked_token_and_neuron() -> None:
     # Token 1 is predicted where the neuron is 3 and 5, elsewhere it is 0, 1, 1, 2: means 4 and 1, sums of squares 2 and 2 within.
     # Between the groups 2 x 4 / 6 x 3^2 = 12 of 16 in all: a share of 3/4, and 3 / sqrt(4 / (6 - 2)) = 3 pooled deviations.
     activations = np.array([[[3, 5, 0, 1, 1, 2]]], np.float32)
-    table, mutual = token_neuron_screen(screened(activations, [1, 1, 0, 0, 3, 3], [1]), TEXTS, min_count=1)
+    table = token_neuron_screen(screened(activations, [1, 1, 0, 0, 3, 3], [1]), TEXTS, min_count=1)
     assert table.rows(named=True) == [
         {
             "token_id": 1,
@@ -79,7 +79,6 @@ def test_a_hand_worked_token_and_neuron() -> None:
             "variance_explained": 0.75,
         }
     ]
-    assert mutual.rows() == [(1, 0, 0)]
 
 
 @pytest.mark.parametrize(("seed", "block"), [(0, 64), (1, 2), (2, 1)])
@@ -89,7 +88,7 @@ def test_every_token_and_neuron_is_as_the_loop_over_raw_activations_says(seed: i
     predictions = generator.integers(0, len(TEXTS), 300).tolist()
     activations = generator.normal(0, 1.5, (2, 4, 300)).astype(np.float32)  # 8 neurons: all are kept
     activations[1, 2] += 3 * (np.array(predictions) == 2)
-    table, mutual = token_neuron_screen(screened(activations, predictions, [2, 0, 3]), TEXTS, min_count=1)
+    table = token_neuron_screen(screened(activations, predictions, [2, 0, 3]), TEXTS, min_count=1)
     assert table.group_by("token_id", maintain_order=True).len().rows() == [(2, 8), (0, 8), (3, 8)]
     for row in table.iter_rows(named=True):
         expected = slow_row(activations, predictions, row["token_id"], row["layer"], row["neuron"])
@@ -99,13 +98,6 @@ def test_every_token_and_neuron_is_as_the_loop_over_raw_activations_says(seed: i
         assert of_token["rank"].to_list() == list(range(1, 9))
         assert of_token["variance_explained"].is_sorted(descending=True)
     assert table.filter(token_id=2, rank=1).select("layer", "neuron").row(0) == (1, 2)
-    best_token = {
-        (layer, neuron): max([2, 0, 3], key=lambda token: slow_row(activations, predictions, token, layer, neuron)["variance_explained"])
-        for layer in range(2)
-        for neuron in range(4)
-    }
-    first = {row["token_id"]: (row["layer"], row["neuron"]) for row in table.filter(rank=1).iter_rows(named=True)}
-    assert sorted(mutual.rows()) == sorted((token, *pair) for token, pair in first.items() if best_token[pair] == token)
 
 
 def test_only_the_best_neurons_of_all_layers_are_kept_and_ties_go_to_the_lower_layer() -> None:
@@ -113,7 +105,7 @@ def test_only_the_best_neurons_of_all_layers_are_kept_and_ties_go_to_the_lower_l
     predictions = generator.integers(0, 2, 100).tolist()
     activations = generator.normal(0, 1, (3, 8, 100)).astype(np.float32)
     activations[2, 5] = activations[0, 6] = np.array(predictions) * 4 + generator.normal(0, 0.1, 100)
-    table, _ = token_neuron_screen(screened(activations, predictions, [1]), TEXTS, min_count=1)
+    table = token_neuron_screen(screened(activations, predictions, [1]), TEXTS, min_count=1)
     assert table["rank"].to_list() == list(range(1, NEURONS_OF_TOKEN + 1))
     assert table.head(2).select("layer", "neuron").rows() == [(0, 6), (2, 5)]
 
@@ -124,13 +116,13 @@ def test_rare_tokens_and_neurons_that_do_not_vary_are_left_out() -> None:
     activations[0, 0] = np.arange(20)
     activations[0, 1] = -1e-9 * (np.array(predictions) == 1)  # varies with the token, but by less than sums can tell
     activations[0, 2] = 7
-    table, _ = token_neuron_screen(screened(activations, predictions, [1, 2]), TEXTS, min_count=5)
+    table = token_neuron_screen(screened(activations, predictions, [1, 2]), TEXTS, min_count=5)
     assert table.select("token_id", "neuron").rows() == [(1, 0)]
 
 
 def test_a_neuron_that_varies_between_the_groups_alone_explains_all_and_has_no_standardized_difference() -> None:
     predictions = [1, 1, 1, 0, 0, 0, 0]
-    table, _ = token_neuron_screen(screened(np.array([[[2, 2, 2, 1, 1, 1, 1]]], np.float32), predictions, [1]), TEXTS, min_count=1)
+    table = token_neuron_screen(screened(np.array([[[2, 2, 2, 1, 1, 1, 1]]], np.float32), predictions, [1]), TEXTS, min_count=1)
     assert table.select("variance_explained", "standardized_difference").row(0) == (1.0, None)
 
 
@@ -138,9 +130,7 @@ def test_no_screen_gives_empty_tables() -> None:
     sound = screened(np.zeros((1, 2, 4), np.float32), [0, 0, 1, 1], [1])
     off = Histograms({**sound.tensors, "screen_token": np.empty(0, np.int32), "screen_count": np.empty(0, np.int64),
                       "screen_sum": np.empty((1, 0, 2)), "screen_squares": np.empty((1, 0, 2))}, 4, ())  # fmt: skip
-    table, mutual = token_neuron_screen(off, TEXTS, min_count=1)
-    assert table.is_empty()
-    assert proposed_pairs(table, mutual, [], lambda entry: True).is_empty()
+    assert token_neuron_screen(off, TEXTS, min_count=1).is_empty()
     assert screen_coverage(off, 1)["is_on"] is False
 
 
@@ -151,7 +141,7 @@ def test_what_is_left_out_is_counted() -> None:
 
 
 @pytest.fixture(scope="module")
-def planted_screen(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
+def planted_screen(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     from assets.model.loading import load
 
     folder = tmp_path_factory.mktemp("planted")
@@ -173,31 +163,17 @@ def planted_screen(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFra
     return token_neuron_screen(histograms, VOCABULARY, min_count=5)
 
 
-def test_the_planted_neuron_stands_out_most_for_its_token(planted_screen: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    table, _ = planted_screen
-    best = table.filter(token=" an", rank=1).row(0, named=True)
+def test_the_planted_neuron_stands_out_most_for_its_token(planted_screen: pl.DataFrame) -> None:
+    best = planted_screen.filter(token=" an", rank=1).row(0, named=True)
     assert (best["layer"], best["neuron"], best["predictions"]) == (PLANTED.layer, PLANTED.neuron, PREDICTIONS_OF_AN)
     assert best["mean_where_predicted"] == pytest.approx(4.22, abs=0.3)  # worked out in tests/planted.py
     assert best["mean_elsewhere"] == pytest.approx(0.01, abs=0.02)
     assert best["variance_explained"] > 0.95
-    up = table.filter(token=" up").sort("rank").select("layer", "neuron").head(2).rows()
+    up = planted_screen.filter(token=" up").sort("rank").select("layer", "neuron").head(2).rows()
     assert (RELAY.layer, RELAY.neuron) in up
 
 
-def test_a_pair_that_choose_each_other_is_proposed_unless_its_token_is_tracked(planted_screen: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    table, mutual = planted_screen
-    proposals = proposed_pairs(table, mutual, [planted_token_id(" a")], lambda entry: entry != planted_token_id(" up"))
-    pairs = {row["token"]: (row["layer"], row["neuron"]) for row in proposals.iter_rows(named=True)}
-    assert pairs[" an"] == (PLANTED.layer, PLANTED.neuron)
-    assert proposals["rank"].to_list() == list(range(1, len(proposals) + 1))
-    assert proposals["variance_explained"].is_sorted(descending=True)
-    assert dict(proposals.select("token", "is_named_by_text").iter_rows())[" up"] is False
-    assert " an" not in proposed_pairs(table, mutual, [planted_token_id(" an")], lambda entry: True)["token"]
-
-
-def test_a_neuron_that_falls_where_its_token_is_predicted_is_screened_but_not_proposed() -> None:
+def test_a_neuron_that_falls_where_its_token_is_predicted_stands_out_as_well() -> None:
     predictions = [1] * 10 + [0] * 10
     falling = screened(-np.array([[[1.0] * 10 + [0.0, 0.1] * 5]], np.float32), predictions, [1])
-    table, mutual = token_neuron_screen(falling, TEXTS, min_count=1)
-    assert (mutual.height, table["standardized_difference"][0] < 0) == (1, True)
-    assert proposed_pairs(table, mutual, [], lambda entry: True).is_empty()
+    assert token_neuron_screen(falling, TEXTS, min_count=1)["standardized_difference"][0] < 0
