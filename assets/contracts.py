@@ -413,8 +413,9 @@ CANDIDATES = Table(
         TOKEN_ID,
         TOKEN,
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
-               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) or `patching` (the share of a prompt's "
-               "logit difference restored at the last position, where the token is the answer)."),
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) `patching` (the share of a prompt's "
+               "logit difference restored at the last position, where the token is the answer) or `patched_together` (a set of neurons: those that "
+               "`is_told` says of in patched_neuron_sets, where they are two or more; the value is what the set restores)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,
         NEURON,
@@ -701,6 +702,34 @@ NEURON_PATCHING = Table(
     ),
 )
 
+PATCHED_NEURON_SETS = Table(
+    "patched_neuron_sets",
+    "patched_neuron_sets",
+    "Neurons whose activations at the last position are taken from the clean run into the corrupt run together. A set of one size holds the neurons of "
+    "the rows up to that size: each is the one that restores most with those before it, of the 50 that restore most by themselves.",
+    ("prompt", "size"),
+    (
+        PROMPT,
+        Column("size", pl.Int32(), "neuron", "Neurons patched together: this one and those of smaller size.", between=(1, 10)),
+        LAYER,
+        NEURON,
+        Column("alone", _float, "of the difference", "What the neuron restores by itself: its `improvement` in neuron_patching."),
+        Column(
+            "restored",
+            _float,
+            "of the difference",
+            "What the set restores, in one run: (patched - corrupt) / (clean - corrupt) of the logit difference.",
+        ),
+        Column("added", _float, "of the difference", "restored less that of the set before; at least 0.01."),
+        Column(
+            "is_told",
+            pl.Boolean(),
+            "",
+            "The neuron belongs to the smallest set that restores 90 % of what the largest restores, or to the first four of it.",
+        ),
+    ),
+)
+
 ATTRIBUTION_PATCHING = Table(
     "attribution_patching",
     "neuron_patching",
@@ -932,7 +961,7 @@ TABLES: dict[str, Table] = {
         MODEL_SNAPSHOT, TRACKED_TOKENS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, PROPOSED_PAIRS, CONTRIBUTIONS, CONTRIBUTION_SCREEN, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
-        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
+        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip

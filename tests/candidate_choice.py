@@ -11,6 +11,7 @@ EMPTY: dict[str, pl.Schema] = {
     "contributions": TABLES["contributions"].schema,
     "congruence": TABLES["congruence_tracked_tokens"].schema,
     "patched": pl.Schema({**TABLES["neuron_patching"].schema, "token_id": pl.Int32()}),
+    "sets": pl.Schema({**TABLES["patched_neuron_sets"].schema, "token_id": pl.Int32()}),
 }
 
 

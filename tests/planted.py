@@ -75,7 +75,13 @@ EMPTY = Role(0, 11, {" tree": 1.0}, 2.83, {})
 """Fires at every " tree" and writes nothing."""
 ECHO = Role(1, 12, PLANTED.reads, PLANTED.threshold, {})
 """Fires exactly where PLANTED does and writes nothing: as good a sign of " an", and no cause. Only in models that are asked for it."""
+HALF_FOR = Role(1, 3, PLANTED.reads, PLANTED.threshold, {" an": 0.45})
+"""In the place of PLANTED: writes " an" less strongly than DEFAULT writes " a". Only in models of TOGETHER."""
+HALF_AGAINST = Role(2, 6, {" picked": 4.0, "vowel fruit": 4.0}, 15.0, {" a": -0.44})
+"""Takes away most of what DEFAULT wrote. Alone it leaves " the" in front, HALF_FOR alone " a": " an" needs both."""
 ROLES = {"planted": PLANTED, "default": DEFAULT, "indirect": INDIRECT, "relay": RELAY, "silent": SILENT, "empty": EMPTY}
+
+TOGETHER = (HALF_FOR, HALF_AGAINST, *(role for role in ROLES.values() if role is not PLANTED))
 
 PLANTED_LAYER, PLANTED_NEURON, PLANTED_TOKEN = PLANTED.layer, PLANTED.neuron, " an"
 
@@ -109,11 +115,12 @@ def direction(name: str) -> np.ndarray:
     return _hadamard()[1 + (*VOCABULARY, *FEATURES).index(name)] / 8
 
 
-def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False) -> Path:
+def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False, roles: tuple[Role, ...] = tuple(ROLES.values())) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
-    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron.
+    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron; `roles`
+    are the other neurons written by hand.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -127,7 +134,7 @@ def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False
         for parameter in model.parameters():
             parameter.zero_()
         state = model.state_dict()
-        for name, value in _weights(padding_entries, (*ROLES.values(), ECHO) if has_echo else tuple(ROLES.values())).items():
+        for name, value in planted_weights(padding_entries, (*roles, ECHO) if has_echo else roles).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +171,8 @@ def _hadamard() -> np.ndarray:
     return rows
 
 
-def _weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def planted_weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+    """The tensors that are not 0, as a GPT-2 of Hugging Face names them."""
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):

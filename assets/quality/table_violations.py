@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import NEURON_STATISTICS, Column, Table
+from assets.prompts.patched_neuron_sets import LARGEST_SET, LARGEST_TOLD, MOST_OF_IT, SMALLEST_ADDED
 from assets.statistics.candidates import NAMED
 from assets.statistics.contributions import WRITES, WRITES_AGAINST
 
@@ -207,6 +208,41 @@ def patching(frame: pl.DataFrame, layers: int) -> pl.DataFrame:
         misnamed=misnamed.sum().cast(pl.Int64),
         absent=cells.cast(pl.Int64) - pl.len().cast(pl.Int64),
     )
+
+
+def neuron_sets(frame: pl.DataFrame, neuron_patching: pl.DataFrame) -> pl.DataFrame:
+    """One row per prompt of either table: rows of patched_neuron_sets, and whether or how many of them break a rule.
+
+    `misnumbered`: sizes that are not 1, 2, 3, ...; none though a neuron restores enough by itself. `shrinking`: rows that restore another
+    share than the set before and their neuron added, or add too little. `repeated`: neurons that were there before. `unlike`: single
+    shares that are not those of neuron_patching, and a first neuron that is not the best there. `mistold`: rows that are told, or not told,
+    against the rule.
+    """
+    alone = neuron_patching.filter(pl.col("positions") == "last").select(
+        "prompt", "layer", "neuron", single=pl.col("improvement").cast(pl.Float64)
+    )
+    best = alone.sort("single", "layer", "neuron", descending=[True, False, False]).group_by("prompt", maintain_order=True).first()
+    best = best.select("prompt", best=pl.struct("layer", "neuron"), most="single")
+    rows = frame.join(alone, on=["prompt", "layer", "neuron"], how="left", maintain_order="left").join(
+        best, on="prompt", how="left", maintain_order="left"
+    )
+    size, restored, added, neuron = pl.col("size"), pl.col("restored"), pl.col("added"), pl.struct("layer", "neuron")
+    before = restored.shift(1, fill_value=0.0)
+    grows = ((restored - before - added).abs() <= 1e-12 * (1 + restored.abs())) & (added >= SMALLEST_ADDED) & restored.is_finite()
+    is_first = (neuron == pl.col("best")) & (restored == pl.col("most"))
+    is_told = (size <= LARGEST_TOLD) & (before < MOST_OF_IT * restored.last())
+    counted = rows.group_by("prompt", maintain_order=True).agg(
+        rows=pl.len().cast(pl.Int64),
+        misnumbered=((size != pl.int_range(1, pl.len() + 1)) | (size > LARGEST_SET)).fill_null(True).sum().cast(pl.Int64),
+        shrinking=(~grows).fill_null(True).sum().cast(pl.Int64),
+        repeated=(pl.len() - neuron.n_unique()).cast(pl.Int64),
+        unlike=(~((pl.col("alone") == pl.col("single")) & ((size > 1) | is_first))).fill_null(True).sum().cast(pl.Int64),
+        mistold=(pl.col("is_told") != is_told).fill_null(True).sum().cast(pl.Int64),
+    )
+    without = best.join(frame, on="prompt", how="anti", maintain_order="left").select(
+        "prompt", misnumbered=(pl.col("most") >= SMALLEST_ADDED).cast(pl.Int64)
+    )  # fmt: skip
+    return pl.concat([counted, without], how="diagonal").fill_null(0)
 
 
 def contexts(frame: pl.DataFrame) -> pl.DataFrame:

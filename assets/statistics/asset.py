@@ -98,6 +98,7 @@ def _candidates(work: Work) -> None:
         work.read("contributions"),
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
+        work.read("patched_neuron_sets").join(answers, on="prompt"),
         work.study.best_neurons,
         work.fact("model_snapshot", "is_gated"),
     )

@@ -81,6 +81,7 @@ LINES = {
     "contribution_against": "{} against",
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
+    "patched_together": "patched together for",
 }
 
 
