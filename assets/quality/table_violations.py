@@ -222,21 +222,22 @@ def neuron_sets(frame: pl.DataFrame, neuron_patching: pl.DataFrame) -> pl.DataFr
         "prompt", "layer", "neuron", single=pl.col("improvement").cast(pl.Float64)
     )
     best = alone.sort("single", "layer", "neuron", descending=[True, False, False]).group_by("prompt", maintain_order=True).first()
-    best = best.select("prompt", best=pl.struct("layer", "neuron"), most="single")
+    best = best.select("prompt", best_layer="layer", best_neuron="neuron", most="single")
     rows = frame.join(alone, on=["prompt", "layer", "neuron"], how="left", maintain_order="left").join(
         best, on="prompt", how="left", maintain_order="left"
     )
-    size, restored, added, neuron = pl.col("size"), pl.col("restored"), pl.col("added"), pl.struct("layer", "neuron")
+    size, restored, added = pl.col("size"), pl.col("restored"), pl.col("added")
+    place = pl.int_range(1, pl.len() + 1)
     before = restored.shift(1, fill_value=0.0)
     grows = ((restored - before - added).abs() <= 1e-12 * (1 + restored.abs())) & (added >= SMALLEST_ADDED) & restored.is_finite()
-    is_first = (neuron == pl.col("best")) & (restored == pl.col("most"))
+    is_best = (pl.col("layer") == pl.col("best_layer")) & (pl.col("neuron") == pl.col("best_neuron")) & (restored == pl.col("most"))
     is_told = (size <= LARGEST_TOLD) & (before < MOST_OF_IT * restored.last())
     counted = rows.group_by("prompt", maintain_order=True).agg(
         rows=pl.len().cast(pl.Int64),
-        misnumbered=((size != pl.int_range(1, pl.len() + 1)) | (size > LARGEST_SET)).fill_null(True).sum().cast(pl.Int64),
+        misnumbered=((size != place) | (size > LARGEST_SET)).fill_null(True).sum().cast(pl.Int64),
         shrinking=(~grows).fill_null(True).sum().cast(pl.Int64),
-        repeated=(pl.len() - neuron.n_unique()).cast(pl.Int64),
-        unlike=(~((pl.col("alone") == pl.col("single")) & ((size > 1) | is_first))).fill_null(True).sum().cast(pl.Int64),
+        repeated=(pl.len() - pl.struct("layer", "neuron").n_unique()).cast(pl.Int64),
+        unlike=(~((pl.col("alone") == pl.col("single")) & ((place > 1) | is_best))).fill_null(True).sum().cast(pl.Int64),
         mistold=(pl.col("is_told") != is_told).fill_null(True).sum().cast(pl.Int64),
     )
     without = best.join(frame, on="prompt", how="anti", maintain_order="left").select(

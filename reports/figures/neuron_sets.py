@@ -31,8 +31,8 @@ def neuron_sets_figure(sets: pl.DataFrame) -> Figure:
     return Figure(
         name="neuron-sets",
         title="Neurons patched together",
-        note="First the neuron that restores most by itself at the last position, then one at a time the neuron that restores most together "
-        "with those before it. Where the line rises more than the ring below it, neurons need each other; where less, they do the same work.",
+        note="Line: the share of the logit difference that comes back when neurons have their clean activation at the last position of the "
+        "corrupt prompt, one neuron more at each step; rings: what each of them brings back alone.",
         summary="Share of the logit difference restored by growing sets of neurons, and by each of their neurons alone.",
         height=340,
         views=(View("", (together, alone), shape),),

@@ -49,7 +49,15 @@ class Two:
         return one, other
 
     def data(self, place: int) -> ReportData:
-        names = ("token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "prompt_tokens", "tracked_tokens")
+        names = (
+            "token_neuron_scores",
+            "contributions",
+            "prompt_predictions",
+            "neuron_patching",
+            "patched_neuron_sets",
+            "prompt_tokens",
+            "tracked_tokens",
+        )
         return ReportData(self.study, {name: self.tables(name)[place] for name in names})
 
     def counters(self, place: int) -> Any:
@@ -118,6 +126,13 @@ def test_contributions_and_patching_are_equal(two: Two) -> None:
     assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
 
 
+def test_the_same_neurons_are_patched_together_and_restore_the_same(two: Two) -> None:
+    one, other = two.tables("patched_neuron_sets")
+    assert one.filter(IS_FLIPPED).height >= 2
+    assert one["size"].max() > 2
+    assert_equal(one, other, 1e-5)
+
+
 def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
     one, other = two.tables("candidates")
     assert set(one["line"]) >= {
@@ -128,6 +143,7 @@ def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
         "contribution_against",
         "congruence",
         "patching",
+        "patched_together",
     }
     assert_equal(one, other, 1e-6)
 

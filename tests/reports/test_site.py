@@ -399,7 +399,7 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
     kept = {
         name: frame
         for name, frame in plain.tables.items()
-        if not name.startswith(("prompt", "logit", "activation_patching", "neuron_patching", "attribution"))
+        if not name.startswith(("prompt", "logit", "activation_patching", "neuron_patching", "attribution", "patched"))
     }
     kept["congruence_neurons_of_interest"] = data.tables["congruence_neurons_of_interest"].clear()
     build_site(ReportData(plain.study, kept, plain.provenance, plain.facts), tmp_path)
