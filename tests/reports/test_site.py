@@ -141,7 +141,7 @@ def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> N
         drawn = [trace for views in payloads for view in views for trace in view["data"]]
         assert all(any(len(trace.get(axis) or ()) for axis in ("x", "y", "z")) for trace in drawn), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "attribution",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "neuron-sets", "attribution",
     }  # fmt: skip
 
 
