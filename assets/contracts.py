@@ -413,9 +413,9 @@ CANDIDATES = Table(
         TOKEN_ID,
         TOKEN,
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
-               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) `patching` (the share of a prompt's "
-               "logit difference restored at the last position, where the token is the answer) or `patched_together` (a set of neurons: those that "
-               "`is_told` says of in patched_neuron_sets, where they are two or more; the value is what the set restores)."),
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size), `patching` (the share of a prompt's "
+               "logit difference restored at the last position, where the token is the answer) or `patched_together` (two or more neurons that "
+               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,
         NEURON,
@@ -725,7 +725,7 @@ PATCHED_NEURON_SETS = Table(
             "is_told",
             pl.Boolean(),
             "",
-            "The neuron belongs to the smallest set that restores 90 % of what the largest restores, or to the first four of it.",
+            "The neuron belongs to the smallest set that restores 90 % of what the largest restores, and to its first four neurons.",
         ),
     ),
 )

@@ -129,7 +129,7 @@ def test_contributions_and_patching_are_equal(two: Two) -> None:
 def test_the_same_neurons_are_patched_together_and_restore_the_same(two: Two) -> None:
     one, other = two.tables("patched_neuron_sets")
     assert one.filter(IS_FLIPPED).height >= 2
-    assert one["size"].max() > 2
+    assert one.filter(pl.col("size") > 2).height > 0
     assert_equal(one, other, 1e-5)
 
 
