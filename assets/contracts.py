@@ -431,8 +431,10 @@ CANDIDATES = Table(
         TOKEN_ID,
         TOKEN,
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
-               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size) or `patching` (the share of a prompt's "
-               "logit difference restored at the last position, where the token is the answer) or `contrast` (what it adds to the difference of the logits of the token and another)."),
+               "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size), `patching` (the share of a prompt's "
+               "logit difference restored at the last position, where the token is the answer), `patched_together` (two or more neurons that "
+               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore) or `contrast` (what it adds to the "
+               "difference of the logits of the token and another)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,
         NEURON,
@@ -799,6 +801,34 @@ NEURON_PATCHING = Table(
     ),
 )
 
+PATCHED_NEURON_SETS = Table(
+    "patched_neuron_sets",
+    "patched_neuron_sets",
+    "Neurons whose activations at the last position are taken from the clean run into the corrupt run together. A set of one size holds the neurons of "
+    "the rows up to that size: each is the one that restores most with those before it, of the 50 that restore most by themselves.",
+    ("prompt", "size"),
+    (
+        PROMPT,
+        Column("size", pl.Int32(), "neuron", "Neurons patched together: this one and those of smaller size.", between=(1, 10)),
+        LAYER,
+        NEURON,
+        Column("alone", _float, "of the difference", "What the neuron restores by itself: its `improvement` in neuron_patching."),
+        Column(
+            "restored",
+            _float,
+            "of the difference",
+            "What the set restores, in one run: (patched - corrupt) / (clean - corrupt) of the logit difference.",
+        ),
+        Column("added", _float, "of the difference", "restored less that of the set before; at least 0.01."),
+        Column(
+            "is_told",
+            pl.Boolean(),
+            "",
+            "The neuron belongs to the smallest set that restores 90 % of what the largest restores, and to its first four neurons.",
+        ),
+    ),
+)
+
 ATTRIBUTION_PATCHING = Table(
     "attribution_patching",
     "neuron_patching",
@@ -1030,7 +1060,7 @@ TABLES: dict[str, Table] = {
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
-        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
+        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip

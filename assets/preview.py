@@ -43,6 +43,7 @@ VIEWS = {
     "logit_lens": View(("prompt", "variant", "scale", "layer", "point", "difference")),
     "activation_patching": View(("prompt", "component", "layer", "token", "improvement"), "improvement"),
     "neuron_patching": View(("prompt", "positions", *_NEURON, "improvement"), "improvement"),
+    "patched_neuron_sets": View(("prompt", "size", *_NEURON, "alone", "restored")),
     "neuron_inputs": View((*_NEURON, "component", "source_layer", "head", "contribution"), "contribution"),
     "neuron_ablation": View(("token", *_NEURON, "ablation", "measure", "effect")),
     "prompt_ablation": View(("prompt", *_NEURON, "ablation", "token", "before", "after")),

@@ -161,8 +161,13 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
+        "patched_neuron_sets", "prompts", "Neurons patched together, for what no neuron restores by itself: sets grown one neuron at a time by what they restore in one run.",
+        reads=(*MODEL, *reads("neuron_patching")), fields=(*MODEL_FIELDS, "prompts"), tables=("patched_neuron_sets",),
+        kinds=frozenset({"pytorch"}), runs_model=True,
+    ),
+    Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_groups", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching",
+        reads=reads("tracked_tokens", "token_groups", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching", "patched_neuron_sets",
                     "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),

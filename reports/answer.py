@@ -162,9 +162,9 @@ def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:
         clauses += supports
         objections += against
     if clauses:
-        parts += [Part("; "), *_joined(clauses)]
+        parts += [Part("; "), *joined(clauses)]
     if objections:
-        parts += [Part("; but "), *_joined(objections)]
+        parts += [Part("; but "), *joined(objections)]
     return (*parts, Part(".")), "mixed" if objections or not reaches_half else "clear"
 
 
@@ -237,7 +237,7 @@ def _strongest(found: Evidence) -> Patching | None:
     return max(measured, key=lambda entry: entry.improvement or 0.0, default=None)
 
 
-def _joined(clauses: Sequence[Sentence]) -> list[Part]:
+def joined(clauses: Sequence[Sentence]) -> list[Part]:
     """Clauses in a row: a and b; a, b, and c."""
     parts: list[Part] = []
     for place, clause in enumerate(clauses):

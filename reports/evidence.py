@@ -239,6 +239,11 @@ def neuron_patching_of(data: ReportData, prompt: str, positions: str) -> pl.Data
     return data.ranked_patching.filter((pl.col("prompt") == prompt) & (pl.col("positions") == positions))
 
 
+def neuron_sets_of(data: ReportData, prompt: str) -> pl.DataFrame:
+    """The neurons that were patched together on one prompt, in the order in which they were chosen."""
+    return data.table("patched_neuron_sets").filter(pl.col("prompt") == prompt).sort("size")
+
+
 def ablated_neurons(data: ReportData, token_id: int) -> list[Ablated]:
     """The studied neurons that were ablated where the token is predicted, the largest change first."""
     rows = data.table("neuron_ablation").filter(

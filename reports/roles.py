@@ -9,19 +9,21 @@ from typing import Any
 import polars as pl
 
 from assets.statistics.writing_roles import GOES_ALONG, HOLDS, writing_role
-from reports.answer import NO_EFFECT, Part, Sentence, neuron_part, prompt_part, token_part
+from reports.answer import NO_EFFECT, Part, Sentence, joined, neuron_part, prompt_part, token_part
 from reports.direction import auroc
-from reports.evidence import best_neurons, neuron_patching_of
+from reports.evidence import best_neurons, neuron_patching_of, neuron_sets_of
 from reports.numbers import count, ordinal, percent, signed
 from reports.outcome import told_by
 from reports.report_data import ReportData
 
 CONTRASTS = 2  # told on the front page
+HALF = 0.5  # a neuron that restores so much by itself decides the prompt
+TIMES, MOST = 2, 0.75  # times the best single share, or share of the logit difference, from which a set is told beside it
 PROMPTS = 3  # told on the front page; all have a page of their own
 
 
 def roles(data: ReportData, token_id: int, token: str) -> list[Sentence]:
-    """One sentence each: the first writer, the best predictor if it is another neuron, who writes against, each prompt's first cause."""
+    """One each: the first writer, the best predictor if it is another neuron, who writes against, what decides each prompt."""
     written = written_by(data, token_id)
     sentences = []
     if written.height:
@@ -102,10 +104,12 @@ def _apart(data: ReportData, token_id: int, token: str) -> list[Sentence]:
 
 
 def _causes(data: ReportData, token_id: int) -> list[Sentence]:
-    """Of each patched prompt whose answer is the token, the neuron that restores most by itself at the last position."""
+    """Of each patched prompt whose answer is the token, the neuron that restores most by itself at the last position, and those that
+    restore it only together."""
     answers = data.table("prompt_predictions").filter((pl.col("token_id") == token_id) & (pl.col("role") == "answer"))["prompt"].to_list()
     patched = {name: neuron_patching_of(data, name, "last") for name in data.prompts if name in answers}
-    return [_cause(name, frame) for name, frame in patched.items() if frame.height][:PROMPTS]
+    causes = [(*_cause(name, frame), *_together(data, name)) for name, frame in patched.items() if frame.height]
+    return causes[:PROMPTS]
 
 
 def _cause(name: str, frame: pl.DataFrame) -> Sentence:
@@ -119,6 +123,19 @@ def _cause(name: str, frame: pl.DataFrame) -> Sentence:
     restored = f" patched alone at the last position restores {percent(first['improvement'], 0)} of the logit difference"
     behind = (Part("; next is "), _neuron(others[0]), Part(f" with {percent(others[0]['improvement'], 0)}")) if others else ()
     return (*opening, _neuron(first), Part(restored), *behind, Part("."))
+
+
+def _together(data: ReportData, prompt: str) -> Sentence:
+    """The set that is told of a prompt, where its best neuron alone leaves more than half and the set restores far more; else nothing."""
+    told = neuron_sets_of(data, prompt).filter("is_told").to_dicts()
+    if len(told) < 2 or told[0]["alone"] >= HALF:
+        return ()
+    restored = told[-1]["restored"]
+    if restored < NO_EFFECT or restored < min(TIMES * told[0]["alone"], MOST):
+        return ()
+    names = joined([(_neuron(row),) for row in told])
+    shares = joined([(Part(percent(row["alone"], 0)),) for row in told])
+    return (Part(" Together, "), *names, Part(f" restore {percent(restored, 0)} of the logit difference; alone "), *shares, Part("."))
 
 
 def _logits(row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ EMPTY: dict[str, pl.Schema] = {
     "congruence": TABLES["congruence_tracked_tokens"].schema,
     "contrasted": TABLES["contrasts"].schema,
     "patched": pl.Schema({**TABLES["neuron_patching"].schema, "token_id": pl.Int32()}),
+    "sets": pl.Schema({**TABLES["patched_neuron_sets"].schema, "token_id": pl.Int32()}),
 }
 
 

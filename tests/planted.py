@@ -80,7 +80,13 @@ FALLING = Role(1, 1, {" picked": -1.5, "vowel fruit": -1.5}, -15.75, {" an": -0.
 15.75 far from fruit. It holds " an" back everywhere but where it is due, and so writes it. Only in models that are asked for it."""
 OPPOSED = Role(1, 1, PLANTED.reads, PLANTED.threshold, {" an": -0.3})
 """Fires exactly where PLANTED does and writes against " an", less than PLANTED writes it. Only in models that are asked for it."""
+HALF_FOR = Role(1, 3, PLANTED.reads, PLANTED.threshold, {" an": 0.45})
+"""In the place of PLANTED: writes " an" less strongly than DEFAULT writes " a". Only in models of TOGETHER."""
+HALF_AGAINST = Role(2, 6, {" picked": 4.0, "vowel fruit": 4.0}, 15.0, {" a": -0.44})
+"""Takes away most of what DEFAULT wrote. Alone it leaves " the" in front, HALF_FOR alone " a": " an" needs both."""
 ROLES = {"planted": PLANTED, "default": DEFAULT, "indirect": INDIRECT, "relay": RELAY, "silent": SILENT, "empty": EMPTY}
+
+TOGETHER = (HALF_FOR, HALF_AGAINST, *(role for role in ROLES.values() if role is not PLANTED))
 
 PLANTED_LAYER, PLANTED_NEURON, PLANTED_TOKEN = PLANTED.layer, PLANTED.neuron, " an"
 
@@ -114,12 +120,18 @@ def direction(name: str) -> np.ndarray:
     return _hadamard()[1 + (*VOCABULARY, *FEATURES).index(name)] / 8
 
 
-def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False, extra: tuple[Role, ...] = ()) -> Path:
+def planted_model(
+    folder: Path,
+    padding_entries: int = 0,
+    has_echo: bool = False,
+    roles: tuple[Role, ...] = tuple(ROLES.values()),
+    extra: tuple[Role, ...] = (),
+) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
-    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron, and so
-    does `extra` with its own roles.
+    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron; `roles`
+    are the other neurons written by hand, and `extra` some more of them.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -133,8 +145,8 @@ def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False
         for parameter in model.parameters():
             parameter.zero_()
         state = model.state_dict()
-        roles = (*ROLES.values(), *((ECHO,) if has_echo else ()), *extra)
-        for name, value in _weights(padding_entries, roles).items():
+        every = (*roles, *((ECHO,) if has_echo else ()), *extra)
+        for name, value in planted_weights(padding_entries, every).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +183,8 @@ def _hadamard() -> np.ndarray:
     return rows
 
 
-def _weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def planted_weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+    """The tensors that are not 0, as a GPT-2 of Hugging Face names them."""
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):

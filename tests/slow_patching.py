@@ -125,6 +125,30 @@ def neuron_difference(
     return difference_with_input(plain, module, change, corrupt, answers)
 
 
+def joint_difference(
+    plain: Any, clean: Sequence[int], corrupt: Sequence[int], answers: tuple[int, int], neurons: Sequence[tuple[int, int]]
+) -> float:
+    """Logit difference of the corrupt run in which all these (layer, neuron) have their clean activation at the last position."""
+    projections = [(down_projection(plain, layer), neuron) for layer, neuron in neurons]
+    from_clean = [input_of(plain, module, clean)[-1, neuron] for module, neuron in projections]  # of an unchanged clean run
+
+    def setting(neuron: int, value: torch.Tensor) -> Any:
+        def hook(_: Any, args: Any) -> Any:
+            given = args[0].clone()
+            given[0, -1, neuron] = value
+            return (given, *args[1:])
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(setting(neuron, value)) for (module, neuron), value in zip(projections, from_clean, strict=True)
+    ]
+    patched = difference(plain, corrupt, answers)
+    for handle in hooks:
+        handle.remove()
+    return patched
+
+
 def component_difference(
     plain: Any, clean: Sequence[int], corrupt: Sequence[int], answers: tuple[int, int], component: str, layer: int, position: int
 ) -> float:

@@ -15,7 +15,7 @@ from tests.test_planted import _activations, _logits, _predictions
 def test_predictions_are_those_of_the_ungated_model_with_and_without_more_roles(extra: tuple[planted.Role, ...], tmp_path: Path) -> None:
     plain, gated = (
         load.__wrapped__(folder, device="cpu")
-        for folder in (planted.planted_model(tmp_path / "gelu", extra=extra), planted_gated_model(tmp_path / "gated", extra))
+        for folder in (planted.planted_model(tmp_path / "gelu", extra=extra), planted_gated_model(tmp_path / "gated", extra=extra))
     )
     texts = {json.loads(line)["text"] for line in planted.planted_corpus(tmp_path).read_text().splitlines()}
     every = [word for text in sorted(texts) for word in _predictions(plain, text)]
@@ -26,7 +26,7 @@ def test_predictions_are_those_of_the_ungated_model_with_and_without_more_roles(
 
 def test_activations_are_as_worked_out_and_a_negated_role_changes_nothing_but_its_sign(tmp_path: Path) -> None:
     plain, negated = (
-        load.__wrapped__(planted_gated_model(tmp_path / name, (planted.FALLING,), roles), device="cpu")
+        load.__wrapped__(planted_gated_model(tmp_path / name, extra=(planted.FALLING,), negated=roles), device="cpu")
         for name, roles in (("plain", ()), ("negated", (planted.PLANTED,)))
     )
     *others, clean = _activations(plain, planted.CLEAN_PROMPT, planted.PLANTED)

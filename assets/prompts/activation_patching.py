@@ -17,7 +17,7 @@ from assets.contracts import ACTIVATION_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.prompts.continuation import Continuation
-from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
+from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
 from assets.prompts.prompt_runs import (
     PairRuns,
     attention_output,
@@ -75,7 +75,7 @@ def _strongest(model: LanguageModel, runs: PairRuns, frame: pl.DataFrame) -> lis
             entries, name = slice(row["head"] * width, (row["head"] + 1) * width), f"head {row['head']}"
         place = slice(row["position"], row["position"] + 1)
         name = f"{name} of layer {layer} at position {row['position']}"
-        patches.append(Patch(name, hooks[row["component"]](layer), place, entries, row["difference"]))
+        patches.append(Patch(name, (Patched(hooks[row["component"]](layer), place, entries),), row["difference"]))
     return patches
 
 

@@ -1,4 +1,4 @@
-"""Dagster assets of the prompts stage: predictions, logit lens, patching of components and of single neurons, and what neurons do there."""
+"""Dagster assets of the prompts stage: predictions, logit lens, patching of components, neurons and sets of neurons, what neurons do there."""
 
 import dagster as dg
 import polars as pl
@@ -9,6 +9,7 @@ from assets.prompts.attribution_patching import attribution_agreement, attributi
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import contexts_of, largest_source, neuron_inputs
 from assets.prompts.neuron_patching import neuron_patching
+from assets.prompts.patched_neuron_sets import patched_neuron_sets
 from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
 from assets.prompts.prompts import encode_prompts
@@ -24,6 +25,7 @@ def prompt_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "logit_lens", _logit_lens, page="index.html"),
         study_asset(study, "activation_patching", _activation_patching, page="index.html"),
         study_asset(study, "neuron_patching", _neuron_patching, page="index.html"),
+        study_asset(study, "patched_neuron_sets", _patched_neuron_sets, page="index.html"),
         study_asset(study, "neuron_inputs", _neuron_inputs, page="index.html"),
         study_asset(study, "prompt_activations", _prompt_activations, page="index.html"),
     ]
@@ -51,6 +53,13 @@ def _neuron_patching(work: Work) -> None:
     work.write("neuron_patching", patched)
     work.write("attribution_patching", estimates)
     work.show(attribution_agreement=attribution_agreement(patched, estimates).to_dicts())
+
+
+def _patched_neuron_sets(work: Work) -> None:
+    prompts = encode_prompts(model_of(work), work.study.prompts)
+    sets = patched_neuron_sets(model_of(work), prompts, work.read("neuron_patching"), tell=work.tell)
+    work.write("patched_neuron_sets", sets)
+    work.show(restored=dict(sets.group_by("prompt", maintain_order=True).agg(pl.col("restored").last()).iter_rows()))
 
 
 def _prompt_activations(work: Work) -> None:

@@ -20,7 +20,7 @@ from assets.contracts import NEURON_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.prompts.continuation import TOKENS_IN_BATCH, Continuation
-from assets.prompts.plain_patching import Patch, require_plain_forward_agrees
+from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
 from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, run_pair
 from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
 
@@ -73,7 +73,7 @@ def _patch_pair(
             effect = (differences - runs.corrupt_difference).abs()
             neuron = int(effect.argmax())
             name, one = f"layer {layer} neuron {neuron}", slice(neuron, neuron + 1)
-            strongest.append(Patch(name, model.neuron_hook(layer), slice(first, None), one, float(differences[neuron])))
+            strongest.append(Patch(name, (Patched(model.neuron_hook(layer), slice(first, None), one),), float(differences[neuron])))
             frames.append(_frame(model, runs, positions, layer, differences))
             tell(f"prompt {pair.prompt.name}, {positions} positions: layer {layer} patched, {len(differences)} neurons")
         require_plain_forward_agrees(model, runs, strongest)

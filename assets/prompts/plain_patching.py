@@ -15,13 +15,20 @@ TOKENS_IN_BATCH = 4096  # with logits at every position, 4,096 x 50,257 x 4 byte
 
 
 @dataclass(frozen=True)
-class Patch:
+class Patched:
     """Values of a hook taken from the clean run: those of some positions, and of some of what the hook holds at each."""
 
-    name: str  # for people
     hook: str
     positions: slice
     entries: slice
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What is patched together in one run of the corrupt prompt."""
+
+    name: str  # for people
+    patched: tuple[Patched, ...]
     difference: float  # logit difference answer - wrong answer that the fast way found
 
 
@@ -39,18 +46,19 @@ def _require_batch_agrees(model: LanguageModel, runs: PairRuns, patches: Sequenc
     """The same for as many patches as go through the model at once, one a row."""
     import torch
 
-    def patch(row: int, entry: Patch):  # type: ignore[no-untyped-def]
-        clean = runs.clean.values[entry.hook].flatten(1)  # [position, entry]; heads may lie along an axis of their own
+    def patch(row: int, one: Patched):  # type: ignore[no-untyped-def]
+        clean = runs.clean.values[one.hook].flatten(1)  # [position, entry]; heads may lie along an axis of their own
 
         def hook(tensor: torch.Tensor, hook: object) -> torch.Tensor:
             patched = tensor.flatten(2).clone()  # [patch as row, position, entry]
-            patched[row, entry.positions, entry.entries] = clean[entry.positions, entry.entries]
+            patched[row, one.positions, one.entries] = clean[one.positions, one.entries]
             return patched.view_as(tensor)
 
-        return entry.hook, hook
+        return one.hook, hook
 
     tokens = torch.tensor([list(runs.pair.corrupt)], device=model.device).expand(len(patches), -1)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[patch(row, entry) for row, entry in enumerate(patches)]):
+    hooks = [patch(row, one) for row, entry in enumerate(patches) for one in entry.patched]
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
         logits = model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float()  # [row, vocabulary]
     plain = (logits[:, runs.pair.prompt.answer_id] - logits[:, runs.pair.prompt.wrong_answer_id]).tolist()
     allowed = tolerance(model) * max(1.0, float(logits.abs().max()))

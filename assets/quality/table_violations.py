@@ -11,6 +11,7 @@ import polars as pl
 
 from assets.contracts import NEURON_STATISTICS, Column, Table
 from assets.counting.histograms import PROBABILITY
+from assets.prompts.patched_neuron_sets import LARGEST_SET, LARGEST_TOLD, MOST_OF_IT, SMALLEST_ADDED
 from assets.statistics.candidates import NAMED
 from assets.statistics.contributions import WRITES, WRITES_AGAINST
 
@@ -250,6 +251,42 @@ def patching(frame: pl.DataFrame, layers: int) -> pl.DataFrame:
         misnamed=misnamed.sum().cast(pl.Int64),
         absent=cells.cast(pl.Int64) - pl.len().cast(pl.Int64),
     )
+
+
+def neuron_sets(frame: pl.DataFrame, neuron_patching: pl.DataFrame) -> pl.DataFrame:
+    """One row per prompt of either table: rows of patched_neuron_sets, and whether or how many of them break a rule.
+
+    `misnumbered`: sizes that are not 1, 2, 3, ...; none though a neuron restores enough by itself. `shrinking`: rows that restore another
+    share than the set before and their neuron added, or add too little. `repeated`: neurons that were there before. `unlike`: single
+    shares that are not those of neuron_patching, and a first neuron that is not the best there. `mistold`: rows that are told, or not told,
+    against the rule.
+    """
+    alone = neuron_patching.filter(pl.col("positions") == "last").select(
+        "prompt", "layer", "neuron", single=pl.col("improvement").cast(pl.Float64)
+    )
+    best = alone.sort("single", "layer", "neuron", descending=[True, False, False]).group_by("prompt", maintain_order=True).first()
+    best = best.select("prompt", best_layer="layer", best_neuron="neuron", most="single")
+    rows = frame.join(alone, on=["prompt", "layer", "neuron"], how="left", maintain_order="left").join(
+        best, on="prompt", how="left", maintain_order="left"
+    )
+    size, restored, added = pl.col("size"), pl.col("restored"), pl.col("added")
+    place = pl.int_range(1, pl.len() + 1)
+    before = restored.shift(1, fill_value=0.0)
+    grows = ((restored - before - added).abs() <= 1e-12 * (1 + restored.abs())) & (added >= SMALLEST_ADDED) & restored.is_finite()
+    is_best = (pl.col("layer") == pl.col("best_layer")) & (pl.col("neuron") == pl.col("best_neuron")) & (restored == pl.col("most"))
+    is_told = (size <= LARGEST_TOLD) & (before < MOST_OF_IT * restored.last())
+    counted = rows.group_by("prompt", maintain_order=True).agg(
+        rows=pl.len().cast(pl.Int64),
+        misnumbered=((size != place) | (size > LARGEST_SET)).fill_null(True).sum().cast(pl.Int64),
+        shrinking=(~grows).fill_null(True).sum().cast(pl.Int64),
+        repeated=(pl.len() - pl.struct("layer", "neuron").n_unique()).cast(pl.Int64),
+        unlike=(~((pl.col("alone") == pl.col("single")) & ((place > 1) | is_best))).fill_null(True).sum().cast(pl.Int64),
+        mistold=(pl.col("is_told") != is_told).fill_null(True).sum().cast(pl.Int64),
+    )
+    without = best.join(frame, on="prompt", how="anti", maintain_order="left").select(
+        "prompt", misnumbered=(pl.col("most") >= SMALLEST_ADDED).cast(pl.Int64)
+    )  # fmt: skip
+    return pl.concat([counted, without], how="diagonal").fill_null(0)
 
 
 def contexts(frame: pl.DataFrame) -> pl.DataFrame:

@@ -124,6 +124,7 @@ def _candidates(work: Work) -> None:
         of_leading(work.read("contributions"), work.read("outcome_contributions"), outcomes),
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
+        work.read("patched_neuron_sets").join(answers, on="prompt"),
         work.read("contrasts").join(outcomes.filter("leads"), on=["token_id", "outcome"], how="semi"),
         work.study.best_neurons,
         work.fact("model_snapshot", "is_gated"),

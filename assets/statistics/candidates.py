@@ -13,7 +13,17 @@ from assets.contracts import CANDIDATES, conform
 
 FROM_OTHER_LINES = 2  # neurons of a token that each line sends, beside the `best_neurons` by separation
 NAMED = "named"
-LINES = (NAMED, "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching", "contrast")
+LINES = (
+    NAMED,
+    "separation",
+    "average_precision",
+    "contribution",
+    "contribution_against",
+    "congruence",
+    "patching",
+    "patched_together",
+    "contrast",
+)
 _KEY = ("token_id", "layer", "neuron")
 
 
@@ -24,17 +34,19 @@ def candidates(
     contributions: pl.DataFrame,
     congruence: pl.DataFrame,
     patched: pl.DataFrame,
+    sets: pl.DataFrame,
     contrasted: pl.DataFrame,
     best: int,
     is_gated: bool,
 ) -> pl.DataFrame:
     """One row for each token, neuron and line that sends it; ranks count from 1 within token and line, missing for named neurons.
 
-    tokens: tracked_tokens, whose order stays. named: (layer, neuron) of the study. patched: neuron_patching with the token_id of each
-    prompt's answer. contrasted: contrasts, of the outcome that
-    leads for each token. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower layer,
-    then neuron. congruence: congruence_tracked_tokens. A gated neuron writes a token by either sign of its congruence, for its activation
-    takes both; another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
+    tokens: tracked_tokens, whose order stays, and groups of them. named: (layer, neuron) of the study. patched: neuron_patching with the
+    token_id of each prompt's answer; sets: patched_neuron_sets with the same. contrasted: contrasts, of the outcome that leads for each
+    token. congruence: congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line.
+    Ties go to the lower layer, then neuron. A gated neuron writes a token by either sign of its congruence, for its activation takes both;
+    another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it. A set that is told of a
+    prompt comes whole, whatever `best`: a part of it need not do anything.
     """
     few = min(best, FROM_OTHER_LINES)
     neurons = pl.DataFrame(list(named), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row").unique(maintain_order=True)
@@ -55,6 +67,7 @@ def candidates(
         ),
         _first(_written(congruence, is_gated), "congruence", few),
         _first(_most_moved(patched), "patching", few),
+        _patched_together(sets),
         _first(_told_apart(contrasted), "contrast", few),
     ]
     order = pl.col("line").replace_strict({line: place for place, line in enumerate(LINES)}, return_dtype=pl.Int32)
@@ -100,4 +113,20 @@ def _most_moved(patched: pl.DataFrame) -> pl.DataFrame:
         patched.filter((pl.col("positions") == "last") & (pl.col("improvement") > 0))
         .group_by(_KEY)
         .agg(patching=pl.col("improvement").max())
+    )
+
+
+def _patched_together(sets: pl.DataFrame) -> pl.DataFrame:
+    """The neurons of every set of two or more that is told of a prompt, the set that restores most first; its share is their value.
+
+    A neuron of several prompts' sets comes once, with the set that restores most.
+    """
+    told = sets.filter(pl.col("is_told")).with_columns(
+        value=pl.col("restored").max().over("token_id", "prompt"), of=pl.len().over("token_id", "prompt")
+    )
+    return (
+        told.filter(pl.col("of") > 1)
+        .sort("token_id", "value", "prompt", "size", descending=[False, True, False, False])
+        .unique(_KEY, keep="first", maintain_order=True)
+        .select(*_KEY, rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("token_id"), value="value", line=pl.lit("patched_together"))
     )

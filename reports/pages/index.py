@@ -80,6 +80,7 @@ LINES = {
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
     "contrast": "{} by contrast for",
+    "patched_together": "patched together for",
 }
 
 

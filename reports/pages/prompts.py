@@ -5,9 +5,10 @@ from typing import Any
 import polars as pl
 
 from assets.prompts.attribution_patching import attribution_agreement
-from reports.evidence import neuron_patching_of
+from reports.evidence import neuron_patching_of, neuron_sets_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
+from reports.figures.neuron_sets import neuron_sets_figure
 from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.prompts import best_heads, logit_lens_figure, patching_figures
 from reports.pages.page import Page, neuron_page, prompt_page
@@ -32,6 +33,7 @@ def _page(data: ReportData, place: int) -> Page:
     patching = data.table("activation_patching").filter(pl.col("prompt") == name)
     maps = patching_figures("patching", patching)
     neurons = [figure for figure in (_neuron_scatter(data, name), _attribution(data, name)) if figure]
+    sets = neuron_sets_of(data, name)
     return Page(
         file=prompt_page(name),
         template="prompt.html",
@@ -43,11 +45,12 @@ def _page(data: ReportData, place: int) -> Page:
             "heads": best_heads(patching, SHOWN),
             "best": {positions: neuron_patching_of(data, name, positions).head(SHOWN).to_dicts() for positions in POSITIONS},
             "positions": POSITIONS,
+            "sets": sets.to_dicts(),
             "agreement": _agreement(data, name),
             "previous": data.prompts[place - 1] if place else None,
             "next": data.prompts[place + 1] if place + 1 < len(data.prompts) else None,
         },
-        figures=(*figures, *maps, *neurons),
+        figures=(*figures, *maps, *neurons, *([neuron_sets_figure(sets)] if sets.height else [])),
     )
 
 

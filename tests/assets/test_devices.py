@@ -20,6 +20,7 @@ from assets.prompts.attribution_patching import attribution_patching
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import neuron_inputs, prompt_contexts
 from assets.prompts.neuron_patching import neuron_patching
+from assets.prompts.patched_neuron_sets import patched_neuron_sets
 from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
 from assets.prompts.prompts import encode_prompts
@@ -59,13 +60,15 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
     pairs = pairs_of([(token, *neuron) for token in range(2, 12) for neuron in STUDIED])
     ablation = neuron_ablation(model, windows.lazy(), pairs, statistics, 2, controls=4)
     neurons = {layer: [neuron] for layer, neuron in STUDIED}
+    patched = neuron_patching(model, prompts)
     drawn = donors(model, chosen_windows(windows.lazy(), 1000), neurons, 256)
     return {
         "prompt_tokens": prompt_tokens(model, prompts),
         "prompt_predictions": prompt_predictions(model, prompts),
         "logit_lens": logit_lens(model, prompts),
         "activation_patching": activation_patching(model, prompts),
-        "neuron_patching": neuron_patching(model, prompts),
+        "neuron_patching": patched,
+        "patched_neuron_sets": patched_neuron_sets(model, prompts, patched),
         "attribution_patching": attribution_patching(model, prompts),
         "prompt_activations": prompt_activations(model, prompts, STUDIED),
         **neuron_inputs(model, prompt_contexts(prompts, STUDIED)),

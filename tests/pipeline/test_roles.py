@@ -46,7 +46,7 @@ class Run:
     def __init__(self, case: Case, files: Path, folder: Path) -> None:
         self.case = case
         if case.is_gated:
-            planted_gated_model(files / "model", (case.role,), (case.role,) if case.is_negated else ())
+            planted_gated_model(files / "model", extra=(case.role,), negated=(case.role,) if case.is_negated else ())
         else:
             planted_model(files / "model", extra=(case.role,))
         planted_corpus(files)

@@ -53,7 +53,7 @@ class Two:
 
     def data(self, place: int) -> ReportData:
         names = (
-            "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "prompt_tokens", "tracked_tokens", "token_counts",
+            "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "patched_neuron_sets", "prompt_tokens", "tracked_tokens", "token_counts",
             "proportion_curves", "congruence_tracked_tokens", "neuron_ablation",
         )  # fmt: skip
         return ReportData(self.study, {name: self.tables(name)[place] for name in names}, facts={"is_gated": True})
@@ -124,6 +124,13 @@ def test_contributions_and_patching_are_equal(two: Two) -> None:
     assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
 
 
+def test_the_same_neurons_are_patched_together_and_restore_the_same(two: Two) -> None:
+    one, other = two.tables("patched_neuron_sets")
+    assert one.filter(IS_FLIPPED).height >= 2
+    assert one.filter(pl.col("size") > 2).height > 0
+    assert_equal(one, other, 1e-5)
+
+
 def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
     one, other = two.tables("candidates")
     assert set(one["line"]) >= {
@@ -134,6 +141,7 @@ def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
         "contribution_against",
         "congruence",
         "patching",
+        "patched_together",
     }
     assert_equal(one, other, 1e-6)
 

@@ -67,6 +67,14 @@ def test_one_neuron_restores_most_of_the_prompts_difference(published: tuple[Stu
     assert patched.sort("improvement", descending=True).select("layer", "neuron").row(0) == DECIDER
 
 
+def test_two_neurons_restore_three_quarters_and_a_later_one_adds_nothing(published: tuple[Study, Store, Path]) -> None:
+    sets = table(published, "patched_neuron_sets")
+    assert sets.select("layer", "neuron").rows()[:2] == [DECIDER, (23, 1468)]
+    assert sets["restored"].to_list()[:2] == pytest.approx([0.6238, 0.7375], abs=5e-4)
+    assert sets.filter(neuron(WRITER)).is_empty()  # 10 % alone, but the two alone drive it beyond its clean activation
+    assert sets["is_told"].to_list() == [True] * 3 + [False] * (sets.height - 3)
+
+
 def test_its_output_weights_write_the_words_for_an_before_all_others(published: tuple[Study, Store, Path]) -> None:
     written = table(published, "congruence_neurons").filter(neuron(DECIDER) & (pl.col("convention") == "logits") & (pl.col("end") == "top"))
     assert written.sort("rank")["token"].to_list() == [" an", "An", " An", "an", "AN"]

@@ -437,6 +437,12 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for neuron in range(NEURONS)
         for value in [0.5032 if (layer, neuron) == PLANTED else float(generator.normal(0, 0.006))]
     ]
+    by_neuron = {(row[2], row[3]): row[-1] for row in neurons if row[1] == "last"}
+    restored = {PLANTED: 0.5032, (2, 9): 0.7532, (0, 5): 0.8132}  # with those before
+    sets = [
+        ("apple", size, *neuron, by_neuron[neuron], share, share - before, size < 3)
+        for size, (neuron, share, before) in enumerate(zip(restored, restored.values(), [0, *restored.values()], strict=False), start=1)
+    ]
     ways = (True, "all positions", "last position")
     claims = [
         (row, claim, "a post", "neuron_improvement", "Improvement by patching one neuron.", subject, "share", "published", 0.5032, 0.002)
@@ -472,6 +478,7 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             ("activation_patching", patching),
             ("neuron_patching", neurons),
             ("attribution_patching", screen),
+            ("patched_neuron_sets", sets),
             ("prompt_activations", at_tokens),
             ("replication_scorecard", claims),
             ("neuron_inputs", inputs),

@@ -84,6 +84,46 @@ def test_a_prompt_that_no_single_neuron_decides_is_told(data: ReportData) -> Non
     assert cause == "On prompt apple, no single neuron restores more than 2.0 % of the logit difference.".replace(" %", "\u202f%")
 
 
+def with_sets(data: ReportData, *rows: tuple[float, float, bool]) -> ReportData:
+    """The sample with another set on its prompt: what each neuron restores alone, what the set up to it restores, whether it is told."""
+    schema = data.table("patched_neuron_sets").schema
+    made = [("apple", size, 1, 10 + size, alone, restored, 0.1, told) for size, (alone, restored, told) in enumerate(rows, start=1)]
+    return replace(data, tables={**data.tables, "patched_neuron_sets": pl.DataFrame(made, schema=schema, orient="row")})
+
+
+def together(data: ReportData, *rows: tuple[float, float, bool]) -> str:
+    """What is said of the set, behind the sentence on single neurons."""
+    *_, cause = told(with_sets(data, *rows), AN, " an")
+    return cause.partition(" Together, ")[2].replace("\u202f%", " %")
+
+
+def test_neurons_that_restore_it_only_together_are_told_behind_the_best_single_one(data: ReportData) -> None:
+    assert together(data, (0.41, 0.41, True), (0.38, 0.93, True)) == (
+        "layer 1 neuron 11 and layer 1 neuron 12 restore 93 % of the logit difference; alone 41 % and 38 %."
+    )
+    assert together(data, (0.1, 0.1, True), (0.0, 0.25, True), (-0.02, 0.31, True), (0.05, 0.32, False)) == (
+        "layer 1 neuron 11, layer 1 neuron 12, and layer 1 neuron 13 restore 31 % of the logit difference; alone 10 %, 0 %, and −2 %."
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (),
+        ((0.41, 0.41, True), (0.38, 0.43, False)),  # one neuron does as much as all
+        ((0.5, 0.5, True), (0.38, 1.0, True)),  # one alone restores half
+        ((0.41, 0.41, True), (0.38, 0.7, True)),  # neither twice as much nor three quarters
+        ((0.01, 0.01, True), (0.0, 0.04, True)),  # next to nothing
+    ],
+)
+def test_no_set_is_told_that_adds_little_to_its_best_neuron(data: ReportData, rows: tuple[tuple[float, float, bool], ...]) -> None:
+    assert together(data, *rows) == ""
+
+
+def test_a_set_that_restores_three_quarters_is_told_though_it_is_not_twice_its_best(data: ReportData) -> None:
+    assert together(data, (0.41, 0.41, True), (0.38, 0.76, True)) != ""
+
+
 def test_hostile_tokens_are_parts_and_no_markup(data: ReportData) -> None:
     (first, *_) = roles(data, SCRIPT_TOKEN, "</script>")
     assert [part.token for part in first if part.token] == [(SCRIPT_TOKEN, "</script>")]

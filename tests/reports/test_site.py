@@ -141,7 +141,7 @@ def test_every_figure_has_a_place_a_description_and_its_numbers(site: Path) -> N
         drawn = [trace for views in payloads for view in views for trace in view["data"]]
         assert all(any(len(trace.get(axis) or ()) for axis in ("x", "y", "z")) for trace in drawn), name
     assert {attributes["data-figure"] for _, attributes in parsed["prompt-apple.html"].tags if "data-figure" in attributes} == {
-        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "attribution",
+        "lens", "patching-residual", "patching-attention", "patching-mlp", "patching-heads", "neurons", "neuron-sets", "attribution",
     }  # fmt: skip
 
 
@@ -406,7 +406,7 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
     kept = {
         name: frame
         for name, frame in plain.tables.items()
-        if not name.startswith(("prompt", "logit", "activation_patching", "neuron_patching", "attribution"))
+        if not name.startswith(("prompt", "logit", "activation_patching", "neuron_patching", "attribution", "patched"))
     }
     kept["congruence_neurons_of_interest"] = data.tables["congruence_neurons_of_interest"].clear()
     build_site(ReportData(plain.study, kept, plain.provenance, plain.facts), tmp_path)

@@ -1,4 +1,4 @@
-"""The checks of patching and ablation: every component was patched, effects add up, controls are what they say."""
+"""The checks of patching and ablation: every component was patched, sets grow, effects add up, controls are what they say."""
 
 import polars as pl
 
@@ -34,6 +34,47 @@ CHECKS = (
                     "a head is named where a single head was patched, and nowhere else", "misnamed", "cells", of="cells", by=("prompt",)
                 ),
                 none_of("every component and head was patched at every layer and position", "absent", "cells missing", by=("prompt",)),
+            ]
+        },
+    ),
+    Check(
+        name="neuron_set_values",
+        asset="patched_neuron_sets",
+        promise="Sets of neurons grow one neuron at a time from the best single one, and each restores what it is said to.",
+        needs=("patched_neuron_sets", "neuron_patching"),
+        count=lambda reading, shard: {
+            "prompts": table_violations.neuron_sets(reading.raw("patched_neuron_sets"), reading.raw("neuron_patching"))
+        },
+        sentences={
+            "prompts": [
+                none_of(
+                    "sizes count from 1 without a gap, wherever a neuron restores 1 % by itself",
+                    "misnumbered",
+                    "rows misnumbered or missing",
+                    by=("prompt",),
+                ),
+                none_of(
+                    "a set restores what the one before it restores and what its neuron adds, at least 1 %",
+                    "shrinking",
+                    "rows wrong",
+                    of="rows",
+                    by=("prompt",),
+                ),
+                none_of("no neuron is in a set twice", "repeated", "neurons repeated", of="rows", by=("prompt",)),
+                none_of(
+                    "the first neuron is the best of neuron_patching, and single shares are those that stand there",
+                    "unlike",
+                    "rows differ",
+                    of="rows",
+                    by=("prompt",),
+                ),
+                none_of(
+                    "told are the neurons of the smallest set that restores 90 % of what the largest restores, at most 4",
+                    "mistold",
+                    "rows mistold",
+                    of="rows",
+                    by=("prompt",),
+                ),
             ]
         },
     ),

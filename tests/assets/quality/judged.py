@@ -82,6 +82,11 @@ def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Out
     return check("patching_values", "activation_patching").judged({"prompts": table_violations.patching(activation_patching, layers)})
 
 
+def neuron_set_quality(patched_neuron_sets: pl.DataFrame, neuron_patching: pl.DataFrame) -> list[Outcome]:
+    frames = {"prompts": table_violations.neuron_sets(patched_neuron_sets, neuron_patching)}
+    return check("neuron_set_values", "patched_neuron_sets").judged(frames)
+
+
 def context_quality(neuron_contexts: pl.DataFrame) -> list[Outcome]:
     return check("context_values", "neuron_contexts").judged({"neurons": table_violations.contexts(neuron_contexts)})
 

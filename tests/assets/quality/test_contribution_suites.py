@@ -150,7 +150,8 @@ def test_a_pair_of_a_token_whose_neuron_writes_another_more_is_found_with_its_ow
 @pytest.fixture
 def candidates() -> pl.DataFrame:
     rows = [("named", None, 1, None), ("separation", 1, 2, 0.9), ("separation", 2, 3, 0.9), ("separation", 3, 4, 0.7),
-            ("contribution_against", 1, 5, -2.0), ("contribution_against", 2, 6, -1.0)]  # fmt: skip
+            ("contribution_against", 1, 5, -2.0), ("contribution_against", 2, 6, -1.0),
+            ("patched_together", 1, 7, 0.9), ("patched_together", 2, 8, 0.9)]  # fmt: skip
     frame = pl.DataFrame(rows, schema=["line", "rank", "neuron", "value"], orient="row")
     return conform(TABLES["candidates"], frame.with_columns(token_id=7, token=pl.lit(" an"), layer=0))
 
@@ -167,6 +168,9 @@ def test_sound_candidates_pass(candidates: pl.DataFrame) -> None:
         (at(3, "rank", 2), BY_VALUE),
         (at(3, "value", 0.95), BY_VALUE),
         (at(4, "value", -0.5), BY_VALUE),
+        (at(7, "value", 0.95), BY_VALUE),
+        (at(7, "rank", 1), BY_VALUE),
+        (at(6, "value", None), NAMED),
         (at(1, "rank", None), NAMED),
         (at(1, "value", None), NAMED),
     ],

@@ -81,6 +81,26 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
     assert gated.select("rank", "neuron", "value").rows() == [(1, 4, 3.0), (2, 3, 2.0)], "by size: the sign is a convention"
 
 
+def test_a_set_that_is_told_of_a_prompt_comes_whole_and_a_set_of_one_does_not() -> None:
+    scores = scores_of([(7, 0, 0, 0.6)])
+    sets = [
+        {"token_id": token, "prompt": prompt, "size": size, "layer": 4, "neuron": neuron, "restored": restored, "is_told": is_told}
+        for token, prompt, size, neuron, restored, is_told in [
+            (7, "a", 1, 10, 0.25, True), (7, "a", 2, 11, 0.375, True), (7, "a", 3, 12, 0.5, True), (7, "a", 4, 13, 0.51, False),
+            (7, "b", 1, 14, 0.25, True), (7, "b", 2, 11, 0.75, True), (7, "c", 1, 15, 0.9, True), (7, "c", 2, 16, 0.91, False),
+            (8, "d", 1, 17, 0.25, True), (8, "d", 2, 18, 0.5, True),
+        ]
+    ]  # fmt: skip
+    found = candidates_of(scores, [7], best=1, sets=table("sets", sets)).filter(line="patched_together")
+    assert found.select("token_id", "rank", "neuron", "value").rows() == [
+        (7, 1, 14, 0.75),
+        (7, 2, 11, 0.75),  # of both sets: it comes with the one that restores more
+        (7, 3, 10, 0.5),
+        (7, 4, 12, 0.5),
+    ]
+    assert pairs_of(scores, [7]).rows() == [(0, 0, 7)]
+
+
 def test_other_lines_send_at_most_as_many_as_are_asked_for_by_separation() -> None:
     scores = scores_of([(7, 0, neuron, 0.6) for neuron in range(4)]).with_columns(average_precision=pl.Series([0.1, 0.2, 0.3, 0.4]))
     assert candidates_of(scores, [7], best=1).select("line", "neuron").rows() == [("separation", 0), ("average_precision", 3)]
