@@ -1063,6 +1063,12 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),
+    Tensor("sampled_prediction_document", "int64", ("token", "sample"), "index", "Documents of the sampled positions at which the token is the top prediction: those of lowest seeded hash, at most four of a document, neither the first nor the last of a window; -1 where there are no more."),
+    Tensor("sampled_prediction_window", "int32", ("token", "sample"), "index", "Their windows in the document."),
+    Tensor("sampled_prediction_position", "int32", ("token", "sample"), "index", "Their positions in the window."),
+    Tensor("sampled_next_token_document", "int64", ("token", "sample"), "index", "Documents of the positions, sampled in the same way, after which the token really follows; -1 where there are no more."),
+    Tensor("sampled_next_token_window", "int32", ("token", "sample"), "index", "Their windows in the document."),
+    Tensor("sampled_next_token_position", "int32", ("token", "sample"), "index", "Their positions in the window."),
 )  # fmt: skip
 
 # Only where the study asks for `embedding_predictions`.

@@ -23,6 +23,7 @@ from assets.counting.histograms import (
     empty_value,
 )
 from assets.counting.parts import Part, number_of_groups
+from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLED
 from assets.histograms.record_files import zarr_files
 from assets.model.language_model import ModelFacts
 from assets.store import Record
@@ -45,7 +46,7 @@ def shapes_of(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
-             "rank": examples, "outcome": len(OUTCOMES), "group": number_of_groups(screened)}  # fmt: skip
+             "rank": examples, "outcome": len(OUTCOMES), "group": number_of_groups(screened), "sample": SAMPLED}  # fmt: skip
     return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions)}
 
 
@@ -68,6 +69,14 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
         arrays["screen_count"][groups] = histograms["screen_count"][:]
     for name in histograms.vocabulary_sums:
         arrays[name][:] = histograms[name][:]
+    _write_samples(arrays, part, histograms)
+
+
+def _write_samples(arrays: Mapping[str, Any], part: Part, histograms: Histograms) -> None:
+    """The sampled positions, once for each share of the tokens."""
+    if part.is_first_of_tokens:
+        for name in SAMPLE_TENSORS:
+            arrays[name][part.tokens.start : part.tokens.stop] = histograms[name][:]
 
 
 def write_token_counts(arrays: Mapping[str, Any], kind: str, rows: slice, layer: int, counts: Mapping[str, np.ndarray]) -> None:

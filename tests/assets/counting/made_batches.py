@@ -16,6 +16,7 @@ from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins, Histograms
 from assets.counting.kernel_counter import KernelCounter, KernelSums
 from assets.counting.parts import number_of_groups
+from assets.counting.position_sampler import PositionSampler
 from assets.counting.token_sums import CompiledSums, DeviceSums, TokenSums, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
 
@@ -65,6 +66,7 @@ def counter_of(
     else:
         of_device = KernelCounter if kind == "kernel" else DeviceCounter
         counter = of_device(bins, token_ids, VOCABULARY, device=torch.device("cpu"), **counted)
+    counter = PositionSampler(counter, token_ids, VOCABULARY, at_once=40)
     if not screened:
         return counter
     groups = range(number_of_groups(len(screened)))
