@@ -109,17 +109,20 @@ def direction(name: str) -> np.ndarray:
     return _hadamard()[1 + (*VOCABULARY, *FEATURES).index(name)] / 8
 
 
-def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False) -> Path:
+def planted_model(
+    folder: Path, padding_entries: int = 0, has_echo: bool = False, neurons: int = NEURONS, also: tuple[Role, ...] = ()
+) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
-    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron.
+    they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron, `also` others.
+    A layer has `neurons`, all but the written ones noisy.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        vocab_size=len(VOCABULARY) + padding_entries, n_positions=CONTEXT_LENGTH, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_inner=NEURONS,
+        vocab_size=len(VOCABULARY) + padding_entries, n_positions=CONTEXT_LENGTH, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_inner=neurons,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
@@ -127,7 +130,7 @@ def planted_model(folder: Path, padding_entries: int = 0, has_echo: bool = False
         for parameter in model.parameters():
             parameter.zero_()
         state = model.state_dict()
-        for name, value in _weights(padding_entries, (*ROLES.values(), ECHO) if has_echo else tuple(ROLES.values())).items():
+        for name, value in _weights(padding_entries, (*ROLES.values(), *((ECHO,) if has_echo else ()), *also), neurons).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,12 +167,16 @@ def _hadamard() -> np.ndarray:
     return rows
 
 
-def _weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def _weights(padding_entries: int, roles: tuple[Role, ...], neurons: int) -> dict[str, np.ndarray]:
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):
         ones = np.ones(WIDTH, dtype=np.float32)
-        weights |= {f"transformer.h.{layer}.ln_1.weight": ones, f"transformer.h.{layer}.ln_2.weight": ones, **_neurons(layer, roles)}
+        weights |= {
+            f"transformer.h.{layer}.ln_1.weight": ones,
+            f"transformer.h.{layer}.ln_2.weight": ones,
+            **_neurons(layer, roles, neurons),
+        }
     weights["transformer.ln_f.weight"] = np.full(WIDTH, FINAL_GAIN, dtype=np.float32)
     weights[f"transformer.h.{LAYERS - 1}.mlp.c_proj.bias"] = DEFAULT_STRENGTH * direction(DEFAULT_WORD)
     return weights
@@ -190,11 +197,11 @@ def _fruit_attention() -> dict[str, np.ndarray]:
     return {f"{name}.c_attn.weight": project_in, f"{name}.c_attn.bias": bias, f"{name}.c_proj.weight": project_out}
 
 
-def _neurons(layer: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def _neurons(layer: int, roles: tuple[Role, ...], neurons: int) -> dict[str, np.ndarray]:
     noise = np.random.default_rng(NOISE_SEED + layer)
-    read = noise.normal(0, 0.05, (WIDTH, NEURONS)).astype(np.float32)
-    bias = noise.normal(0, 0.5, NEURONS).astype(np.float32)
-    write = noise.normal(0, 0.003, (NEURONS, WIDTH)).astype(np.float32)
+    read = noise.normal(0, 0.05, (WIDTH, neurons)).astype(np.float32)
+    bias = noise.normal(0, 0.5, neurons).astype(np.float32)
+    write = noise.normal(0, 0.003, (neurons, WIDTH)).astype(np.float32)
     for role in roles:
         if role.layer == layer:
             read[:, role.neuron] = _sum(role.reads)
