@@ -95,7 +95,8 @@ def _with_partners(own: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
     amount = own.group_by("token_id", "positions", *WINDOW).agg(amount=pl.len())
     follows_too = (pl.col("positions") == OWN_POSITIONS[NEXT_TOKEN]) & (pl.col("next_token_id") == pl.col("token_id"))
     unlike = amount.join(read, on=WINDOW).filter((pl.col("prediction") != pl.col("token_id")) & ~follows_too)
-    draw = pl.Series("draw", position_hash(*(unlike[name].to_numpy() for name in PLACE), seed=SEED + 1))
+    document, window, position = (unlike[name].to_numpy() for name in PLACE)
+    draw = pl.Series("draw", position_hash(document, window, position, seed=SEED + 1))
     shuffled = unlike.with_columns(draw).sort("token_id", *WINDOW, "draw", "position")
     partners = shuffled.filter(pl.int_range(pl.len()).over("token_id", *WINDOW) < pl.col("amount")).with_columns(positions=pl.lit(OTHER))
     columns = ["token_id", "positions", *PLACE, "next_token_id"]

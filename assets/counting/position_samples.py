@@ -76,7 +76,7 @@ def sample_of_arrays(outcome: str, tensors: Mapping[str, Any]) -> pl.DataFrame:
 
 def merged_samples(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """SAMPLE_TENSORS of the positions of both, which must share none; arrays [token, sample] of the same shape."""
-    merged = {}
+    merged: dict[str, np.ndarray] = {}
     for outcome, name in SAMPLES.items():
         tokens, kept = a[f"{name}_document"].shape
         both = pl.concat([sample_of_arrays(outcome, tensors) for tensors in (a, b)])

@@ -5,8 +5,8 @@ import dataclasses
 import polars as pl
 import pytest
 
-from reports.pages.ablation import ablation_figures, ablation_section
 from reports.numbers import number
+from reports.pages.ablation import ablation_figures, ablation_section
 from reports.report_data import ReportData
 from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, A, report_data
 
@@ -24,7 +24,7 @@ def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: Rep
         "change among 40 control neurons (p = 0.00059, the lowest told with so many controls, q = 0.0012). It works mostly straight to the logit."
     )
     changes = data.tables["ablation_controls"].filter(token_id=SCRIPT_TOKEN, positions="predicted", ablation="mean")["log_probability"]
-    as_far = (changes.abs() >= 0.0018).sum()
+    as_far = int((changes.abs() >= 0.0018).sum())
     p_value = number((1 + as_far) / 41, 2)
     counted = f"{as_far} of 40 control neurons change it as much (p = {p_value}, q = {p_value})."
     assert f"That is not out of the ordinary: {counted}" in ordinary

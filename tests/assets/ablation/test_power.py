@@ -45,7 +45,7 @@ def test_a_neuron_that_makes_half_of_the_predictions_stands_out_among_sixty_pair
     assert [found.neuron for found in declared] == [(PLANTED.layer, PLANTED.neuron)]
     (planted,) = declared
     assert (planted.flipped, planted.positions, planted.controls) == (0.5, 40, 100)
-    assert planted.times_largest_control > 10
+    assert (planted.times_largest_control or 0) > 10
     told = effects.filter(positions="predicted", ablation="mean", measure="log_probability")
     assert told.height == 60
-    assert told.filter(pl.col("neuron").is_in(list(NULLS)))["q_value"].min() > 0.05
+    assert (told.filter(pl.col("neuron").is_in(list(NULLS)))["q_value"] > 0.05).all()
