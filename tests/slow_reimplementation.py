@@ -72,7 +72,7 @@ class SlowCounts:
                 if by_embedding is not None:
                     self.embedding_predictions[by_embedding[row, position]] += 1
                     self._add_slots(here, by_embedding[row, position], "embedding_prediction")
-                if 0 < position and follows is not None:
+                if position > 0 and follows is not None:
                     place = (int(batch.documents[row]), int(batch.windows[row]), position)
                     self.met["prediction"].append((int(predictions[row, position]), *place))
                     self.met["next_token"].append((int(follows), *place))
