@@ -878,7 +878,9 @@ _POSITIONS = Column(
     "positions",
     pl.String(),
     "name",
-    "`predicted`: the token is the top prediction. `other`: it is not; drawn from the same windows, one for each predicted position.",
+    "`predicted`: the token is the top prediction. `next_token`: it is the next token of the text; taken instead of the former for a token "
+    "that is hardly ever predicted. `other`: it is not predicted (and, beside `next_token`, does not follow); drawn from the same windows, "
+    "one for each of the token's own positions.",
 )
 _MEASURES = (
     ("log_probability", "nat", "Change of the token's log-probability."),
@@ -905,13 +907,35 @@ NEURON_ABLATION = Table(
         Column("effect", _float, "of the measure", "Mean over the positions, after minus before."),
         Column("ci_low", _float, "of the measure", "Lower end of the 95 % interval from drawing documents again; missing below two.", True),
         Column("ci_high", _float, "of the measure", "Upper end of the 95 % interval.", True),
-        Column("p_value", _float, "share", "(1 + controls whose effect is at least as far from 0) / (1 + controls)."),
+        Column(
+            "p_value",
+            _float,
+            "share",
+            "How rare an effect at least as far from 0 is among control neurons: counted or, where hardly any control goes as far, by the tail "
+            "of their effects; p_value_source says which.",
+        ),
+        Column(
+            "p_value_source",
+            pl.String(),
+            "name",
+            "`counted`: (1 + controls at least as far from 0) / (1 + controls). `tail`: a Pareto tail through the largest eighth of the "
+            "controls' effects (at least five), with what so few leave uncertain. `floor`: 1 / (1 + controls)^2, the least that is told; the tail gives less.",
+        ),
         Column(
             "q_value",
             _float,
             "share",
-            "p_value corrected for how many pairs were looked at (Benjamini-Hochberg): over all studied pairs of token and neuron, within the "
-            "same kind of positions, ablation and measure.",
+            "p_value corrected for how many pairs were looked at (Benjamini-Hochberg): over all studied pairs of token and neuron, each with "
+            "one row of the same ablation and measure, at the token's own positions (`predicted` or `next_token`) or all at `other` ones. "
+            "Sentences tell the log-probability under `mean` at the token's own positions: their q is corrected over the pairs told so.",
+        ),
+        Column(
+            "times_largest_control",
+            _float,
+            "times",
+            "Size of the effect over that of the largest control's; missing where no control has an effect.",
+            True,
+            between=(0.0, LARGEST),
         ),
         Column("controls", pl.Int32(), "neuron", "Control neurons: same layer, nearest in output norm and share of positions above 0."),
         Column("position_count", pl.Int32(), "position", "Positions that the means are over."),
@@ -1212,6 +1236,12 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),
+    Tensor("sampled_prediction_document", "int64", ("token", "sample"), "index", "Documents of the sampled positions at which the token is the top prediction: those of lowest seeded hash, at most four of a document, neither the first nor the last of a window; -1 where there are no more."),
+    Tensor("sampled_prediction_window", "int32", ("token", "sample"), "index", "Their windows in the document."),
+    Tensor("sampled_prediction_position", "int32", ("token", "sample"), "index", "Their positions in the window."),
+    Tensor("sampled_next_token_document", "int64", ("token", "sample"), "index", "Documents of the positions, sampled in the same way, after which the token really follows; -1 where there are no more."),
+    Tensor("sampled_next_token_window", "int32", ("token", "sample"), "index", "Their windows in the document."),
+    Tensor("sampled_next_token_position", "int32", ("token", "sample"), "index", "Their positions in the window."),
 )  # fmt: skip
 
 # Only where the study asks for `embedding_predictions`.

@@ -91,7 +91,7 @@ _STAGES = (
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token.",
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions.",
         reads=(*MODEL, *reads("tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens")),
         fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes"), after=("model_parity",), is_sharded=True,
         kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
@@ -189,15 +189,15 @@ _STAGES = (
         tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
-        "neuron_ablation", "ablation", "What ablating each studied neuron changes at positions of the corpus, against control neurons of its layer; direct and mediated.",
-        reads=(*MODEL, *reads("token_windows:all", "neuron_statistics", "proportion_curves", "tracked_tokens")),
+        "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",
+        reads=(*MODEL, *reads("token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens")),
         fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
         reads=(*MODEL, *reads("tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves")),
-        fields=(*MODEL_FIELDS, "prompts", "batch_positions", "corpus.context_length"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True,
+        fields=(*MODEL_FIELDS, "prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",

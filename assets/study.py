@@ -26,6 +26,7 @@ TAKEN_NAMES = ("across-models", "reports", "studies-with-faults")  # two groups 
 LONGEST_PATH, LONGEST_PART = 1024, 255  # bytes; a part stands between two slashes
 MOST_MEMORY = 2**50  # bytes: a petabyte
 MOST_FAULTS = 20  # that are told at once
+MOST_POSITIONS = 1024  # the pass samples so many of each token (assets/counting/position_samples.py)
 A_LOT = 10**12  # larger than any count that is ever meant, and far from where 64-bit numbers end
 MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
@@ -191,7 +192,7 @@ class Study(_Frozen):
     examples: int = Field(10, ge=1, le=100, description="Top and bottom contexts kept per neuron, and random ones shown beside them.")
     patching_layers: tuple[int, ...] | Literal["all"] = Field("all", description="Layers whose neurons are patched one by one.")
     ablation_positions: int = Field(
-        32, ge=0, le=A_LOT, description="Positions of each kind per token at which neurons are ablated; 0: none."
+        32, ge=0, le=MOST_POSITIONS, description="Positions of each kind per token at which neurons are ablated; 0: none."
     )
     batch_positions: int = Field(2048, ge=1, le=A_LOT, description="Positions that go through the model at once.")
     screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")

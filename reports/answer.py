@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
 from reports.direction import auroc
-from reports.evidence import Evidence, Patching, evidence
+from reports.evidence import Ablated, Evidence, Patching, evidence
 from reports.numbers import count, edge, fixed, number, ordinal, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
@@ -205,12 +205,21 @@ def _ablated(found: Evidence) -> Clauses:
     if ablated is None:
         return [], []
     if not ablated.stands_out:
-        chance = f"p = {number(ablated.p_value, 2)}, q = {number(ablated.q_value, 2)}"
+        chance = f"{beside_controls(ablated)}p = {number(ablated.p_value, 2)}, q = {number(ablated.q_value, 2)}"
         return [], [(Part(f"ablating it where the token is predicted does not stand out among ablated control neurons ({chance})"),)]
+    beside = beside_controls(ablated).removesuffix(", ")
+    size = f"{number(abs(ablated.change))} nat{f' ({beside})' if beside else ''}"
     if ablated.change >= 0:
-        return [], [(Part(f"ablating it raises the token's log-probability, by {number(ablated.change)} nat"),)]
+        return [], [(Part(f"ablating it raises the token's log-probability, by {size}"),)]
     flips = f" and flips {percent(ablated.flipped, 0)} of the predictions" if ablated.flipped else ""
-    return [(Part(f"ablating it lowers the token's log-probability by {number(-ablated.change)} nat{flips}"),)], []
+    return [(Part(f"ablating it lowers the token's log-probability by {size}{flips}"),)], []
+
+
+def beside_controls(ablated: Ablated) -> str:
+    """The change as a multiple of the largest that ablating a control neuron makes, a comma behind it; empty where none makes any."""
+    if ablated.times_largest_control is None:
+        return ""
+    return f"{number(ablated.times_largest_control, 2)} times the largest of {plural(ablated.controls, 'control')}, "
 
 
 def _written(found: Evidence) -> Clauses:

@@ -70,12 +70,13 @@ class Ablated:
     flipped: float  # share of the top predictions that become another token
     p_value: float
     q_value: float
+    times_largest_control: float | None  # of the change; None where no control changes anything
     positions: int
     controls: int
 
     @property
     def stands_out(self) -> bool:
-        """Whether so large an effect is rare among the control neurons, and still rare for as many pairs as were looked at."""
+        """Whether so large an effect is rare among the control neurons, and still rare for as many pairs as are told of."""
         return self.p_value <= NOTABLE and self.q_value <= NOTABLE
 
 
@@ -260,6 +261,7 @@ def ablated_neurons(data: ReportData, token_id: int) -> list[Ablated]:
             flipped=flipped[row["layer"], row["neuron"]],
             p_value=row["p_value"],
             q_value=row["q_value"],
+            times_largest_control=row["times_largest_control"],
             positions=row["position_count"],
             controls=row["controls"],
         )

@@ -126,18 +126,20 @@ def planted_model(
     has_echo: bool = False,
     roles: tuple[Role, ...] = tuple(ROLES.values()),
     extra: tuple[Role, ...] = (),
+    neurons: int = NEURONS,
 ) -> Path:
     """Write the model and its tokenizer as a `save_pretrained` folder and return it.
 
     `padding_entries` adds that many vocabulary entries that the tokenizer lacks; their vectors are twice that of " an", so that
     they would win every comparison for " an" if they were not left out. `has_echo` puts ECHO in the place of a noisy neuron; `roles`
     are the other neurons written by hand, and `extra` some more of them.
+    A layer has `neurons`, all but the written ones noisy.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        vocab_size=len(VOCABULARY) + padding_entries, n_positions=CONTEXT_LENGTH, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_inner=NEURONS,
+        vocab_size=len(VOCABULARY) + padding_entries, n_positions=CONTEXT_LENGTH, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_inner=neurons,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
@@ -146,7 +148,7 @@ def planted_model(
             parameter.zero_()
         state = model.state_dict()
         every = (*roles, *((ECHO,) if has_echo else ()), *extra)
-        for name, value in planted_weights(padding_entries, every).items():
+        for name, value in planted_weights(padding_entries, every, neurons).items():
             assert state[name].shape == value.shape, (name, state[name].shape, value.shape)
             state[name].copy_(torch.from_numpy(value))
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,13 +185,13 @@ def _hadamard() -> np.ndarray:
     return rows
 
 
-def planted_weights(padding_entries: int, roles: tuple[Role, ...]) -> dict[str, np.ndarray]:
+def planted_weights(padding_entries: int, roles: tuple[Role, ...], neurons: int = NEURONS) -> dict[str, np.ndarray]:
     """The tensors that are not 0, as a GPT-2 of Hugging Face names them."""
     embedding = np.stack([direction(word) for word in VOCABULARY] + [2 * direction(" an")] * padding_entries)
     weights = {"transformer.wte.weight": embedding, "lm_head.weight": embedding, **_fruit_attention()}
     for layer in range(LAYERS):
         ones, name = np.ones(WIDTH, dtype=np.float32), f"transformer.h.{layer}"
-        read, bias, write = neurons(layer, roles)
+        read, bias, write = neurons_of(layer, roles, neurons)
         weights |= {f"{name}.ln_1.weight": ones, f"{name}.ln_2.weight": ones}
         weights |= {f"{name}.mlp.c_fc.weight": read, f"{name}.mlp.c_fc.bias": bias, f"{name}.mlp.c_proj.weight": write}
     weights["transformer.ln_f.weight"] = np.full(WIDTH, FINAL_GAIN, dtype=np.float32)
@@ -212,12 +214,12 @@ def _fruit_attention() -> dict[str, np.ndarray]:
     return {f"{name}.c_attn.weight": project_in, f"{name}.c_attn.bias": bias, f"{name}.c_proj.weight": project_out}
 
 
-def neurons(layer: int, roles: tuple[Role, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights that a layer's neurons read by [WIDTH, NEURONS], their biases [NEURONS], and what they write [NEURONS, WIDTH]."""
+def neurons_of(layer: int, roles: tuple[Role, ...], neurons: int = NEURONS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights that a layer's neurons read by [WIDTH, neurons], their biases [neurons], and what they write [neurons, WIDTH]."""
     noise = np.random.default_rng(NOISE_SEED + layer)
-    read = noise.normal(0, 0.05, (WIDTH, NEURONS)).astype(np.float32)
-    bias = noise.normal(0, 0.5, NEURONS).astype(np.float32)
-    write = noise.normal(0, 0.003, (NEURONS, WIDTH)).astype(np.float32)
+    read = noise.normal(0, 0.05, (WIDTH, neurons)).astype(np.float32)
+    bias = noise.normal(0, 0.5, neurons).astype(np.float32)
+    write = noise.normal(0, 0.003, (neurons, WIDTH)).astype(np.float32)
     for role in roles:
         if role.layer == layer:
             read[:, role.neuron] = _sum(role.reads)

@@ -1,10 +1,11 @@
 """Ablation once more, slow and obvious: plain Hugging Face models, one whole forward pass for every replaced activation.
 
 Shares nothing with the product but the model's folder. A change of one neuron reaches the residual stream through the model's
-own projection; for the direct effect it is added in front of the final norm instead.
+own projection; for the direct effect it is added in front of the final norm instead. And the p-value of an effect, in a loop.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,24 @@ def effects(
         "direct": direct,
         "mediated": total - direct,
     }
+
+
+def p_value(effect: float, controls: Sequence[float]) -> tuple[float, str]:
+    """How rare the effect is among those of the controls, and where that comes from: decision 0024 in plain Python."""
+    amount, size = len(controls), abs(effect)
+    ordered = sorted((abs(control) for control in controls), reverse=True)
+    as_far = sum(control >= size for control in ordered)
+    positive = sum(control > 0 for control in ordered)
+    tail = min(max(amount // 8, 5), positive - 1)
+    enough = min(4, max(1, amount // 25), tail + 1)
+    if tail < 1 or as_far >= enough or len(set(ordered[: tail + 1])) < tail + 1:
+        return (1 + as_far) / (1 + amount), "counted"
+    threshold = ordered[tail]
+    mean = sum(math.log(control / threshold) for control in ordered[:tail]) / tail
+    beyond = (tail + 1) / (amount + 1) * (1 + math.log(size / threshold) / (tail * mean)) ** -tail
+    if beyond < 1 / (1 + amount) ** 2:
+        return 1 / (1 + amount) ** 2, "floor"
+    return min(beyond, (1 + enough) / (1 + amount)), "tail"
 
 
 @torch.no_grad()

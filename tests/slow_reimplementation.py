@@ -59,6 +59,7 @@ class SlowCounts:
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.predicted: list[int] = []  # the top prediction at each of these positions
         self.inverse_scale: list[float] = []  # 1 over the final norm's scale there
+        self.met: dict[str, list[tuple[int, int, int, int]]] = {"prediction": [], "next_token": []}  # token, document, window, position
 
     def add(
         self,
@@ -85,6 +86,10 @@ class SlowCounts:
                 if self.outcomes:
                     given = None if probabilities is None else probabilities[row, position, : len(self.token_ids)]
                     self._add_outcomes(here, None if follows is None else int(follows), given)
+                if position > 0 and follows is not None:
+                    place = (int(batch.documents[row]), int(batch.windows[row]), position)
+                    self.met["prediction"].append((int(predictions[row, position]), *place))
+                    self.met["next_token"].append((int(follows), *place))
                 self.predicted.append(int(predictions[row, position]))
                 self.inverse_scale.append(1.0 if inverse_scale is None else float(inverse_scale[row, position]))
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
@@ -178,6 +183,7 @@ class SlowCounts:
             | {tensor.name: sums[tensor.name] for outcome in self.outcomes for tensor in OUTCOME_TENSORS[outcome] if tensor.name in sums}
             | self._moments()
             | self._screen()
+            | self._samples()
             | self._examples("top")
             | self._examples("bottom")
         )
@@ -202,6 +208,25 @@ class SlowCounts:
                     scaled[layer, group, neuron] += round(max(-(2.0**19), min(2.0**19, value * inverse)) * 2**30)
         by_group = {"screen_sum": sums, "screen_squares": squares, "screen_scaled": scaled}
         return {"screen_token": np.array(groups, int), "screen_count": counts, **by_group}
+
+    def _samples(self) -> dict[str, np.ndarray]:
+        """Of each tracked token 1,024 positions of lowest hash, at most four of a document."""
+        found: dict[str, np.ndarray] = {}
+        for outcome, met in self.met.items():
+            made = {
+                part: np.full((len(self.token_ids), 1024), -1 if part == "document" else 0) for part in ("document", "window", "position")
+            }
+            for row, token in enumerate(self.token_ids):
+                places = sorted((place for watched, *place in met if watched == token), key=lambda place: (slow_hash(place), place))
+                kept: list[list[int]] = []
+                for place in places:
+                    if sum(other[0] == place[0] for other in kept) < 4:
+                        kept.append(place)
+                for rank, place in enumerate(kept[:1024]):
+                    for part, value in zip(made, place, strict=True):
+                        made[part][row, rank] = value
+            found |= {f"sampled_{outcome}_{part}": values for part, values in made.items()}
+        return found
 
     def _moments(self) -> dict[str, np.ndarray]:
         names = ("mean", "moment_2", "moment_3", "moment_4", "minimum", "maximum", "above_zero")
@@ -245,6 +270,17 @@ class SlowCounts:
             if len(best) == self.ranks:
                 break
         return best
+
+
+def slow_hash(place: Sequence[int], seed: int = 20230211) -> int:
+    """SplitMix64's finalizer over document, window and position, in whole numbers modulo 2^64."""
+    mixed = seed
+    for part in place:
+        mixed = ((mixed ^ part) + 0x9E3779B97F4A7C15) % 2**64
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
+        mixed ^= mixed >> 31
+    return mixed
 
 
 def run_plain_model(

@@ -1,21 +1,25 @@
-"""Where neurons are ablated: positions at which a token is the top prediction, and as many of the same windows at which it is not.
+"""Where neurons are ablated: sampled positions of each token's own, and as many of the same windows that are not.
 
-Holds the seeded choice of windows, the model's predictions in them, and the choice of positions. Changes nothing in the model.
+A token's own positions are those at which it is the top prediction or, where so asked, the next token. The one pass sampled them
+(assets/counting/position_samples.py), so that they are found wherever they are; only the windows that hold them are run again, to tell
+where the token is not predicted. Changes nothing in the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from assets.counting.batches import Batch, batches, padded_lengths, rows_of_batch
+from assets.counting.position_samples import NEXT_TOKEN, TOP_PREDICTION, position_hash
 from assets.model.language_model import LanguageModel
 from assets.predictions.top_predictions import predictor
 
 SEED = 20230211
-KINDS_OF_POSITION = ("predicted", "other")
-PER_DOCUMENT = 4  # positions of one kind from one document: positions of a document are alike, and intervals come from documents
-MOST_READ = 1024  # positions read per position wanted: enough for a token predicted at one position in a thousand
+OTHER = "other"
+OWN_POSITIONS = {TOP_PREDICTION: "predicted", NEXT_TOKEN: "next_token"}  # outcome -> kind of position
+KINDS_OF_POSITION = (*OWN_POSITIONS.values(), OTHER)
+WINDOWS_AT_ONCE = 256  # windows whose predictions are held at the same time
 
 READ = pl.Schema(
     {
@@ -26,20 +30,19 @@ READ = pl.Schema(
         "next_token_id": pl.Int64,
     }
 )
+WINDOW = ["document", "window_in_document"]
+PLACE = [*WINDOW, "position"]
 
 
-def chosen_windows(windows: pl.LazyFrame, most_positions: int, seed: int = SEED) -> pl.DataFrame:
-    """Windows in a seeded order, at most `most_positions` positions of them (at least one window).
+def chosen_windows(windows: pl.LazyFrame, most: int, seed: int = SEED) -> pl.DataFrame:
+    """The first `most` windows in a seeded order.
 
     `windows` is the table token_windows, all shards; how they are cut does not matter. Windows of fewer than three tokens hold no
     position with both a token before and a token after it, and are left out.
     """
-    place = ["document", "window_in_document"]
-    found = windows.filter(pl.col("length") > 2).select(*place, "length").sort(place).collect()
+    found = windows.filter(pl.col("length") > 2).select(WINDOW).sort(WINDOW).collect()
     order = np.random.default_rng(seed).permutation(found.height)
-    shuffled = found[order].with_columns(read=pl.col("length").cast(pl.Int64).cum_sum())
-    kept = shuffled.filter((pl.col("read") <= most_positions) | (pl.int_range(pl.len()) == 0)).select(place)
-    return kept.lazy().join(windows, on=place, how="left", maintain_order="left").collect()
+    return found[order[:most]].lazy().join(windows, on=WINDOW, how="left", maintain_order="left").collect()
 
 
 def padded_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions: int) -> list[Batch]:
@@ -51,30 +54,53 @@ def padded_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions:
     return list(batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows))
 
 
-def ablated_positions(
-    model: LanguageModel, windows: pl.DataFrame, token_ids: Sequence[int], wanted: int, batch_positions: int, seed: int = SEED
-) -> pl.DataFrame:
-    """Up to `wanted` positions of each kind per token: token_id, positions, document, window_in_document, position, next_token_id.
+def own_positions(sampled: pl.DataFrame, outcome_of_token: Mapping[int, str], wanted: int) -> pl.DataFrame:
+    """The first `wanted` sampled positions of each token: token_id, positions, document, window_in_document, position.
 
-    `windows` comes from chosen_windows and is read from its start until every token has enough predicted positions, or to its end.
-    Each predicted position has one `other` partner in the same window, where one is left, so that both kinds come from the same
-    text. Position 0 (the beginning-of-sequence token) and the last of a window (its next token is unknown) are never chosen.
+    `sampled` as of position_samples.sampled_positions; `outcome_of_token` says by which outcome a token's positions are taken. Raises
+    ValueError for an outcome that was not sampled.
     """
-    read = _read(model, windows, token_ids, wanted, batch_positions)
-    parts = [_of_token(read, token_id, wanted, np.random.default_rng([seed, token_id])) for token_id in token_ids]
-    return pl.concat(parts) if parts else _of_token(read, 0, 0, np.random.default_rng(seed))
+    unknown = sorted(set(outcome_of_token.values()) - OWN_POSITIONS.keys())
+    if unknown:
+        raise ValueError(f"positions by outcome {unknown[0]!r}: only {list(OWN_POSITIONS)} are sampled; take one of these")
+    asked = pl.DataFrame(list(outcome_of_token.items()), schema={"token_id": pl.Int32, "outcome": pl.String}, orient="row")
+    own = sampled.join(asked, on=["token_id", "outcome"], how="semi", maintain_order="left")
+    first = own.filter(pl.int_range(pl.len()).over("token_id") < wanted)
+    return first.select("token_id", pl.col("outcome").replace_strict(OWN_POSITIONS, return_dtype=pl.String).alias("positions"), *PLACE)
 
 
-def _read(model: LanguageModel, windows: pl.DataFrame, token_ids: Sequence[int], wanted: int, batch_positions: int) -> pl.DataFrame:
-    """Predictions (columns of READ) of as many windows as are needed."""
-    step = max(64, 2 * wanted // PER_DOCUMENT)  # windows between two looks at what was found
-    parts = [pl.DataFrame(schema=READ)]
-    for start in range(0, windows.height, step):
-        parts += _predictions(model, windows[start : start + step], batch_positions)
-        read = pl.concat(parts)
-        if all(_predicted(read, token_id).height >= wanted for token_id in token_ids):
-            break
-    return pl.concat(parts)
+def windows_of(windows: pl.LazyFrame, places: pl.DataFrame) -> pl.DataFrame:
+    """The windows, of the table token_windows, that hold any of the places, in the order of the corpus."""
+    return windows.join(places.lazy().select(WINDOW).unique(), on=WINDOW, how="semi").collect().sort(WINDOW)
+
+
+def ablated_positions(model: LanguageModel, windows: pl.DataFrame, own: pl.DataFrame, batch_positions: int) -> pl.DataFrame:
+    """The positions of `own`, and partners: token_id, positions, document, window_in_document, position, next_token_id.
+
+    `windows` holds at least the windows of `own`, which comes from own_positions. Each position has one `other` partner in the same
+    window, where one is left, so that both kinds come from the same text: of the positions at which the token is not predicted (and,
+    beside positions of the next token, does not follow) those of lowest seeded hash. The beginning-of-sequence token and the last of a
+    window, whose next token is unknown, are no partners.
+    """
+    parts = [_with_partners(own.clear(), pl.DataFrame(schema=READ))]
+    for start in range(0, windows.height, WINDOWS_AT_ONCE):
+        some = windows[start : start + WINDOWS_AT_ONCE]
+        here = own.join(some, on=WINDOW, how="semi")
+        parts.append(_with_partners(here, pl.concat(_predictions(model, some, batch_positions))))
+    return pl.concat(parts).sort("token_id", *PLACE, "positions")
+
+
+def _with_partners(own: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+    """`read` (columns of READ) holds every position of the windows of `own`."""
+    amount = own.group_by("token_id", "positions", *WINDOW).agg(amount=pl.len())
+    follows_too = (pl.col("positions") == OWN_POSITIONS[NEXT_TOKEN]) & (pl.col("next_token_id") == pl.col("token_id"))
+    unlike = amount.join(read, on=WINDOW).filter((pl.col("prediction") != pl.col("token_id")) & ~follows_too)
+    document, window, position = (unlike[name].to_numpy() for name in PLACE)
+    draw = pl.Series("draw", position_hash(document, window, position, seed=SEED + 1))
+    shuffled = unlike.with_columns(draw).sort("token_id", *WINDOW, "draw", "position")
+    partners = shuffled.filter(pl.int_range(pl.len()).over("token_id", *WINDOW) < pl.col("amount")).with_columns(positions=pl.lit(OTHER))
+    columns = ["token_id", "positions", *PLACE, "next_token_id"]
+    return pl.concat([own.join(read, on=PLACE).select(columns), partners.select(columns)])
 
 
 def _predictions(model: LanguageModel, windows: pl.DataFrame, batch_positions: int) -> list[pl.DataFrame]:
@@ -100,23 +126,3 @@ def _predictions(model: LanguageModel, windows: pl.DataFrame, batch_positions: i
             )
         )
     return frames
-
-
-def _predicted(read: pl.DataFrame, token_id: int) -> pl.DataFrame:
-    """At most PER_DOCUMENT positions of a document at which the token is predicted."""
-    return read.filter((pl.col("prediction") == token_id) & (pl.int_range(pl.len()).over("document", "prediction") < PER_DOCUMENT))
-
-
-def _of_token(read: pl.DataFrame, token_id: int, wanted: int, generator: np.random.Generator) -> pl.DataFrame:
-    read = read.sort("document", "window_in_document", "position").with_columns(pl.Series("draw", generator.random(read.height)))
-    shuffled = read.sort("draw")  # so that PER_DOCUMENT keeps any of a document's positions
-    window = ["document", "window_in_document"]
-    partner = pl.int_range(pl.len()).over(window)
-    predicted = _predicted(shuffled, token_id).head(wanted).with_columns(partner=partner)
-    other = shuffled.filter(pl.col("prediction") != token_id).with_columns(partner=partner)
-    other = other.join(predicted.select(*window, "partner"), on=[*window, "partner"], how="semi")
-    kinds = zip(KINDS_OF_POSITION, (predicted, other), strict=True)
-    both = pl.concat([frame.with_columns(positions=pl.lit(kind)) for kind, frame in kinds])
-    return both.select(pl.lit(token_id, dtype=pl.Int32).alias("token_id"), "positions", *window, "position", "next_token_id").sort(
-        *window, "position", "positions"
-    )

@@ -7,6 +7,8 @@ from assets.ablation.ablated_positions import chosen_windows
 from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.ablation.replacements import DONORS, donors
+from assets.counting.position_samples import sampled_positions
+from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.prompts.prompts import encode_prompts
 from assets.study import Study
@@ -27,9 +29,11 @@ def _neuron_ablation(work: Work) -> None:
     # A group has no probability of its own to lose: its members are ablated.
     entries = work.read("tracked_tokens").select("token_id")
     pairs = work.read("proportion_curves").select("token_id", "layer", "neuron").unique().join(entries, on="token_id", how="semi")
+    counted = read_histograms(work.files("merged_histograms"))
     made = neuron_ablation(
         model_of(work),
         _windows(work),
+        sampled_positions(counted.tensors, counted.token_ids),
         pairs,
         work.read("neuron_statistics"),
         study.ablation_positions,
@@ -44,7 +48,7 @@ def _prompt_ablation(work: Work) -> None:
     model, statistics = model_of(work), work.read("neuron_statistics")
     studied = work.read("proportion_curves").group_by("layer").agg(pl.col("neuron").unique().sort()).sort("layer")
     neurons = {row["layer"]: row["neuron"] for row in studied.iter_rows(named=True)}
-    windows = chosen_windows(_windows(work), DONORS * work.study.corpus.context_length)
+    windows = chosen_windows(_windows(work), DONORS)
     drawn = donors(model, windows, neurons, work.study.batch_positions)
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     work.write("prompt_ablation", prompt_ablation(model, encode_prompts(model, work.study.prompts), tokens, neurons, statistics, drawn))

@@ -6,7 +6,7 @@ Holds the choice alone; what ablating them does is computed with the studied neu
 import numpy as np
 import polars as pl
 
-CONTROLS = 100  # the smallest p-value is then 1/101
+CONTROLS = 100  # a p-value that is counted is then 1/101 or more (p_values.py)
 
 CHOSEN = pl.Schema(
     {
@@ -57,8 +57,3 @@ def control_neurons(pairs: pl.DataFrame, neuron_statistics: pl.DataFrame, norms:
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Float [neuron]: ranks, equal values sharing their mean."""
     return pl.Series(values).rank("average").to_numpy()
-
-
-def empirical_p_value(effect: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """(1 + controls at least as far from 0) / (1 + controls). `effect` is [...], `controls` [control, ...]."""
-    return (1 + (np.abs(controls) >= np.abs(effect)).sum(axis=0)) / (1 + len(controls))

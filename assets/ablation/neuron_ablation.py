@@ -1,8 +1,8 @@
 """The tables `neuron_ablation` and `ablation_controls`: what ablating a neuron does to a token's prediction over the corpus.
 
 For each studied pair of token and neuron: the mean change over positions at which the token is the top prediction and over
-partners at which it is not, its interval from drawing documents again, and how many control neurons of the same layer change as
-much. How one position is computed is in position_effects.
+partners at which it is not, its interval from drawing documents again, and how rare such a change is among control neurons of
+the same layer. How one position is computed is in position_effects.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
-from assets.ablation.ablated_positions import KINDS_OF_POSITION, MOST_READ, SEED, ablated_positions, chosen_windows
-from assets.ablation.control_neurons import CONTROLS, control_neurons, empirical_p_value
+from assets.ablation.ablated_positions import KINDS_OF_POSITION, SEED, ablated_positions, chosen_windows, own_positions, windows_of
+from assets.ablation.control_neurons import CONTROLS, control_neurons
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.false_discoveries import with_q_values
+from assets.ablation.p_values import p_values
 from assets.ablation.position_effects import MEASURES, Target, position_effects, require_plain_forward_agrees, run_window
-from assets.ablation.replacements import ABLATIONS, Donors, Neurons, corpus_means, donors, replacements
+from assets.ablation.replacements import ABLATIONS, DONORS, Donors, Neurons, corpus_means, donors, replacements
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, conform
+from assets.counting.position_samples import TOP_PREDICTION
 from assets.model.language_model import LanguageModel
 from assets.prompts.prompt_runs import PromptRun
 
@@ -54,17 +57,22 @@ class Subjects:
 def neuron_ablation(
     model: LanguageModel,
     windows: pl.LazyFrame,
+    sampled: pl.DataFrame,
     pairs: pl.DataFrame,
     neuron_statistics: pl.DataFrame,
     wanted: int,
     batch_positions: int = 2048,
     controls: int = CONTROLS,
+    outcome_of_token: Mapping[int, str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Ablation:
     """Both tables for `pairs` (token_id, layer, neuron), over up to `wanted` positions of each kind per token.
 
-    `windows` is the table token_windows, all shards. Everything drawn is seeded. `wanted` = 0 gives empty tables; so do tokens
-    that are never predicted in what is read. Raises ModelError where the shortcut is not what the model computes.
+    `windows` is the table token_windows, all shards; `sampled` the positions that the pass sampled of each token, as of
+    position_samples.sampled_positions. `outcome_of_token` says by which outcome a token's positions are taken: `top_prediction`, as for
+    every token that it does not name, or `next_token`, for one that is hardly ever predicted. Everything drawn is seeded. `wanted` = 0
+    gives empty tables; so do tokens without positions. Raises ModelError where the shortcut is not what the model computes, and
+    ValueError for an outcome that was not sampled.
     """
     pairs = pairs.select("token_id", "layer", "neuron").unique().sort("token_id", "layer", "neuron")
     if not wanted or pairs.is_empty():
@@ -72,16 +80,18 @@ def neuron_ablation(
             conform(NEURON_ABLATION, _empty(NEURON_ABLATION.schema)), conform(ABLATION_CONTROLS, _empty(ABLATION_CONTROLS.schema))
         )
     tokens = pairs["token_id"].unique().sort().to_list()
-    chosen = chosen_windows(windows, MOST_READ * wanted)
-    places = ablated_positions(model, chosen, tokens, wanted, batch_positions)
+    own = own_positions(sampled, dict.fromkeys(tokens, TOP_PREDICTION) | dict(outcome_of_token or {}), wanted)
+    held = windows_of(windows, own)
+    places = ablated_positions(model, held, own, batch_positions)
     norms = {layer: output_norms(model, layer) for layer in pairs["layer"].unique().to_list()}
     beside = control_neurons(pairs, neuron_statistics, norms, controls)
+    drawn = donors(model, chosen_windows(windows, DONORS), neurons_of(pairs, beside), batch_positions)
     effects, controlled = [], []
     for token_id in tokens:
         of_token = places.filter(pl.col("token_id") == token_id)
-        own, own_controls = (frame.filter(pl.col("token_id") == token_id) for frame in (pairs, beside))
-        made = ablate_token(model, chosen, of_token, own, own_controls, neuron_statistics, batch_positions)
-        tell(f"token {model.token_texts[token_id]!r}: {own.height} neurons and their controls ablated at {of_token.height} positions")
+        studied, own_controls = (frame.filter(pl.col("token_id") == token_id) for frame in (pairs, beside))
+        made = ablate_token(model, held, of_token, studied, own_controls, neuron_statistics, drawn)
+        tell(f"token {model.token_texts[token_id]!r}: {studied.height} neurons and their controls ablated at {of_token.height} positions")
         effects.append(made.effects)
         controlled.append(made.controls)
     return Ablation(conform(NEURON_ABLATION, with_q_values(pl.concat(effects))), pl.concat(controlled))
@@ -94,13 +104,13 @@ def ablate_token(
     pairs: pl.DataFrame,
     controls: pl.DataFrame,
     neuron_statistics: pl.DataFrame,
-    batch_positions: int,
+    drawn: Donors,
 ) -> Ablation:
     """Both tables of one token: `places` as of ablated_positions, `pairs` and `controls` as of control_neurons, all of this token.
 
-    The effects are still without q_value, which all tokens together decide.
+    `windows` holds those of the places, `drawn` donors of all its neurons. The effects are still without q_value, which all tokens together decide.
     """
-    subjects = _subjects(model, windows, _neurons(pairs, controls), neuron_statistics, batch_positions)
+    subjects = _subjects(model, neurons_of(pairs, controls), neuron_statistics, drawn)
     values = token_effects(model, windows, places, subjects)
     texts = pl.col("token_id").map_elements(lambda entry: model.token_texts[entry], return_dtype=pl.String).alias("token")
     effects = _effects(pairs, controls, places, subjects, values).with_columns(texts)
@@ -116,15 +126,14 @@ def output_norms(model: LanguageModel, layer: int) -> np.ndarray:
     return model.bridge.blocks[layer].mlp.W_out.detach().float().norm(dim=1).cpu().numpy()
 
 
-def _neurons(pairs: pl.DataFrame, controls: pl.DataFrame) -> dict[int, list[int]]:
+def neurons_of(pairs: pl.DataFrame, controls: pl.DataFrame) -> dict[int, list[int]]:
+    """Layer -> its studied neurons and their controls, in ascending order."""
     both = pl.concat([pairs.select("layer", "neuron"), controls.select("layer", neuron="control")])
     by_layer = both.group_by("layer").agg(pl.col("neuron").unique().sort()).sort("layer")
     return {row["layer"]: row["neuron"] for row in by_layer.iter_rows(named=True)}
 
 
-def _subjects(
-    model: LanguageModel, windows: pl.DataFrame, neurons: Neurons, neuron_statistics: pl.DataFrame, batch_positions: int
-) -> Subjects:
+def _subjects(model: LanguageModel, neurons: Neurons, neuron_statistics: pl.DataFrame, drawn: Donors) -> Subjects:
     import torch
 
     means = {layer: torch.from_numpy(corpus_means(neuron_statistics, layer, chosen)) for layer, chosen in neurons.items()}
@@ -132,7 +141,7 @@ def _subjects(
         neurons,
         {layer: torch.tensor(list(chosen), device=model.device) for layer, chosen in neurons.items()},
         {layer: values.to(model.device) for layer, values in means.items()},
-        donors(model, windows, neurons, batch_positions),
+        drawn.of(neurons),
     )
 
 
@@ -205,8 +214,10 @@ def _effects(pairs: pl.DataFrame, controls: pl.DataFrame, places: pl.DataFrame, 
             low, high = document_intervals(own, documents[here], generator)
             effect = own.mean(axis=0)  # [ablation, measure]
             others = values[here][:, :, beside].mean(axis=0).transpose(1, 0, 2)  # [control, ablation, measure]
+            rare = p_values(effect, others)
+            columns = {"p_value": rare.p_value, "p_value_source": rare.source, "times_largest_control": rare.times_largest}
             parts.append(
-                _grid(effect=effect, ci_low=low, ci_high=high, p_value=empirical_p_value(effect, others)).with_columns(
+                _grid(effect=effect, ci_low=low, ci_high=high, **columns).with_columns(
                     token_id=pl.lit(token_id, pl.Int32),
                     layer=pl.lit(layer, pl.Int32),
                     neuron=pl.lit(neuron, pl.Int32),
@@ -221,13 +232,14 @@ def _effects(pairs: pl.DataFrame, controls: pl.DataFrame, places: pl.DataFrame, 
 
 def _grid(**columns: np.ndarray) -> pl.DataFrame:
     """One row per ablation and measure from arrays [ablation, measure]; NaN becomes missing."""
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "ablation": np.repeat(ABLATIONS, len(MEASURES)).tolist(),
             "measure": list(MEASURES) * len(ABLATIONS),
-            **{name: pl.Series(values.reshape(-1)).fill_nan(None) for name, values in columns.items()},
+            **{name: pl.Series(values.reshape(-1).tolist()) for name, values in columns.items()},
         }
     )
+    return frame.with_columns(cs.float().fill_nan(None))
 
 
 def _controls(controls: pl.DataFrame, places: pl.DataFrame, subjects: Subjects, values: np.ndarray) -> pl.DataFrame:

@@ -4,7 +4,7 @@ Holds the kinds, and the drawing of activations from other positions of the corp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,12 @@ class Donors:
 
     activations: "Mapping[int, torch.Tensor]"  # layer -> float32 [donor, neuron of Neurons]
     documents: np.ndarray  # int64 [donor]
+    neurons: Neurons = field(default_factory=dict)
+
+    def of(self, neurons: Neurons) -> "Donors":
+        """The same positions, of some of the neurons."""
+        columns = {layer: np.searchsorted(np.asarray(self.neurons[layer]), np.asarray(some)) for layer, some in neurons.items()}
+        return Donors({layer: self.activations[layer][:, some] for layer, some in columns.items()}, self.documents, neurons)
 
     def drawn_for(self, documents: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Int64 [position]: one random donor for each position, from another document wherever there is one."""
@@ -53,7 +59,7 @@ def donors(model: LanguageModel, windows: pl.DataFrame, neurons: Neurons, batch_
         seen = _activations(model, batch.token_ids[filled], neurons, np.repeat(np.arange(filled.size), each), places)
         for layer, values in seen.items():
             kept[layer].append(values)
-    return Donors({layer: torch.cat(values) for layer, values in kept.items()}, np.concatenate(documents))
+    return Donors({layer: torch.cat(values) for layer, values in kept.items()}, np.concatenate(documents), neurons)
 
 
 def _activations(

@@ -12,7 +12,9 @@ NAMED_NEURONS: dict[NamedNeuron, str] = {
     "writer": "neuron that writes the token most",
     "writer_against": "neuron that writes against the token most",
 }
-Line = Literal["separation", "average_precision", "contribution", "contribution_against", "congruence", "patching", "patched_together", "contrast"]
+Line = Literal[
+    "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching", "patched_together", "contrast"
+]
 
 
 def as_number(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
+from assets.counting.position_samples import SAMPLED, merged_samples
 from assets.errors import InputError
 
 OUTSIDE = ("underflow", "overflow", "nan")  # order of the last axis of `outside`
@@ -172,7 +173,7 @@ def empty_tensors(
 ) -> dict[str, np.ndarray]:
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": groups}  # fmt: skip
+             "rank": examples, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
         for tensor in histogram_tensors(embedding_predictions, outcomes)
@@ -223,6 +224,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     )
     merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums)}
     merged["screen_token"] = a.screened_ids
+    merged |= merged_samples(a.tensors, b.tensors)
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 
 

@@ -28,6 +28,11 @@ class Part:
         """Whether this pass is the one whose counters of its layers are kept: passes for other tokens count them again."""
         return self.tokens.start == 0 and self.groups.start == 0
 
+    @property
+    def is_first_of_tokens(self) -> bool:
+        """Whether this pass is the one that samples the positions of its tokens: passes for other layers would find the same."""
+        return self.layers.start == 0 and len(self.tokens) > 0
+
 
 def number_of_groups(screened: int) -> int:
     """Groups of the screen: one for each screened token and one for all others; none where nothing is screened."""

@@ -16,6 +16,7 @@ from assets.counting.batches import Batch, batches
 from assets.counting.histograms import PROBABILITY, ActivationBins, HistogramError, Histograms
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import LayerCounter, Part, parts
+from assets.counting.position_sampler import PositionSampler
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
 from assets.histograms.row_independence import rows_of_batches
@@ -156,6 +157,8 @@ def counter_of_part(
             if outcomes
             else None,
         )
+    if part.is_first_of_tokens:
+        counter = PositionSampler(counter, own_tokens, model.facts.vocabulary)
     return counter if len(part.layers) == model.facts.layers else LayerCounter(counter, part.layers)
 
 

@@ -27,6 +27,7 @@ from assets.counting.histograms import (
     empty_value,
 )
 from assets.counting.parts import Part, number_of_groups
+from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLED
 from assets.histograms.record_files import zarr_files
 from assets.model.language_model import ModelFacts
 from assets.store import Record
@@ -55,7 +56,7 @@ def shapes_of(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened)}  # fmt: skip
+             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED}  # fmt: skip
     return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions, outcomes)}
 
 
@@ -78,6 +79,7 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
         arrays["screen_token"][groups] = histograms["screen_token"][:]
         arrays["screen_count"][groups] = histograms["screen_count"][:]
     _write_vocabulary_sums(arrays, histograms)
+    _write_samples(arrays, part, histograms)
 
 
 def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:
@@ -96,6 +98,13 @@ def _write_vocabulary_sums(arrays: Mapping[str, Any], histograms: Histograms) ->
             own, values = values, arrays[name][:]
             values[list(histograms.token_ids)] = own[list(histograms.token_ids)]
         arrays[name][:] = values
+
+
+def _write_samples(arrays: Mapping[str, Any], part: Part, histograms: Histograms) -> None:
+    """The sampled positions, once for each share of the tokens."""
+    if part.is_first_of_tokens:
+        for name in SAMPLE_TENSORS:
+            arrays[name][part.tokens.start : part.tokens.stop] = histograms[name][:]
 
 
 def write_token_counts(arrays: Mapping[str, Any], kind: str, rows: slice, layer: int, counts: Mapping[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from assets.counting.batch_counter import slot_dtype
 from assets.counting.histograms import HistogramError
 from assets.counting.parts import number_of_groups
+from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
 from assets.predictions.shortlist import LEAST
@@ -147,6 +148,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "histograms of tracked tokens": kinds * tokens * neurons * histogram + scaled + ends,
         "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
+        "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }
     return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)

@@ -23,6 +23,7 @@ from assets.counting.histograms import (
     Histograms,
     merge_neurons,
 )
+from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLES, merged_samples
 from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
 
 _OF_ALL_POSITIONS = ("occurrences", "predictions", "embedding_predictions")  # one token at every counted position
@@ -56,6 +57,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
             total += part[tensor][:]
         arrays[tensor][:] = total
     arrays["screen_token"][:] = first.screened_ids
+    _merge_samples(arrays, names, parts)
     finish_group(group, sum(part.positions for part in parts), first.token_ids)
 
 
@@ -122,6 +124,28 @@ def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], p
                     _refuse(name, layer, "a sum of squared activations below 0: it is too large for an int64", (added < 0).any(0))
                 total += added
             arrays[tensor][layer, rows] = total
+
+
+def _merge_samples(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The sampled positions of every tracked token."""
+    total: dict[str, np.ndarray] = {}
+    for name, part in zip(names, parts, strict=True):
+        added = {tensor: np.asarray(part[tensor][:]) for tensor in SAMPLE_TENSORS}
+        verify_samples(name, part, added)
+        total = merged_samples(total, added) if total else added
+    for tensor, values in total.items():
+        arrays[tensor][:] = values
+
+
+def verify_samples(name: str, part: Histograms, added: Mapping[str, np.ndarray]) -> None:
+    """No tracked token has more sampled positions than there are: as the top prediction, and, as the next token, occurrences."""
+    tracked = list(part.token_ids)
+    for sample, counted in zip(SAMPLES.values(), ("predictions", "occurrences"), strict=True):
+        held, most = (added[f"{sample}_document"] >= 0).sum(1), np.asarray(part[counted][:])[tracked]  # [token]
+        if (held > most).any():
+            row = int(np.argmax(held > most))
+            raise HistogramError(f"shard {name}: {held[row]} positions of token {tracked[row]} in {sample}, but {counted} are {most[row]}; "
+                                 "materialize the shard again")  # fmt: skip
 
 
 def verify_counts(name: str, layer: int, slab: dict[str, np.ndarray], positions: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from assets.ablation.p_values import COUNTED, FLOOR, MOST_MODELLED, TAIL_MODEL
 from assets.contracts import NEURON_STATISTICS, Column, Table
 from assets.counting.histograms import PROBABILITY
 from assets.prompts.patched_neuron_sets import LARGEST_SET, LARGEST_TOLD, MOST_OF_IT, SMALLEST_ADDED
@@ -216,7 +217,18 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
     apart = ((parts[0] - parts[1] - parts[2]).abs() > 1e-9 * (1 + parts[0].abs())).fill_null(True)
     torn = wide.group_by(pair, maintain_order=True).agg(torn=apart.sum().cast(pl.Int64))
     effect, p_value, q_value, controls = (pl.col(name) for name in ("effect", "p_value", "q_value", "controls"))
-    wrong_p = ~((p_value >= 1 / (1 + controls) - 1e-12) & (p_value <= 1)).fill_null(False)
+    source, times = pl.col("p_value_source"), pl.col("times_largest_control")
+    counted_least = pl.when(times <= 1).then(2).otherwise(1) / (1 + controls)  # the largest control goes as far: so one does
+    modelled_least, modelled_most = (1 + controls) ** -2.0, (1 + MOST_MODELLED) / (1 + controls)
+    fits_its_source = (
+        pl.when(source == COUNTED)
+        .then(p_value.is_between(counted_least - 1e-12, 1))
+        .when(source == TAIL_MODEL)
+        .then(p_value.is_between(modelled_least - 1e-12, modelled_most + 1e-12))
+        .when(source == FLOOR)
+        .then((p_value - modelled_least).abs() <= 1e-12)
+    )
+    wrong_p = ~fits_its_source.fill_null(False)
     wrong_q = ~((q_value >= p_value - 1e-12) & (q_value <= 1)).fill_null(False)
     wrong_share = (pl.col("measure") == "flipped") & ~effect.is_between(0, 1).fill_null(False)
     crossed = (pl.col("ci_low") > pl.col("ci_high")).fill_null(False) | (pl.col("ci_low").is_null() != pl.col("ci_high").is_null())

@@ -10,7 +10,7 @@ from reports.numbers import fixed, number, percent, plural, rounded
 from reports.text import plot_text, quoted
 
 ABLATIONS = {"zero": "zero", "mean": "mean", "resample": "resample", "negation": "negation<br>(no ablation)"}
-POSITIONS = {"predicted": "where predicted", "other": "where not"}
+POSITIONS = {"predicted": "where predicted", "next_token": "where it follows", "other": "where not"}
 SPREAD = 0.62  # of the room of one ablation, over which its controls are spread
 GOLDEN = 0.6180339887  # multiples of it, without their whole part, are spread evenly: no random numbers, the same bytes again
 

@@ -13,6 +13,13 @@ from reports.numbers import count, fixed, number, percent, plural
 from reports.report_data import ReportData
 from reports.text import quoted
 
+# What a reader must know of where a p-value comes from.
+SOURCES = {
+    "counted": "",
+    "tail": "by the tail of the controls' changes, ",
+    "floor": "the lowest told with so many controls, ",
+}
+
 
 def ablation_section(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
     """What the template ablation.html shows: sentences, rows of the corpus table and rows of the prompt table; empty where nothing was run."""
@@ -71,17 +78,25 @@ def _sentence(row: Mapping[str, Any], controls: pl.DataFrame, pairs: int) -> str
     verb = "raises" if change["effect"] > 0 else "lowers"
     text = f"Where the model predicts {token}, replacing the activation by its mean {verb} the token's log-probability by "
     text += f"{fixed(abs(change['effect']))} nat{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
-    amount = plural(row["controls"], "control neuron")
-    as_far = round(change["p_value"] * (1 + row["controls"])) - 1  # controls whose effect is at least as far from 0
-    extreme = f"{as_far or 'none'} of {amount} {'changes' if as_far < 2 else 'change'} it as much"
-    chance = (
-        f"p = {number(change['p_value'], 2)}, {'' if as_far else 'the lowest that so many can give, '}q = {number(change['q_value'], 2)}"
-    )
+    extreme = _among(change, controls)
+    chance = f"p = {number(change['p_value'], 2)}, {SOURCES[change['p_value_source']]}q = {number(change['q_value'], 2)}"
     if change["p_value"] > NOTABLE:
         return f"{text}. That is not out of the ordinary: {extreme} ({chance})."
     if change["q_value"] > NOTABLE:
-        return f"{text}. By itself that would stand out, but not among the {count(pairs)} pairs looked at: {extreme} ({chance})."
+        return f"{text}. By itself that would stand out, but not among the {count(pairs)} pairs told of: {extreme} ({chance})."
     return f"{text}. That stands out: {extreme} ({chance}){_unlike(controls)}. {_way(row)}"
+
+
+def _among(change: Mapping[str, Any], controls: pl.DataFrame) -> str:
+    """The change beside those of the controls: a multiple of the largest or, where some go as far, how many."""
+    amount, times = plural(change["controls"], "control neuron"), change["times_largest_control"]
+    if times is None:
+        return f"none of {amount} changes it at all"
+    if times > 1:
+        return f"it is {number(times, 2)} times the largest change among {amount}"
+    same = controls.filter(pl.col("ablation") == change["ablation"])
+    as_far = same.filter(pl.col(change["measure"]).abs() >= abs(change["effect"])).height
+    return f"{count(as_far)} of {amount} {'changes' if as_far == 1 else 'change'} it as much"
 
 
 def _unlike(controls: pl.DataFrame) -> str:

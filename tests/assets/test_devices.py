@@ -25,7 +25,7 @@ from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
 from assets.prompts.prompts import encode_prompts
 from assets.statistics.neuron_contexts import neuron_contexts, random_places
-from tests.assets.ablation.small_corpus import pairs_of, random_windows
+from tests.assets.ablation.small_corpus import pairs_of, random_windows, sampled_at
 from tests.assets.prompts.conftest import fruit_prompt
 from tests.assets.prompts.tiny_models import FAMILIES, LAYERS, NEURONS, save_tiny_model
 from tests.simulated_device import MixedDevicesError, simulated_device
@@ -58,7 +58,9 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
         }
     )
     pairs = pairs_of([(token, *neuron) for token in range(2, 12) for neuron in STUDIED])
-    ablation = neuron_ablation(model, windows.lazy(), pairs, statistics, 2, controls=4)
+    texts = [(document, list(ids)) for document, ids in windows.select("document", "token_ids").iter_rows()]
+    sampled = sampled_at([("top_prediction", ids[place + 1], document, 0, place) for document, ids in texts for place in (2, 3)])
+    ablation = neuron_ablation(model, windows.lazy(), sampled, pairs, statistics, 2, controls=4)
     neurons = {layer: [neuron] for layer, neuron in STUDIED}
     patched = neuron_patching(model, prompts)
     drawn = donors(model, chosen_windows(windows.lazy(), 1000), neurons, 256)

@@ -15,7 +15,7 @@ from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import neuron_inputs, prompt_contexts
 from assets.prompts.neuron_patching import neuron_patching
 from assets.prompts.prompts import EncodedPrompt, encode_prompts
-from tests.assets.ablation.small_corpus import pairs_of, windows_of
+from tests.assets.ablation.small_corpus import pairs_of, sampled_at, windows_of
 from tests.assets.prompts.conftest import fruit_prompt
 from tests.hostile.tiny_models import COMMON, GROUPED, tiny_model
 from tests.slow_patching import plain_model
@@ -59,8 +59,10 @@ def test_attention_that_sees_less_than_a_corpus_window_is_refused_though_the_fir
     with torch.inference_mode():
         predictions = model.bridge(torch.tensor([long]), use_cache=False)[0].argmax(-1)
     early = int(predictions[2])  # a token that is predicted where the attention still sees everything
+    positions = [position for position in range(1, 23) if int(predictions[position]) == early]
+    sampled = sampled_at([("top_prediction", early, 0, 0, position) for position in positions])
     with pytest.raises(ModelError, match=r"ablating layer 0 neuron \d+ changes a logit by .* attention sees less than the whole window"):
-        neuron_ablation(model, windows.lazy(), pairs_of([(early, 0, 3)]), statistics, 24, controls=3)
+        neuron_ablation(model, windows.lazy(), sampled, pairs_of([(early, 0, 3)]), statistics, 24, controls=3)
 
 
 def test_a_model_that_takes_no_mask_of_its_own_form_is_refused_in_a_sentence(tmp_path: Path) -> None:

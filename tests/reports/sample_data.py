@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from assets.ablation.false_discoveries import with_q_values
+from assets.ablation.p_values import p_values
 from assets.contracts import TABLES, conform
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.candidates import studied_pairs
@@ -502,21 +504,21 @@ def _ablation(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                     "direct": 0.8 * effect,
                     "mediated": 0.2 * effect,
                 }
-                p_value, q_value = (1 / 41, 2 / 41) if token == AN else (0.7, 0.7)  # two pairs
-                for measure, value in measured.items():
+                others = generator.normal(0, 0.01, (40, 6))
+                rare = p_values(np.array(list(measured.values())), others)
+                for place, (measure, value) in enumerate(measured.items()):
                     interval = (value - 0.1, value + 0.1) if positions == "predicted" else (None, None)
-                    effects.append(
-                        (token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, p_value, q_value, 40, 30, 20)
-                    )
-                for control in range(40):
+                    chance = (float(rare.p_value[place]), str(rare.source[place]), 1.0, float(rare.times_largest[place]))
+                    effects.append((token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, *chance, 40, 30, 20))
+                for control, found in enumerate(others.tolist()):
                     likeness = (0.9 + 0.01 * control, 0.05 + 0.001 * control, 1.15, 0.0625)  # norms and shares above zero
-                    controls.append(
-                        (token, *PLANTED, positions, ablation, control, *likeness, *(float(x) for x in generator.normal(0, 0.01, 6)))
-                    )
+                    controls.append((token, *PLANTED, positions, ablation, control, *likeness, *found))
                 if positions == "other":
                     prompts.append(("apple", "clean", "all", *PLANTED, ablation, token, texts()[token], 0.7, 0.1))
     rows = (("neuron_ablation", effects), ("ablation_controls", controls), ("prompt_ablation", prompts))
-    return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows}
+    made = {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows}
+    told = with_q_values(made["neuron_ablation"].drop("q_value")).select(made["neuron_ablation"].columns)
+    return made | {"neuron_ablation": told}
 
 
 def _records() -> dict[str, pl.DataFrame]:

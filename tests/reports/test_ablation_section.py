@@ -5,6 +5,7 @@ import dataclasses
 import polars as pl
 import pytest
 
+from reports.numbers import number
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.report_data import ReportData
 from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, A, report_data
@@ -19,10 +20,38 @@ def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: Rep
     standing_out, ordinary = ablation_section(data, PLANTED)["sentences"]
     assert standing_out == (
         "Where the model predicts “␣an”, replacing the activation by its mean lowers the token's log-probability by "
-        "2.250 nat (95 % interval 2.150 to 2.350) and flips 50.0\u202f% of the top predictions. That stands out: none of 40 control neurons "
-        "changes it as much (p = 0.024, the lowest that so many can give, q = 0.049). It works mostly straight to the logit."
+        "2.250 nat (95 % interval 2.150 to 2.350) and flips 50.0\u202f% of the top predictions. That stands out: it is 129 times the largest "
+        "change among 40 control neurons (p = 0.00059, the lowest told with so many controls, q = 0.0012). It works mostly straight to the logit."
     )
-    assert "That is not out of the ordinary: 28 of 40 control neurons change it as much (p = 0.70, q = 0.70)." in ordinary
+    changes = data.tables["ablation_controls"].filter(token_id=SCRIPT_TOKEN, positions="predicted", ablation="mean")["log_probability"]
+    as_far = int((changes.abs() >= 0.0018).sum())
+    p_value = number((1 + as_far) / 41, 2)
+    counted = f"{as_far} of 40 control neurons change it as much (p = {p_value}, q = {p_value})."
+    assert f"That is not out of the ordinary: {counted}" in ordinary
+
+
+@pytest.mark.parametrize(
+    ("times", "effect", "source", "words"),
+    [
+        (None, 0.0018, "counted", "none of 40 control neurons changes it at all (p = 0.70, q = 0.70)."),
+        (
+            3.04,
+            0.0018,
+            "tail",
+            "it is 3.0 times the largest change among 40 control neurons (p = 0.70, by the tail of the controls' changes, q",
+        ),
+        (0.9, 0.0, "counted", "40 of 40 control neurons change it as much (p = 0.70, q = 0.70)."),
+    ],
+)
+def test_the_sentence_sets_the_effect_beside_its_controls(
+    data: ReportData, times: float | None, effect: float, source: str, words: str
+) -> None:
+    told = data.tables["neuron_ablation"].with_columns(
+        times_largest_control=pl.lit(times, pl.Float64), p_value_source=pl.lit(source), p_value=0.7, q_value=0.7,
+        effect=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(effect).otherwise(pl.col("effect")),
+    )  # fmt: skip
+    section = ablation_section(dataclasses.replace(data, tables={**data.tables, "neuron_ablation": told}), PLANTED)
+    assert words in section["sentences"][1]
 
 
 def test_an_effect_that_stands_out_alone_but_not_among_all_pairs_is_told_as_such(data: ReportData) -> None:
@@ -30,15 +59,15 @@ def test_an_effect_that_stands_out_alone_but_not_among_all_pairs_is_told_as_such
     section = ablation_section(dataclasses.replace(data, tables={**data.tables, "neuron_ablation": corrected}), PLANTED)
     assert section["pairs"] == 2
     assert section["sentences"][0].endswith(
-        "By itself that would stand out, but not among the 2 pairs looked at: none of 40 control neurons changes it as much "
-        "(p = 0.024, the lowest that so many can give, q = 0.20)."
+        "By itself that would stand out, but not among the 2 pairs told of: it is 129 times the largest change among "
+        "40 control neurons (p = 0.00059, the lowest told with so many controls, q = 0.20)."
     )
 
 
 def test_an_effect_that_stands_out_among_controls_unlike_the_neuron_says_so(data: ReportData) -> None:
     apart = data.tables["ablation_controls"].with_columns(neuron_output_norm=pl.lit(2.0))
     changed = dataclasses.replace(data, tables={**data.tables, "ablation_controls": apart})
-    assert "q = 0.049), though it writes more strongly than any of them. It works" in ablation_section(changed, PLANTED)["sentences"][0]
+    assert "q = 0.0012), though it writes more strongly than any of them. It works" in ablation_section(changed, PLANTED)["sentences"][0]
 
 
 def test_an_effect_without_a_mediated_part_is_not_said_to_be_mostly_direct(data: ReportData) -> None:

@@ -103,6 +103,8 @@ def evidence_for(
                 "ci_low": value - 0.1,
                 "ci_high": value + 0.1,
                 "p_value": ablation["p"],
+                "p_value_source": "tail",
+                "times_largest_control": ablation.get("times"),
                 "q_value": ablation["q"],
                 "controls": 100,
                 "position_count": 32,
@@ -290,16 +292,20 @@ def test_a_study_without_a_question_asks_for_its_first_token() -> None:
 
 
 def test_an_ablation_that_stands_out_supports_the_answer() -> None:
-    strength, text = sentence(evidence_for(ablation={"change": -2.25, "flipped": 0.5, "p": 0.0099, "q": 0.02}))
+    strength, text = sentence(evidence_for(ablation={"change": -2.25, "flipped": 0.5, "p": 0.0003, "q": 0.02, "times": 12.2}))
     assert strength == "clear"
-    assert "ablating it lowers the token's log-probability by 2.25 nat and flips 50 % of the predictions, and no neuron writes" in text
+    assert (
+        "ablating it lowers the token's log-probability by 2.25 nat (12 times the largest of 100 controls) and flips 50 % of the predictions, "
+        "and no neuron writes"
+    ) in text
 
 
 def test_an_ablation_that_stands_out_alone_but_not_among_all_pairs_speaks_against_the_answer() -> None:
-    strength, text = sentence(evidence_for(ablation={"change": -0.02, "flipped": 0.03, "p": 0.04, "q": 0.25}))
+    strength, text = sentence(evidence_for(ablation={"change": -0.02, "flipped": 0.03, "p": 0.04, "q": 0.25, "times": 0.83}))
     assert strength == "mixed"
     assert text.endswith(
-        "; but ablating it where the token is predicted does not stand out among ablated control neurons (p = 0.040, q = 0.25)."
+        "; but ablating it where the token is predicted does not stand out among ablated control neurons (0.83 times the largest of 100 controls, "
+        "p = 0.040, q = 0.25)."
     )
 
 

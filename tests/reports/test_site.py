@@ -451,8 +451,14 @@ def test_provenance_names_fingerprint_code_version_and_what_an_output_was_made_f
 def test_the_front_page_tells_the_ablation_and_where_its_numbers_are(site: Path) -> None:
     page = pages(site)["index.html"]
     text = " ".join(page.text.replace("\u202f", " ").split())
-    assert "ablating it lowers the token's log-probability by 2.25 nat and flips 50 % of the predictions" in text
-    assert "−2.25 nat (95 % interval −2.35 to −2.15) of log-probability, 50 % of 30 predictions flip; p = 0.024" in text
+    assert (
+        "ablating it lowers the token's log-probability by 2.25 nat (129 times the largest of 40 controls) and flips 50 % of the predictions"
+        in text
+    )
+    assert (
+        "−2.25 nat (95 % interval −2.35 to −2.15) of log-probability, 50 % of 30 predictions flip; 129 times the largest change by a control, p = 0.00059"
+        in text
+    )
     assert ("a", {"href": "neuron-1-17.html#ablation"}) in page.tags
     assert "Of 3 claims: 1 not replicated, 1 replicated, 1 not run;" in text
 
@@ -470,7 +476,7 @@ def test_a_token_page_compares_the_ablation_of_its_neurons(site: Path) -> None:
     html = (site / "token-11.html").read_text(encoding="utf-8")
     (part,) = re.findall(r'<section class="inner" id="ablation">(.*?)</section>', html, re.DOTALL)
     shown = " ".join(Parsed(part).text.replace("\u202f", " ").split())
-    assert "L1 N17 −2.250 −2.350 to −2.150 50.0 % 0.024 0.049 40" in shown
+    assert "L1 N17 −2.250 −2.350 to −2.150 50.0 % 129 0.00059 0.0012 40" in shown
     assert 'id="ablation"' not in (site / "token-13.html").read_text(encoding="utf-8")
 
 

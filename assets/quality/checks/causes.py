@@ -94,7 +94,7 @@ CHECKS = (
             "pairs": [
                 none_of("direct and mediated effect sum to the change of the logit", "torn", "effects torn", of="effects", by=_PAIR),
                 none_of(
-                    "p-values are not below one in all controls, q-values not below p-values, flips are shares, intervals have two ends in order",
+                    "p-values lie where their source allows, q-values not below p-values, flips are shares, intervals have two ends in order",
                     "contradicting",
                     "effects contradictory",
                     of="effects",
@@ -107,7 +107,7 @@ CHECKS = (
             "controls": [none_of("every control is another neuron", "itself", "rows wrong", of="rows", by=_PAIR)],
             "tokens": [
                 none_of(
-                    "every tracked token is predicted somewhere in the text that was read for ablation",
+                    "every tracked token has positions in the corpus at which neurons are ablated",
                     "absent",
                     "tokens without",
                     of="tracked",

@@ -11,6 +11,7 @@ from assets.quality.expectations import Expectation, equal, none_of, share_frame
 from assets.reading import Reading
 
 LARGEST_OVERFLOW_SHARE = 0.001
+_SAMPLE = ("outcome", "token_id")
 COUNTERS = ("activation_histograms", "merged_histograms")
 
 
@@ -149,6 +150,40 @@ SCREEN = {
 }
 
 
+SAMPLES = {
+    "samples": [
+        none_of("no token has more sampled positions than it has positions", "too_many", "positions too many", of="sampled", by=_SAMPLE),
+        none_of(
+            "no position is sampled twice, and no document more than four times", "repeated", "positions repeated", of="sampled", by=_SAMPLE
+        ),
+        none_of(
+            "samples stand in the order of their hashes, without gaps", "disordered", "positions out of order", of="sampled", by=_SAMPLE
+        ),
+        none_of(
+            "every sampled position has a token before it and one after it in a window of the corpus",
+            "absent",
+            "positions that are not there",
+            of="sampled",
+            by=_SAMPLE,
+        ),
+        none_of(
+            "after every position sampled as the token's own, the token follows",
+            "other",
+            "positions with another",
+            of="sampled",
+            by=_SAMPLE,
+        ),
+    ]
+}
+
+
+def _samples(reading: Reading, shard: str | None) -> Frames:
+    from assets.quality.sample_violations import sample_violations
+
+    windows = pl.concat([reading.scan("token_windows", name) for name in reading.shards_of("token_windows")])
+    return {"samples": sample_violations(_histograms("merged_histograms", reading, None), windows)}
+
+
 def merge_frames(expected_shards: Sequence[str], merged_shards: Sequence[str], shard_positions: Sequence[int], merged: int) -> Frames:
     """The merge of all shards. `merged_shards` and their `shard_positions` are in the order in which they were added up to `merged`."""
     expected, held = Amounts(expected_shards), Amounts(merged_shards)
@@ -218,5 +253,13 @@ CHECKS = (
         fields=("shards",),
         count=_merged,
         sentences=MERGE,
+    ),
+    Check(
+        name="position_samples",
+        asset="merged_histograms",
+        promise="The positions sampled of every tracked token are in the corpus, each once.",
+        needs=("merged_histograms/", "token_windows:all"),
+        count=_samples,
+        sentences=SAMPLES,
     ),
 )

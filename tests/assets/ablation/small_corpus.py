@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from assets.contracts import TOKEN_WINDOWS
 from assets.model.language_model import LanguageModel
 from tests import slow_patching as slow
 from tests.planted import VOCABULARY
+from tests.slow_ablation import logits_at
+from tests.slow_reimplementation import slow_hash
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,28 @@ class Studied:
         module = slow.down_projection(self.plain, layer)
         return {row["document"]: slow.input_of(self.plain, module, row["token_ids"]).numpy() for row in self.windows.iter_rows(named=True)}
 
+    @cached_property
+    def predictions(self) -> dict[int, list[int]]:
+        """Document -> the top prediction at each position, from plain forward passes."""
+        rows = self.windows.iter_rows(named=True)
+        return {row["document"]: [int(logits_at(self.plain, row["token_ids"], p).argmax()) for p in range(row["length"])] for row in rows}
+
+    @cached_property
+    def sampled(self) -> pl.DataFrame:
+        """What the pass samples of every vocabulary entry, none left out: few texts are shorter than a sample."""
+        found = []
+        for document, predictions in self.predictions.items():
+            ids = self.ids(document)
+            for position in range(1, len(ids) - 1):
+                answers = {"top_prediction": predictions[position], "next_token": ids[position + 1]}
+                found += [(outcome, token, document, 0, position) for outcome, token in answers.items()]
+        kept: dict[tuple[str, int, int], list[tuple[str, int, int, int, int]]] = {}
+        for row in sorted(found, key=lambda row: slow_hash(row[2:])):
+            of_document = kept.setdefault(row[:3], [])
+            if len(of_document) < 4:
+                of_document.append(row)
+        return sampled_at(sorted((row for of_document in kept.values() for row in of_document), key=lambda row: slow_hash(row[2:])))
+
     @property
     def statistics(self) -> pl.DataFrame:
         """The columns of neuron_statistics that ablation reads."""
@@ -40,6 +65,12 @@ class Studied:
             frame = pl.DataFrame({"mean": values.mean(0).astype(np.float64), "share_above_zero": (values > 0).mean(0)})
             frames.append(frame.with_columns(layer=pl.lit(layer, pl.Int32), neuron=pl.int_range(pl.len(), dtype=pl.Int32)))
         return pl.concat(frames)
+
+
+def sampled_at(rows: list[tuple[str, int, int, int, int]]) -> pl.DataFrame:
+    """Sampled positions (outcome, token id, document, window, position) as the pass would hand them over, in this order."""
+    schema = {"outcome": pl.String, "token_id": pl.Int32, "document": pl.Int64, "window_in_document": pl.Int32, "position": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def windows_of(documents: list[list[int]]) -> pl.DataFrame:

@@ -5,19 +5,28 @@ import polars as pl
 import pytest
 import torch
 
-from assets.ablation.ablated_positions import PER_DOCUMENT, ablated_positions, chosen_windows
-from assets.ablation.control_neurons import control_neurons, empirical_p_value
+from assets.ablation.ablated_positions import ablated_positions, chosen_windows, own_positions, windows_of
+from assets.ablation.control_neurons import control_neurons
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.replacements import ABLATIONS, DONORS, Donors, corpus_means, donors, replacements
-from tests.assets.ablation.small_corpus import Studied, pairs_of, windows_of
+from assets.counting.position_samples import NEXT_TOKEN, SAMPLED, TOP_PREDICTION
+from assets.study import Study
+from tests.assets.ablation.small_corpus import Studied, pairs_of
+from tests.assets.ablation.small_corpus import windows_of as windows_of_documents
 from tests.planted import planted_token_id
 from tests.slow_ablation import logits_at
+from tests.slow_reimplementation import slow_hash
 
 A, THE = planted_token_id(" a"), planted_token_id(" the")
 
 
+def places_of(studied: Studied, tokens: list[int], wanted: int, outcome: str = TOP_PREDICTION) -> pl.DataFrame:
+    own = own_positions(studied.sampled, dict.fromkeys(tokens, outcome), wanted)
+    return ablated_positions(studied.model, windows_of(studied.windows.lazy(), own), own, 256)
+
+
 def test_positions_are_those_at_which_the_token_is_predicted_and_as_many_of_the_same_windows_at_which_it_is_not(planted: Studied) -> None:
-    places = ablated_positions(planted.model, chosen_windows(planted.windows.lazy(), 10_000), [A, THE], 40, 256)
+    places = places_of(planted, [A, THE], 40)
     for row in places.iter_rows(named=True):
         ids = planted.ids(row["document"])
         prediction = int(logits_at(planted.plain, ids, row["position"]).argmax())
@@ -25,8 +34,14 @@ def test_positions_are_those_at_which_the_token_is_predicted_and_as_many_of_the_
         assert 0 < row["position"] < len(ids) - 1
         assert ids[row["position"] + 1] == row["next_token_id"]
     counts = places.group_by("token_id", "positions").len().sort("token_id", "positions")
-    # In " the" windows, other predictions run out: 30 of 40 positions get a partner.
-    assert counts.rows() == [(THE, "other", 30), (THE, "predicted", 40), (A, "other", 17), (A, "predicted", 17)]
+    of_the = places.filter(token_id=THE, positions="predicted")
+    # In " the" windows, other predictions run out: a window's positions get as many partners as it has.
+    partners = sum(
+        min(row["len"], sum(prediction != THE for prediction in planted.predictions[row["document"]][1:-1]))
+        for row in of_the.group_by("document").len().iter_rows(named=True)
+    )
+    assert counts.rows() == [(THE, "other", partners), (THE, "predicted", 40), (A, "other", 17), (A, "predicted", 17)]
+    assert 0 < partners < 40
     windows = (
         places.filter(token_id=A).group_by("document").agg((pl.col("positions") == "predicted").sum().alias("one"), pl.len().alias("all"))
     )
@@ -34,23 +49,54 @@ def test_positions_are_those_at_which_the_token_is_predicted_and_as_many_of_the_
     assert not places.is_duplicated().any()
 
 
-def test_a_document_gives_few_positions_however_many_it_has(planted: Studied) -> None:
-    places = ablated_positions(planted.model, chosen_windows(planted.windows.lazy(), 10_000), [THE], 1000, 256)
-    for document in range(0, 28, 5):
-        ids = planted.ids(document)
-        predicted = sum(int(logits_at(planted.plain, ids, position).argmax()) == THE for position in range(1, len(ids) - 1))
-        assert places.filter(document=document, positions="predicted").height == min(PER_DOCUMENT, predicted)
+def test_positions_are_found_wherever_they_are_those_of_lowest_hash_first(planted: Studied) -> None:
+    everywhere = sum(prediction == A for predictions in planted.predictions.values() for prediction in predictions[1:-1])
+    assert places_of(planted, [A], 1000).filter(positions="predicted").height == everywhere == 17
+    own = own_positions(planted.sampled, {THE: TOP_PREDICTION}, 5)
+    assert own.height == 5
+    hashes = planted.sampled.filter(token_id=THE, outcome=TOP_PREDICTION).select(
+        pl.struct("document", "window_in_document", "position").map_elements(
+            lambda place: slow_hash(place.values()), return_dtype=pl.UInt64
+        )
+    )
+    assert (
+        own.select("document", "position").rows()
+        == planted.sampled.filter(token_id=THE, outcome=TOP_PREDICTION)[hashes.to_series().arg_sort()[:5]]
+        .select("document", "position")
+        .rows()
+    )
+
+
+def test_positions_of_the_next_token_have_partners_at_which_it_is_neither_predicted_nor_follows(planted: Studied) -> None:
+    tree = planted_token_id(" tree")  # the planted model never predicts it
+    assert places_of(planted, [tree], 40).height == 0
+    places = places_of(planted, [tree, THE], 40, NEXT_TOKEN)
+    assert places.filter(token_id=tree, positions="next_token").height > 10
+    assert set(places["positions"]) == {"next_token", "other"}
+    for row in places.iter_rows(named=True):
+        ids, predictions = planted.ids(row["document"]), planted.predictions[row["document"]]
+        if row["positions"] == "next_token":
+            assert ids[row["position"] + 1] == row["next_token_id"] == row["token_id"]
+        else:
+            assert row["token_id"] not in (row["next_token_id"], predictions[row["position"]])
+
+
+def test_an_outcome_that_was_not_sampled_is_refused(planted: Studied) -> None:
+    with pytest.raises(ValueError, match=r"positions by outcome 'rank': only \['top_prediction', 'next_token'\] are sampled"):
+        own_positions(planted.sampled, {THE: "rank"}, 4)
+
+
+def test_a_study_asks_for_no_more_positions_than_are_sampled() -> None:
+    (limit,) = (entry.le for entry in Study.model_fields["ablation_positions"].metadata if hasattr(entry, "le"))
+    assert limit == SAMPLED
 
 
 def test_windows_are_shuffled_by_seed_not_by_shard_and_short_ones_left_out(planted: Studied) -> None:
     whole = chosen_windows(planted.windows.lazy(), 10_000)
     assert whole.equals(chosen_windows(planted.windows.reverse().lazy(), 10_000))
     assert sorted(whole["document"]) == list(range(28)) != whole["document"].to_list()
-    few = chosen_windows(planted.windows.lazy(), 50)
-    assert few.equals(whole.head(few.height))
-    assert few["length"].sum() <= 50 < whole.head(few.height + 1)["length"].sum()
-    assert chosen_windows(planted.windows.lazy(), 1).height == 1
-    assert chosen_windows(windows_of([[0, 5], [0, 5, 6]]).lazy(), 100)["document"].to_list() == [1]
+    assert chosen_windows(planted.windows.lazy(), 5).equals(whole.head(5))
+    assert chosen_windows(windows_of_documents([[0, 5], [0, 5, 6]]).lazy(), 100)["document"].to_list() == [1]
 
 
 def test_donors_are_activations_of_the_corpus_and_a_position_gets_one_of_another_document(tiny: Studied) -> None:
@@ -105,12 +151,6 @@ def test_controls_are_the_nearest_of_the_layer_by_rank_of_norm_and_of_share_abov
     with_others = control_neurons(pairs_of([(9, 0, 2), (9, 0, 1), (8, 0, 0)]), statistics, norms, controls=100)
     assert with_others.filter(token_id=9, neuron=2)["control"].to_list() == [0, 3, 4, 5]
     assert with_others.filter(token_id=8)["control"].to_list() == [1, 2, 3, 4, 5]
-
-
-def test_the_p_value_counts_controls_at_least_as_far_from_0_on_either_side() -> None:
-    assert empirical_p_value(np.array(-2.0), np.array([1.0, 2.0, -3.0, 0.5])) == 3 / 5
-    assert empirical_p_value(np.array(0.0), np.array([0.0, 0.0])) == 1
-    assert empirical_p_value(np.array(9.0), np.zeros(99)) == 0.01
 
 
 def test_intervals_come_from_documents_not_from_positions() -> None:

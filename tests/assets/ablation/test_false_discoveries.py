@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.ablation.false_discoveries import FAMILY, with_q_values
+from assets.ablation.false_discoveries import with_q_values
 
 
 def effects(p_values: list[float], measure: str = "loss", ablation: str = "mean", positions: str = "predicted") -> pl.DataFrame:
@@ -20,7 +20,7 @@ def test_q_values_are_those_worked_out_by_hand() -> None:
     assert with_q_values(effects([0.3]))["q_value"].to_list() == [0.3]
 
 
-def test_each_ablation_measure_and_kind_of_positions_is_a_family_of_its_own_and_rows_keep_their_order() -> None:
+def test_each_ablation_and_measure_is_a_family_of_its_own_apart_from_other_positions_and_rows_keep_their_order() -> None:
     parts = [
         effects([0.01, 0.02]),
         effects([0.01, 0.9], measure="logit"),
@@ -31,9 +31,15 @@ def test_each_ablation_measure_and_kind_of_positions_is_a_family_of_its_own_and_
     found = with_q_values(mixed)
     assert found.drop("q_value").equals(mixed)
     wanted = {"loss mean predicted": [0.02, 0.02], "logit mean predicted": [0.02, 0.9], "loss zero predicted": [0.02, 0.9]}
-    for (positions, ablation, measure), family in found.partition_by(FAMILY, as_dict=True).items():
+    for (positions, ablation, measure), family in found.partition_by("positions", "ablation", "measure", as_dict=True).items():
         expected = wanted.get(f"{measure} {ablation} {positions}", [0.04, 0.02])
         assert family.sort("neuron")["q_value"].to_list() == pytest.approx(expected)
+
+
+def test_one_family_holds_every_pair_that_is_told_whichever_positions_are_its_own() -> None:
+    told = pl.concat([effects([0.01, 0.02]), effects([0.03, 0.5], positions="next_token")])
+    found = with_q_values(pl.concat([told, effects([1e-9] * 40, measure="direct"), effects([1e-9] * 40, positions="other")]))
+    assert found.head(4)["q_value"].to_list() == pytest.approx([0.04, 0.04, 0.04, 0.5])
 
 
 def test_q_values_are_the_smallest_rate_at_which_the_step_up_procedure_keeps_a_row() -> None:

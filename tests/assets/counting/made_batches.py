@@ -17,6 +17,7 @@ from assets.counting.histograms import FURTHER_OUTCOMES, MOMENTS, ActivationBins
 from assets.counting.kernel_counter import KernelCounter, KernelSums
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import number_of_groups
+from assets.counting.position_sampler import PositionSampler
 from assets.counting.token_sums import CompiledSums, DeviceSums, TokenSums, group_of_token, group_tokens
 from tests.slow_reimplementation import SlowCounts
 
@@ -69,6 +70,7 @@ def counter_of(
     else:
         of_device = KernelCounter if kind == "kernel" else DeviceCounter
         counter = of_device(bins, token_ids, VOCABULARY, device=torch.device("cpu"), **counted)
+    counter = PositionSampler(counter, token_ids, VOCABULARY, at_once=40)
     if not screened:
         return counter
     groups = range(number_of_groups(len(screened)))

@@ -150,6 +150,8 @@ def broken(part: Histograms, name: str, index: tuple[int, ...], by: int) -> Hist
         ("top_prediction_outside", (1, 0, 0, 0), -10_000, r"top_prediction_outside of token 2 below 0"),
         ("predictions", (3,), 1, r"shard b: predictions sum to \d+, but \d+ positions were counted"),
         ("correct_predictions", (3,), 10_000, r"more correct predictions than predictions"),
+        ("sampled_prediction_document", (1,), 1000, r"shard b: 1024 positions of token 2 in sampled_prediction, but predictions are \d+"),
+        ("sampled_next_token_document", (0,), 1000, r"shard b: 1024 positions of token 1 in sampled_next_token, but occurrences are \d+"),
         ("screen_count", (2,), 1, r"shard b: screened positions sum to \d+ of \d+"),
         ("screen_token", (1,), 1, r"shard b: screens other tokens than shard a"),
         ("next_token_count", (0, 1, 1, 79), 10_000, r"next_token_count of token 1 above count"),

@@ -12,6 +12,7 @@ from assets.quality.checks import causes, counters, inputs, statistics
 from assets.quality.checks.contracts import contract_check
 from assets.quality.every_check import checks_of
 from assets.quality.expectations import Outcome
+from assets.quality.sample_violations import sample_violations
 
 
 def check(name: str, asset: str) -> Check:
@@ -30,6 +31,10 @@ def screen_quality(histograms: Histograms, asset: str = "merged_histograms") -> 
 
 def merge_quality(expected: Sequence[str], merged: Sequence[str], positions: Sequence[int], histograms: Histograms) -> list[Outcome]:
     return check("merge", "merged_histograms").judged(counters.merge_frames(expected, merged, positions, histograms.positions))
+
+
+def sample_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:
+    return check("position_samples", "merged_histograms").judged({"samples": sample_violations(histograms, token_windows.lazy())})
 
 
 def table_quality(table: Table, frame: pl.DataFrame, grid: Mapping[str, Sequence[int | str]] | None = None) -> list[Outcome]:

@@ -13,10 +13,17 @@ SOUND = {"log_probability": -1.0, "flipped": 0.5, "loss": 1.0, "logit": -2.0, "d
 
 
 def table(
-    controls: int = 100, p_value: float = 0.5, q_value: float = 0.6, ci_low: float | None = -9, ci_high: float | None = 9, **effects: float
+    controls: int = 100,
+    p_value: float = 0.5,
+    source: str = "counted",
+    q_value: float = 0.6,
+    times: float | None = 0.4,
+    ci_low: float | None = -9,
+    ci_high: float | None = 9,
+    **effects: float,
 ) -> pl.DataFrame:
     rows = [
-        (7, " an", 1, 3, "predicted", "zero", measure, effect, ci_low, ci_high, p_value, q_value, controls, 40, 20)
+        (7, " an", 1, 3, "predicted", "zero", measure, effect, ci_low, ci_high, p_value, source, q_value, times, controls, 40, 20)
         for measure, effect in (SOUND | effects).items()
     ]
     return pl.DataFrame(rows, schema=NEURON_ABLATION.schema, orient="row")
@@ -35,6 +42,14 @@ def failures(outcomes: list[Outcome]) -> set[str]:
 def test_sound_and_empty_tables_pass() -> None:
     assert failures(ablation_quality(table(), controls(), tracked=1, wanted=40)) == set()
     assert failures(ablation_quality(table(ci_low=None, ci_high=None), controls(), tracked=1, wanted=40)) == set()
+    for p_value, source, times in (
+        (1 / 101, "counted", 1.1),
+        (0.0004, "tail", 3.0),
+        (101.0**-2, "floor", 90.0),
+        (1 / 101, "counted", None),
+    ):
+        sound = table(p_value=p_value, source=source, times=times)
+        assert failures(ablation_quality(sound, controls(), tracked=1, wanted=40)) == set()
     assert failures(ablation_quality(table().clear(), controls(), tracked=1, wanted=0)) == set()
 
 
@@ -50,18 +65,23 @@ def test_a_logit_that_is_not_the_sum_of_its_parts_fails() -> None:
         {"flipped": 1.1},
         {"p_value": 0.0},
         {"p_value": 1.5},
+        {"p_value": 0.009, "source": "counted", "times": 2.0},
+        {"p_value": 1 / 101, "source": "counted", "times": 0.9},
+        {"p_value": 0.00009, "source": "tail", "times": 9.0},
+        {"p_value": 0.06, "source": "tail", "times": 2.0},
+        {"p_value": 0.001, "source": "floor", "times": 9.0},
+        {"p_value": 0.02, "source": "guessed", "times": 2.0},
         {"q_value": 0.4},
         {"q_value": 1.1},
         {"ci_low": 10.0},
         {"ci_high": None},
     ],
-    ids=lambda broken: next(iter(broken)),
+    ids=lambda broken: " ".join(map(str, broken.values())),
 )
 def test_values_that_cannot_be_fail(broken: dict[str, Any]) -> None:
     (failed,) = failures(ablation_quality(table(**broken), controls(), 1, 40))
     assert (
-        failed
-        == "p-values are not below one in all controls, q-values not below p-values, flips are shares, intervals have two ends in order"
+        failed == "p-values lie where their source allows, q-values not below p-values, flips are shares, intervals have two ends in order"
     )
 
 
@@ -74,7 +94,7 @@ def test_few_controls_and_tokens_without_positions_warn() -> None:
     warned = {outcome.expectation: (outcome.severity, outcome.observed) for outcome in outcomes if not outcome.passed}
     assert warned == {
         "every pair has at least 100 controls": ("warning", "1 of 1 pairs with fewer; most in token_id 7, layer 1, neuron 3 (1)"),
-        "every tracked token is predicted somewhere in the text that was read for ablation": ("warning", "2 of 3 tokens without"),
+        "every tracked token has positions in the corpus at which neurons are ablated": ("warning", "2 of 3 tokens without"),
     }
 
 
