@@ -190,7 +190,7 @@ _STAGES = (
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",
-        reads=(*MODEL, *reads("token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens")),
+        reads=(*MODEL, *reads("token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens", "token_outcomes")),
         fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),

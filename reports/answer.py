@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
 from reports.direction import auroc
 from reports.evidence import Ablated, Evidence, Patching, evidence
-from reports.numbers import count, edge, fixed, number, ordinal, percent, plural
+from reports.numbers import count, edge, fixed, number, ordinal, percent, plural, signed
 from reports.report_data import ReportData
 from reports.text import quoted
 
@@ -30,6 +30,16 @@ PREDICTS = {
     TOP_PREDICTION: " is the best predictor of ",
     NEXT_TOKEN: " tells best where the text goes on with ",
     PROBABILITY: " tells best where the model holds for probable ",
+}
+PREDICTS_IT = {
+    TOP_PREDICTION: "predicts it best",
+    NEXT_TOKEN: "tells best where it comes next",
+    PROBABILITY: "tells best where the model holds it for probable",
+}
+ABLATED_WHERE = {
+    TOP_PREDICTION: "where the token is predicted",
+    NEXT_TOKEN: "where the token comes next",
+    PROBABILITY: "where the token comes next",
 }
 NO_HALF = {
     TOP_PREDICTION: "no level of its activation makes it predicted in half of cases",
@@ -106,15 +116,15 @@ def _too_little(found: Evidence, min_count: int) -> Sentence | None:
             token,
             Part(f"{NEVER[found.outcome.name][1]} at any{among} counted positions, so no neuron can be told apart by it."),
         )
-    if found.best is None:
+    if found.best is None or found.predictor is None:
         return (Part("No answer: no neuron could be scored for "), token, Part(EVERYWHERE[found.outcome.name]))
     if found.cases < min_count:
         return (
             Part("Too little evidence: "),
             token,
             Part(f" {_how_rare(found)}; "),
-            neuron_part(found.neuron),
-            Part(f" comes first with AUROC {auroc(found.best)}, which so few cases cannot support."),
+            neuron_part((found.predictor["layer"], found.predictor["neuron"])),
+            Part(f" comes first with AUROC {auroc(found.predictor)}, which so few cases cannot support."),
         )
     return None
 
@@ -137,7 +147,7 @@ def _in_place_of(found: Evidence, wanted: str) -> list[Part]:
 def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:
     token, best = token_part((found.token_id, found.token)), found.best
     assert best is not None, "_too_little refuses tokens without a best neuron"
-    if best["separation"] < WEAK_AUROC:
+    if best["separation"] < WEAK_AUROC and found.contribution is None:
         opening = (
             *_in_place_of(found, wanted),
             Part("No single neuron answers: the best predictor of "),
@@ -147,8 +157,7 @@ def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:
             Part(f", has an AUROC of only {auroc(best)}, where 0.5 says nothing."),
         )
         return opening, "weak"
-    capital = neuron_part(found.neuron, capital=True)
-    parts = [*_in_place_of(found, wanted), capital, Part(PREDICTS[found.outcome.name]), token, Part(f": AUROC {auroc(best)}")]
+    parts = [*_in_place_of(found, wanted), *_opening(found)]
     reaches_half = best["half_activation"] is not None
     clauses: list[Sentence] = []
     objections: list[Sentence] = []
@@ -166,6 +175,20 @@ def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:
     if objections:
         parts += [Part("; but "), *joined(objections)]
     return (*parts, Part(".")), "mixed" if objections or not reaches_half else "clear"
+
+
+def _opening(found: Evidence) -> list[Part]:
+    """The neuron that answers, with what makes it the answer."""
+    token, capital, best = token_part((found.token_id, found.token)), neuron_part(found.neuron, capital=True), found.best
+    assert best is not None
+    name = found.outcome.name
+    if found.contribution is None:
+        return [capital, Part(PREDICTS[name]), token, Part(f": AUROC {auroc(best)}")]
+    if found.predicts_best:
+        return [capital, Part(" writes "), token, Part(f" most and {PREDICTS_IT[name]}: AUROC {auroc(best)}")]
+    after = f"; the next neuron {signed(found.next_contribution)}" if found.next_contribution is not None else ""
+    added = f" most, {signed(found.contribution['contribution'])} logits {found.outcome.where}{after}"
+    return [capital, Part(" writes "), token, Part(f"{added}; as a predictor it is {ordinal(best['place'])}, AUROC {auroc(best)}")]
 
 
 def _half(found: Evidence) -> str:
@@ -205,8 +228,9 @@ def _ablated(found: Evidence) -> Clauses:
     if ablated is None:
         return [], []
     if not ablated.stands_out:
+        where = ABLATED_WHERE[found.outcome.name]
         chance = f"{beside_controls(ablated)}p = {number(ablated.p_value, 2)}, q = {number(ablated.q_value, 2)}"
-        return [], [(Part(f"ablating it where the token is predicted does not stand out among ablated control neurons ({chance})"),)]
+        return [], [(Part(f"ablating it {where} does not stand out among ablated control neurons ({chance})"),)]
     beside = beside_controls(ablated).removesuffix(", ")
     size = f"{number(abs(ablated.change))} nat{f' ({beside})' if beside else ''}"
     if ablated.change >= 0:

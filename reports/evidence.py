@@ -15,6 +15,7 @@ from reports.report_data import ReportData
 CONVENTIONS = ("logits", "published")  # the model's own effect first
 COUNTS = ("occurrences", "predictions", "correct_predictions")
 SIDES = {"output": "writes (output)", "input": "reads (input)"}
+OWN_POSITIONS = ("predicted", "next_token")  # of a token: where it is the top prediction or, where that is rare, where it comes next
 TOLD_ABLATION = "mean"  # the one that sentences tell: it leaves the neuron's average contribution in place
 NOTABLE = 0.05  # p and q up to which an effect is said to stand out
 
@@ -26,7 +27,7 @@ def congruence_unit(side: str, convention: str) -> str:
 
 @dataclass(frozen=True)
 class Writing:
-    """Congruence of one token under one convention: its most congruent neuron, and where the best predictor stands.
+    """Congruence of one token under one convention: its most congruent neuron, and where the neuron that answers stands.
 
     Of a best predictor that is low where the token is predicted, the least congruent come first: low activations of a neuron that
     writes against the token favour it. The sign of a gated neuron is a convention: there neurons are ranked by the size of their
@@ -37,8 +38,8 @@ class Writing:
     convention: str
     top: tuple[int, int]
     top_congruence: float
-    congruence: float | None  # of the best predictor
-    rank: int | None  # of the best predictor among all neurons, 1 is first
+    congruence: float | None  # of the neuron
+    rank: int | None  # of the neuron among all, 1 is first
     neurons: int
     by_size: bool = False
 
@@ -61,7 +62,7 @@ class Patching:
 
 @dataclass(frozen=True)
 class Ablated:
-    """What replacing a neuron's activation by its mean changes, at positions of the corpus where the token is predicted."""
+    """What replacing a neuron's activation by its mean changes, at positions of the corpus where the token is predicted or comes next."""
 
     neuron: tuple[int, int]
     change: float  # of the token's log-probability, in nat
@@ -82,7 +83,12 @@ class Ablated:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All kinds of evidence for one token. `best` and `second` are rows of ReportData.scores, by separation."""
+    """All kinds of evidence for one token, around the neuron that answers: who writes the token most where it has the outcome that leads;
+    where nothing is known of that, or no neuron writes it, the best predictor.
+
+    `best` is that neuron's row of ReportData.ranked_scores, `predictor` and `second` are the first two by separation. `contribution` is its
+    row of ranked_contributions, `next_contribution` what the next neuron contributes.
+    """
 
     token_id: int
     token: str
@@ -93,22 +99,30 @@ class Evidence:
     outcome: Outcome  # that leads for the token
     cases: float  # positions at which the token has it; under probability those that are expected
     best: dict[str, Any] | None
+    predictor: dict[str, Any] | None
     second: dict[str, Any] | None
-    stays_above_half: bool  # no reliable bin of the best predictor beyond half_activation, in its direction, has a proportion below 1/2
+    contribution: dict[str, Any] | None
+    next_contribution: float | None
+    stays_above_half: bool  # no reliable bin of the neuron beyond half_activation, in its direction, has a proportion below 1/2
     precision_beyond_half: float | None  # share of the token among all positions at or beyond half_activation
     writing: tuple[Writing, ...]
     patching: tuple[Patching, ...]
-    ablated: Ablated | None  # the best predictor; None where the study ablates nothing, or the token is predicted too rarely
+    ablated: Ablated | None  # the neuron; None where the study ablates nothing, or the token is predicted too rarely
 
     @property
     def is_downwards(self) -> bool:
-        """Whether the best predictor is low where the token is predicted."""
+        """Whether the neuron is low where the token is predicted."""
         return self.best is not None and self.best["direction"] == -1
 
     @property
     def neuron(self) -> tuple[int, int] | None:
-        """(layer, neuron) of the best predictor."""
+        """(layer, neuron) of the neuron that answers."""
         return None if self.best is None else (self.best["layer"], self.best["neuron"])
+
+    @property
+    def predicts_best(self) -> bool:
+        """Whether it is the best predictor as well."""
+        return self.best is not None and self.best == self.predictor
 
     def written(self, convention: str) -> Writing | None:
         """The congruence under one convention, if it was computed."""
@@ -119,11 +133,15 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
     """Collect what the tables say about one tracked token. Every part may be missing; none is made up."""
     entries = [entry for entry, _ in data.members(token_id)] or [token_id]
     counted = data.table("token_counts").filter(pl.col("token_id").is_in(entries)).select(pl.col(*COUNTS).sum()).row(0, named=True)
-    best = best_neurons(data, token_id).head(2).to_dicts()
-    neuron = (best[0]["layer"], best[0]["neuron"]) if best else None
+    ranked = best_neurons(data, token_id)
+    first = [*ranked.head(2).to_dicts(), None, None]
+    written = data.ranked_contributions.filter(pl.col("token_id") == token_id).head(2).to_dicts()
+    writer = written[0] if written and written[0]["contribution"] > 0 else None
+    best = (_row_of(ranked, (writer["layer"], writer["neuron"])) if writer else None) or first[0]
+    neuron = (best["layer"], best["neuron"]) if best else None
     curve = curve_of(data, token_id, neuron or (-1, -1))
-    direction = best[0]["direction"] if best else 1
-    half = best[0]["half_activation"] if best else None
+    direction = best["direction"] if best else 1
+    half = best["half_activation"] if best else None
     beyond = None if half is None else _beyond(curve, half, direction)
     return Evidence(
         token_id=token_id,
@@ -134,8 +152,11 @@ def evidence(data: ReportData, token_id: int, token: str) -> Evidence:
         positions=data.facts.get("positions"),
         outcome=told_by(data.leading.get(token_id, TOP_PREDICTION)),
         cases=_cases(data, token_id, counted["predictions"]),
-        best=best[0] if best else None,
-        second=best[1] if len(best) > 1 else None,
+        best=best,
+        predictor=first[0],
+        second=first[1],
+        contribution=writer if best else None,
+        next_contribution=written[1]["contribution"] if len(written) > 1 else None,
         stays_above_half=beyond is not None and beyond.filter(pl.col("reliable") & (pl.col("proportion") < 0.5)).is_empty(),
         precision_beyond_half=None if beyond is None else _precision(beyond),
         writing=tuple(found for convention in CONVENTIONS if (found := _writing(data, token_id, neuron, convention, direction))),
@@ -246,9 +267,9 @@ def neuron_sets_of(data: ReportData, prompt: str) -> pl.DataFrame:
 
 
 def ablated_neurons(data: ReportData, token_id: int) -> list[Ablated]:
-    """The studied neurons that were ablated where the token is predicted, the largest change first."""
+    """The studied neurons that were ablated where the token is predicted, or comes next, the largest change first."""
     rows = data.table("neuron_ablation").filter(
-        (pl.col("token_id") == token_id) & (pl.col("positions") == "predicted") & (pl.col("ablation") == TOLD_ABLATION)
+        (pl.col("token_id") == token_id) & pl.col("positions").is_in(OWN_POSITIONS) & (pl.col("ablation") == TOLD_ABLATION)
     )
     by_measure = {name: rows.filter(pl.col("measure") == name) for name in ("log_probability", "flipped")}
     flipped = {(row["layer"], row["neuron"]): row["effect"] for row in by_measure["flipped"].iter_rows(named=True)}

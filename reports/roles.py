@@ -22,15 +22,19 @@ TIMES, MOST = 2, 0.75  # times the best single share, or share of the logit diff
 PROMPTS = 3  # told on the front page; all have a page of their own
 
 
-def roles(data: ReportData, token_id: int, token: str) -> list[Sentence]:
-    """One each: the first writer, the best predictor if it is another neuron, who writes against, what decides each prompt."""
+def roles(data: ReportData, token_id: int, token: str, is_writer_told: bool = False) -> list[Sentence]:
+    """One each: the first writer (unless it is told already), the best predictor if it is another neuron, who writes against, what decides each prompt."""
     written = written_by(data, token_id)
     sentences = []
     if written.height:
         where = told_by(data.leading[token_id]).where
         predictor, last = _predictor(data, written, token_id), written.row(-1, named=True)
         is_told = any(part.neuron == (last["layer"], last["neuron"]) for sentence in predictor for part in sentence)
-        sentences += [_writer(written, token_id, token, where), *predictor, *([] if is_told else _against(last))]
+        sentences += [
+            *([] if is_writer_told else [_writer(written, token_id, token, where)]),
+            *predictor,
+            *([] if is_told else _against(last)),
+        ]
     return sentences + _apart(data, token_id, token) + _causes(data, token_id)
 
 

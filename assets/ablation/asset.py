@@ -7,7 +7,7 @@ from assets.ablation.ablated_positions import chosen_windows
 from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.ablation.replacements import DONORS, donors
-from assets.counting.position_samples import sampled_positions
+from assets.counting.position_samples import NEXT_TOKEN, TOP_PREDICTION, sampled_positions
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.prompts.prompts import encode_prompts
@@ -38,10 +38,17 @@ def _neuron_ablation(work: Work) -> None:
         work.read("neuron_statistics"),
         study.ablation_positions,
         study.batch_positions,
+        outcome_of_token=_outcomes(work.read("token_outcomes")),
         tell=work.tell,
     )
     work.write("neuron_ablation", made.effects)
     work.write("ablation_controls", made.controls)
+
+
+def _outcomes(token_outcomes: pl.DataFrame) -> dict[int, str]:
+    """By which outcome each token's positions are taken: the one that leads; for probability, which has no positions, the next token."""
+    leading = token_outcomes.filter("leads").select("token_id", "outcome")
+    return {entry: TOP_PREDICTION if outcome == TOP_PREDICTION else NEXT_TOKEN for entry, outcome in leading.iter_rows()}
 
 
 def _prompt_ablation(work: Work) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from reports.evidence import NOTABLE, TOLD_ABLATION
+from reports.evidence import NOTABLE, OWN_POSITIONS, TOLD_ABLATION
 from reports.figures.ablation import ABLATIONS, control_figure, parts_figure
 from reports.figures.extent import highest
 from reports.figures.figure import Figure
@@ -67,16 +67,17 @@ def _rows(effects: pl.DataFrame) -> list[dict[str, Any]]:
 def _sentences(effects: pl.DataFrame, controls: pl.DataFrame, pairs: int) -> list[str]:
     """In plain words what the mean ablation does to each token where it is predicted; `pairs` were looked at in all."""
     return [
-        _sentence(row, controls.filter(pl.col("token_id") == row["token_id"], positions="predicted"), pairs)
+        _sentence(row, controls.filter(pl.col("token_id") == row["token_id"], positions=row["positions"]), pairs)
         for row in _rows(effects)
-        if row["positions"] == "predicted" and row["ablation"] == TOLD_ABLATION and "log_probability" in row
+        if row["positions"] in OWN_POSITIONS and row["ablation"] == TOLD_ABLATION and "log_probability" in row
     ]
 
 
 def _sentence(row: Mapping[str, Any], controls: pl.DataFrame, pairs: int) -> str:
     change, token = row["log_probability"], quoted(row["token"])
     verb = "raises" if change["effect"] > 0 else "lowers"
-    text = f"Where the model predicts {token}, replacing the activation by its mean {verb} the token's log-probability by "
+    where = f"Where {token} comes next" if row["positions"] == "next_token" else f"Where the model predicts {token}"
+    text = f"{where}, replacing the activation by its mean {verb} the token's log-probability by "
     text += f"{fixed(abs(change['effect']))} nat{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
     extreme = _among(change, controls)
     chance = f"p = {number(change['p_value'], 2)}, {SOURCES[change['p_value_source']]}q = {number(change['q_value'], 2)}"

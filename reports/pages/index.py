@@ -6,8 +6,8 @@ import polars as pl
 
 from assets.statistics.candidates import NAMED
 from assets.study import COMMIT
-from reports.answer import Answer, answer
-from reports.evidence import curve_of, evidence
+from reports.answer import Answer, Sentence, answer
+from reports.evidence import Evidence, curve_of, evidence
 from reports.figures.small_curve import small_curve
 from reports.numbers import count, duration, moment, ordinal, plural
 from reports.pages.page import Page
@@ -26,7 +26,7 @@ def index_page(data: ReportData) -> Page:
         title=data.study.description or data.study.name,
         context={
             "answer": reply,
-            "roles": roles(data, reply.evidence.token_id, reply.evidence.token) if reply.evidence else [],
+            "roles": _roles(data, reply.evidence) if reply.evidence else [],
             "drawing": _drawing(data, reply),
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
             "neurons": [_neuron_row(data, neuron) for neuron in data.studied],
@@ -36,6 +36,11 @@ def index_page(data: ReportData) -> Page:
             "claims": _claims(data),
         },
     )
+
+
+def _roles(data: ReportData, found: Evidence) -> list[Sentence]:
+    """The sentences behind the answer, which names the writer with what it adds where that is not the best predictor."""
+    return roles(data, found.token_id, found.token, is_writer_told=found.contribution is not None and not found.predicts_best)
 
 
 def _drawing(data: ReportData, reply: Answer) -> dict[str, Any] | None:

@@ -220,7 +220,7 @@ def test_downloads_hold_the_tables_as_they_are(data: ReportData, site: Path) -> 
 
 def test_the_front_page_answers_the_question_and_says_what_was_run(site: Path) -> None:
     text = " ".join(pages(site)["index.html"].text.split())
-    assert "Layer 1 neuron 17 is the best predictor of ␣an : AUROC" in text.replace("␣an:", "␣an :")
+    assert "Layer 1 neuron 17 writes ␣an most and predicts it best: AUROC" in text
     facts = ["models/<orchard>", "commit 3f2a3f2a3f2a, resolved from main", "GPT2LMHeadModel", "812 documents", "24 000 positions"]
     facts += ["2026-03-07 04:05 UTC", "1 min 23 s", "4 of 5 checks passed, all 3 blocking ones among them; 1 warning to read."]
     for fact in facts:
@@ -260,7 +260,9 @@ def test_a_predictor_by_low_activations_is_shown_with_its_direction_on_every_pag
     build_site(negated(data), tmp_path)
     shown = {name: " ".join(page.text.split()) for name, page in pages(tmp_path).items()}
     index, token, neuron = (shown[name] for name in ("index.html", token_page(AN), neuron_page(PLANTED)))
-    assert f"Layer 1 neuron 17 is the best predictor of ␣an: {told}; the model predicts it in at least half of cases once the" in index
+    assert (
+        f"Layer 1 neuron 17 writes ␣an most and predicts it best: {told}; the model predicts it in at least half of cases once the" in index
+    )
     assert f"activation falls below {half} (recall " in index
     assert "no neuron writes more strongly against the token, which low activations so favour" in index
     assert f"(standard error), read downwards {fixed(row['auroc'])}" in index
@@ -276,7 +278,7 @@ def test_a_predictor_by_low_activations_is_shown_with_its_direction_on_every_pag
 
 def test_a_predictor_by_high_activations_is_told_without_a_direction(site: Path) -> None:
     shown = {name: " ".join(page.text.split()) for name, page in pages(site).items()}
-    assert "is the best predictor of ␣an: AUROC 0.98" in shown["index.html"]
+    assert "writes ␣an most and predicts it best: AUROC 0.98" in shown["index.html"]
     assert "Best predictor: L1 N17; the proportion first reaches one half at activation" in shown[token_page(AN)]
     assert "best: AUROC 0.98" in shown[neuron_page(PLANTED)]
     assert "best, by being low" not in shown[neuron_page(PLANTED)]
