@@ -41,7 +41,7 @@ def planted_gated_model(folder: Path, extra: tuple[Role, ...] = (), negated: tup
     config = LlamaConfig(
         vocab_size=len(VOCABULARY), max_position_embeddings=CONTEXT_LENGTH, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=2,
         num_key_value_heads=2, head_dim=HEAD_WIDTH, intermediate_size=NEURONS, mlp_bias=True, attention_bias=True, tie_word_embeddings=True,
-        rope_theta=1e12, bos_token_id=0, eos_token_id=0, pad_token_id=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e12}, bos_token_id=0, eos_token_id=0, pad_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     state = model.state_dict()
