@@ -33,6 +33,8 @@ NEAREST = {
     "assets/statistics/neuron_statistics.py": ("tests/assets/statistics/test_neuron_statistics.py",),
     "assets/statistics/token_neuron_scores.py": ("tests/assets/statistics/test_token_neuron_scores.py",),
     "assets/statistics/token_neuron_screen.py": ("tests/assets/statistics/test_token_neuron_screen.py",),
+    "assets/statistics/proposed_pairs.py": ("tests/assets/statistics/test_proposed_pairs.py",),
+    "assets/statistics/writing_roles.py": ("tests/assets/across_models/test_across_models.py", "tests/reports/test_roles.py"),
     "assets/statistics/proportion_curves.py": ("tests/assets/statistics/test_proportion_curves.py",),
     "assets/ablation/false_discoveries.py": ("tests/assets/ablation/test_false_discoveries.py",),
     "assets/ablation/p_values.py": ("tests/assets/ablation/test_p_values.py",),

@@ -10,7 +10,7 @@ VERDICTS = {  # in the order shown: badge, heading, meaning
     "replicated": ("good", "Replicated", "Within the tolerance, by the convention of the claim."),
     "not run": ("unknown", "Not run", "Could not be put to the test; nothing is said about whether it holds."),
 }
-COUNTED = ("position", "document", "entry", "place")  # units of whole numbers
+COUNTED = ("position", "document", "entry", "place", "line", "sign")  # units of whole numbers
 
 
 def scorecard_page(data: ReportData) -> Page:
