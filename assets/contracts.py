@@ -14,7 +14,14 @@ from assets.errors import InputError
 
 LARGEST = sys.float_info.max
 # Least and most of a number by its unit, both allowed; a number of any other unit is any finite one.
-LIMITS = {"share": (0.0, 1.0), "index": (0.0, LARGEST), "position": (0.0, LARGEST), "byte": (0.0, LARGEST), "length": (0.0, LARGEST)}
+LIMITS = {
+    "share": (0.0, 1.0),
+    "index": (0.0, LARGEST),
+    "position": (0.0, LARGEST),
+    "byte": (0.0, LARGEST),
+    "length": (0.0, LARGEST),
+    "multiple": (0.0, LARGEST),
+}
 
 
 @dataclass(frozen=True)
@@ -932,10 +939,9 @@ NEURON_ABLATION = Table(
         Column(
             "times_largest_control",
             _float,
-            "times",
+            "multiple",
             "Size of the effect over that of the largest control's; missing where no control has an effect.",
             True,
-            between=(0.0, LARGEST),
         ),
         Column("controls", pl.Int32(), "neuron", "Control neurons: same layer, nearest in output norm and share of positions above 0."),
         Column("position_count", pl.Int32(), "position", "Positions that the means are over."),

@@ -384,7 +384,7 @@ NUMBERS = [(table, column) for table in EVERY_TABLE.values() for column in table
 def test_a_number_beyond_the_limits_of_its_column_is_found_in_every_table(table: Table, column: Column) -> None:
     """NaN and infinity, and what no share, index or count can be; in columns that are open, NaN alone, and only if none may be missing."""
     beyond = [math.nan, math.inf, -math.inf] if column.dtype.is_float() else []
-    beyond += [-1, 1.001] if column.unit == "share" else [-1] if column.unit in ("index", "position", "byte", "length") else []
+    beyond += [-1, 1.001] if column.unit == "share" else [-1] if column.unit in ("index", "position", "byte", "length", "multiple") else []
     beyond += [column.between[0] - 0.25, column.between[1] + 1] if column.between and column.dtype.is_float() else []
     beyond += [column.between[0] - 1, column.between[1] + 1] if column.between and not column.dtype.is_float() else []
     for value in beyond:
