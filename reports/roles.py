@@ -10,9 +10,8 @@ import polars as pl
 
 from assets.statistics.writing_roles import GOES_ALONG, HOLDS, writing_role
 from reports.answer import NO_EFFECT, Part, Sentence, joined, neuron_part, prompt_part, token_part
-from reports.direction import auroc
 from reports.evidence import best_neurons, neuron_patching_of, neuron_sets_of
-from reports.numbers import count, ordinal, percent, signed
+from reports.numbers import count, fixed, ordinal, percent, signed
 from reports.outcome import told_by
 from reports.report_data import ReportData
 
@@ -92,7 +91,7 @@ def _apart(data: ReportData, token_id: int, token: str) -> list[Sentence]:
     for (other_id, other), rows in own.partition_by("other_id", "other", as_dict=True, maintain_order=True).items():
         first = rows.filter(pl.col("contribution") > 0).sort("contribution", "layer", "neuron", descending=[True, False, False]).head(1)
         for row in first.iter_rows(named=True):
-            apart = f"; it tells the two apart with AUROC {auroc(row)}" if row["auroc"] is not None else ""
+            apart = f"; it tells the two apart with separation {fixed(row['separation'])}" if row["separation"] is not None else ""
             sentences.append(
                 (
                     Part("Between "),

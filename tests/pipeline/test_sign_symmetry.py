@@ -43,7 +43,9 @@ class Two:
             if name == "negated":
                 negate(written)
             changes: dict[str, Any] = {"model.id": name, "bins": BINS, "tokens": list(range(len(VOCABULARY))), "neurons": [[1, 2], [2, 3]],
-                                       "min_count": 2, "best_neurons": 2, "ablation_positions": 2, "corpus.context_length": 32}  # fmt: skip
+                                       "min_count": 2, "best_neurons": 2, "ablation_positions": 2, "corpus.context_length": 32,
+                                       "outcomes": ["top_prediction", "next_token", "probability"], "groups": {"two": [3, 4]},
+                                       "contrasts": [[3, 4], [5, 6]]}  # fmt: skip
             self.study = ground.study(copy.deepcopy(changes))
             self.records.append(run_stages(self.study, folder / name))
 
@@ -54,7 +56,8 @@ class Two:
     def data(self, place: int) -> ReportData:
         names = (
             "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "patched_neuron_sets", "prompt_tokens", "tracked_tokens", "token_counts",
-            "proportion_curves", "congruence_tracked_tokens", "neuron_ablation",
+            "proportion_curves", "congruence_tracked_tokens", "neuron_ablation", "token_groups", "token_outcomes", "outcome_scores",
+            "outcome_curves", "outcome_contributions", "contrasts",
         )  # fmt: skip
         return ReportData(self.study, {name: self.tables(name)[place] for name in names}, facts={"is_gated": True})
 
@@ -100,8 +103,9 @@ def test_the_counters_of_a_negated_neuron_are_mirrored_and_all_others_stay(two: 
     np.testing.assert_array_equal(scaled, negated)
 
 
-def test_scores_are_those_of_the_other_end(two: Two) -> None:
-    one, other = two.tables("token_neuron_scores")
+@pytest.mark.parametrize("table", ["token_neuron_scores", "outcome_scores"])
+def test_scores_are_those_of_the_other_end(two: Two, table: str) -> None:
+    one, other = two.tables(table)
     assert one.filter(IS_FLIPPED & (pl.col("direction") == -1)).height > 10
     turned = other.with_columns(
         auroc=pl.when(IS_FLIPPED).then(1 - pl.col("auroc")).otherwise("auroc"),
@@ -116,9 +120,10 @@ def test_scores_are_those_of_the_other_end(two: Two) -> None:
 
 
 def test_contributions_and_patching_are_equal(two: Two) -> None:
-    for name, column in (("contributions", "contribution"), ("contribution_screen", "contribution")):
+    for name, column in ((name, "contribution") for name in ("contributions", "contribution_screen", "outcome_contributions", "contrasts")):
         one, other = two.tables(name)
-        assert_equal(one.drop("congruence"), other.drop("congruence"))
+        turned = ["congruence", *(["auroc", "direction"] if name == "contrasts" else [])]
+        assert_equal(one.drop(turned), other.drop(turned), 1e-12 if name == "contrasts" else 0)
         assert not one.filter(pl.col(column) != 0).is_empty()
     one, other = two.tables("neuron_patching")
     assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
@@ -146,6 +151,9 @@ def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
     assert_equal(one, other, 1e-6)
 
 
+EMPTY = pl.DataFrame(schema=TABLES["contributions"].schema)
+
+
 def read_upwards(sentence: str) -> str:
     """The sentence with what is read downwards as if all activations of its neuron were negated."""
     upwards = re.sub(r"AUROC [^ ]+, read downwards ", "AUROC ", sentence)
@@ -165,7 +173,11 @@ def test_every_sentence_of_the_answer_is_the_same_read_in_the_neurons_direction(
     said = [[plain(answers(two.data(place), text)) for _, text in two.data(place).tracked] for place in range(2)]
     assert [read_upwards(sentence) for sentence in said[0]] == [read_upwards(sentence) for sentence in said[1]]
     assert said[0] != said[1], "no best predictor was negated"
-    whole = " ".join(said[0])
+    # Where nothing is known of contributions, the best predictor answers.
+    alone = [replace(two.data(place), tables={**two.data(place).tables, "contributions": EMPTY}) for place in range(2)]
+    by_predictor = [[plain(answers(data, text)) for _, text in data.tracked] for data in alone]
+    assert [read_upwards(sentence) for sentence in by_predictor[0]] == [read_upwards(sentence) for sentence in by_predictor[1]]
+    whole = " ".join([*said[0], *by_predictor[0]])
     assert "by size for the token, behind" in whole
     assert "its output weights write against the token" in whole
     assert "read downwards" in whole
