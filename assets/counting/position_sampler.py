@@ -13,7 +13,7 @@ import polars as pl
 from assets.counting.batch_counter import Answers, Counter, following_tokens
 from assets.counting.batches import Batch
 from assets.counting.histograms import Histograms
-from assets.counting.position_samples import NEXT_TOKEN, SAMPLE, SAMPLES, TOP_PREDICTION, candidates, lowest, sample_arrays
+from assets.counting.position_samples import NEXT_TOKEN, SAMPLE, SAMPLES, TOP_PREDICTION, candidates, extended, sample_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class PositionSampler:
     def _add(self, outcome: str, answers: Iterable[tuple[Batch, np.ndarray]]) -> None:
         """Batches, each with the token of that outcome at every position [row, position]."""
         found = [self._candidates(batch, tokens) for batch, tokens in answers]
-        self._samples[outcome] = lowest(pl.concat([self._samples[outcome], *found]))
+        self._samples[outcome] = extended(self._samples[outcome], pl.concat(found))
 
     def _candidates(self, batch: Batch, tokens: np.ndarray) -> pl.DataFrame:
         place = np.arange(tokens.shape[1])

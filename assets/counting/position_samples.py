@@ -55,6 +55,16 @@ def lowest(found: pl.DataFrame, kept: int = SAMPLED) -> pl.DataFrame:
     return few.filter(pl.int_range(pl.len()).over("row") < kept)
 
 
+def extended(sample: pl.DataFrame, found: pl.DataFrame, kept: int = SAMPLED) -> pl.DataFrame:
+    """The sample of its own positions and those in `found`, columns of SAMPLE, none of them in both.
+
+    As `lowest` of both, but what lies above a full sample's highest hash, nearly everything after a while, is not sorted first.
+    """
+    full = sample.group_by("row").agg(pl.len(), highest=pl.col("hash").max()).filter(pl.col("len") == kept)
+    near = found.join(full, on="row", how="left").filter(pl.col("highest").is_null() | (pl.col("hash") <= pl.col("highest")))
+    return lowest(pl.concat([sample, near.select(SAMPLE.names())]), kept)
+
+
 def sample_arrays(outcome: str, sample: pl.DataFrame, tokens: int, kept: int = SAMPLED) -> dict[str, np.ndarray]:
     """The outcome's tensors [token, sample], filled up with document -1."""
     rank = sample.select(pl.int_range(pl.len()).over("row")).to_series().to_numpy()

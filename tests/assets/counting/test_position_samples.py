@@ -16,6 +16,7 @@ from assets.counting.position_samples import (
     PER_DOCUMENT,
     TOP_PREDICTION,
     candidates,
+    extended,
     lowest,
     merged_samples,
     position_hash,
@@ -61,7 +62,9 @@ def test_the_merge_of_parts_is_the_sample_of_the_whole_in_any_order_even_where_d
     for order in (parts, parts[::-1]):
         merged = functools.reduce(merged_samples, order)
         assert all(np.array_equal(merged[name], whole[name]) for name in whole)
+    extension = functools.reduce(lambda sample, start: extended(sample, places(shuffled[start::number]), KEPT), range(number), places([]))
     sample = sample_of_arrays(TOP_PREDICTION, whole)
+    assert extension.equals(sample)
     assert sample.select("row", "document", "window", "position").rows() == slow_sample(rows)
 
 
