@@ -139,9 +139,9 @@ def _in_place_of(found: Evidence, wanted: str) -> list[Part]:
     """Why another outcome than the study's is told; nothing where it is the study's own."""
     if found.outcome.name == wanted or wanted != TOP_PREDICTION:
         return []
-    times = "never" if not found.predictions else "once" if found.predictions == 1 else f"only {count(found.predictions)} times"
-    token = token_part((found.token_id, found.token))
-    return [token, Part(f" is the top prediction {times}, so it is told by {INSTEAD[found.outcome.name]}. ")]
+    times = "only once" if found.predictions == 1 else f"only {count(found.predictions)} times"
+    rare = f"is the top prediction {times}" if found.predictions else "is never the top prediction"
+    return [token_part((found.token_id, found.token)), Part(f" {rare}, so it is told by {INSTEAD[found.outcome.name]}. ")]
 
 
 def _verdict(found: Evidence, wanted: str) -> tuple[Sentence, str]:

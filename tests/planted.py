@@ -80,6 +80,11 @@ FALLING = Role(1, 1, {" picked": -1.5, "vowel fruit": -1.5}, -15.75, {" an": -0.
 15.75 far from fruit. It holds " an" back everywhere but where it is due, and so writes it. Only in models that are asked for it."""
 OPPOSED = Role(1, 1, PLANTED.reads, PLANTED.threshold, {" an": -0.3})
 """Fires exactly where PLANTED does and writes against " an", less than PLANTED writes it. Only in models that are asked for it."""
+GROWER = Role(1, 1, dict.fromkeys((*VOWEL_FRUIT, *CONSONANT_FRUIT), 1.0), 2.83, {" tree": 0.3})
+"""At every fruit 5.657 - 2.83 = 2.83, times 0.3: a coefficient of 0.85 of " tree", below the 1.5 of " the". So it writes " tree", which
+comes next in the text 24 times and is never the top prediction. Only in models that are asked for it."""
+GIVER = Role(1, 1, {" the": 1.0}, 2.83, dict.fromkeys((*VOWEL_FRUIT, *CONSONANT_FRUIT), 0.2))
+"""At every " the" it writes all four fruit alike, each less than the 1.5 of " the". Only in models that are asked for it."""
 HALF_FOR = Role(1, 3, PLANTED.reads, PLANTED.threshold, {" an": 0.45})
 """In the place of PLANTED: writes " an" less strongly than DEFAULT writes " a". Only in models of TOGETHER."""
 HALF_AGAINST = Role(2, 6, {" picked": 4.0, "vowel fruit": 4.0}, 15.0, {" a": -0.44})

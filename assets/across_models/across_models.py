@@ -24,7 +24,7 @@ MEASURES = {
     "improvement": 0.0,
 }  # column -> value above which it speaks for the neuron
 COMPARED, NOT_TRACKED, NO_SUCH_TOKEN = "compared", "not tracked", "no such token"
-ABLATION, ABLATED_AT, ABLATION_MEASURE = "mean", "predicted", "log_probability"
+ABLATION, ABLATED_AT, ABLATION_MEASURE = "mean", ("predicted", "next_token"), "log_probability"
 PATCHED_AT = "last"  # where the token is predicted, as for AUROC and ablation
 
 _NEURON = ["token_id", "layer", "neuron"]
@@ -55,7 +55,7 @@ def ranked_neurons(found: StudyTables) -> pl.DataFrame:
     """Every neuron of the model for every tracked token: the columns of across_models_neurons, all rows, in no order."""
     tables, written = found.tables, pl.col("congruence").cast(pl.Float64)
     congruence = tables["congruence_tracked_tokens"].filter(convention="logits", side="output")
-    ablated = tables["neuron_ablation"].filter(positions=ABLATED_AT, ablation=ABLATION, measure=ABLATION_MEASURE)
+    ablated = tables["neuron_ablation"].filter(pl.col("positions").is_in(ABLATED_AT), ablation=ABLATION, measure=ABLATION_MEASURE)
     ablation_columns = {
         "ablation_effect": "effect", "ablation_low": "ci_low", "ablation_high": "ci_high", "ablation_p_value": "p_value",
         "ablation_positions": "position_count",
