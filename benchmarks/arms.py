@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.setting import EXAMPLES, Setting, most_predicted
 
 PUBLISHED_LOW, PUBLISHED_PER_UNIT, PUBLISHED_BINS = -1.0, 5, 80
+DEFAULT_OUTCOMES = ("next_token",)  # of a study, beside top predictions
 SWEEP_LOW, SWEEP_HIGH, SWEEP_EDGES = -10.0, 15.0, 256
 
 
@@ -36,18 +37,28 @@ def bridged(setting: Setting) -> Callable[[], Any]:
 
 
 def engine_without_screen(setting: Setting) -> Callable[[], Any]:
-    """One batch of the one pass: bins, tracked tokens, moments, extremes and examples of every neuron."""
-    return _engine(setting, [])
+    """One batch of the one pass: bins, tracked tokens by top prediction and next token, moments, extremes and examples of every neuron."""
+    return _engine(setting, [], DEFAULT_OUTCOMES)
 
 
-def engine(setting: Setting) -> Callable[[], Any]:
+def engine(setting: Setting, outcomes: tuple[str, ...] = DEFAULT_OUTCOMES) -> Callable[[], Any]:
     """The same, and the sums of every neuron by predicted token, for as many tokens as a study screens unless told otherwise."""
     from assets.histograms.screened_tokens import screened_number
     from assets.study import Screen
 
     facts = setting.model.facts
     number = screened_number(Screen(), facts.layers, facts.neurons, facts.vocabulary)
-    return _engine(setting, most_predicted(setting.model, setting.ids, number))
+    return _engine(setting, most_predicted(setting.model, setting.ids, number), outcomes)
+
+
+def engine_of_top_predictions(setting: Setting) -> Callable[[], Any]:
+    """The same, with tracked tokens counted by top predictions alone."""
+    return engine(setting, ())
+
+
+def engine_with_probability(setting: Setting) -> Callable[[], Any]:
+    """The same, with tracked tokens counted by all three outcomes."""
+    return engine(setting, ("next_token", "probability"))
 
 
 def prepacked_engine(setting: Setting) -> Callable[[], Any]:
@@ -58,17 +69,20 @@ def prepacked_engine(setting: Setting) -> Callable[[], Any]:
     return engine(replace(setting, model=replace(setting.model, plain=twin)))
 
 
-def _engine(setting: Setting, screened_ids: list[int]) -> Callable[[], Any]:
+def _engine(setting: Setting, screened_ids: list[int], outcomes: tuple[str, ...]) -> Callable[[], Any]:
     from assets.counting.parts import parts
     from assets.histograms.activation_histograms import counter_of_part, counting
 
     whole = parts(setting.model.facts.layers, len(setting.token_ids), len(screened_ids))[0]
     counter = counter_of_part(
-        setting.model, setting.bins, setting.token_ids, screened_ids, whole, count_bos=False, examples=EXAMPLES
+        setting.model, setting.bins, setting.token_ids, screened_ids, whole, count_bos=False, examples=EXAMPLES, outcomes=outcomes
     )  # fmt: skip
+    with_probability = setting.token_ids if "probability" in outcomes else ()
 
     def run() -> Any:
-        with counting(setting.model, counter) as count_batch:  # opened for each batch, so that no other arm runs with these hooks
+        with counting(
+            setting.model, counter, with_probability=with_probability
+        ) as count_batch:  # opened for each batch, so that no other arm runs with these hooks
             count_batch(setting.batch)
         return counter
 
@@ -130,6 +144,8 @@ ARMS = (
     Arm("b", "TransformerLens bridge forward", bridged),
     Arm("c", "this engine, everything on", engine),
     Arm("w", "the same without the screen of all frequent tokens", engine_without_screen),
+    Arm("t", "(c) by top predictions alone, without next tokens", engine_of_top_predictions),
+    Arm("y", "(c) with the tracked tokens' probabilities", engine_with_probability),
     Arm("p", "(c) with prepacked linear maps", prepacked_engine),
     Arm("d", "published notebook: one pair a pass", notebook),
     Arm("e", "scatter-add sweep: histograms alone", sweep),
