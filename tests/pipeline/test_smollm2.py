@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -107,37 +108,103 @@ def test_the_report_names_what_decides_the_prompt_and_who_goes_along(published: 
     assert "writes against it more than any other neuron" in page.read_text()
 
 
-def test_contributions_are_those_of_plain_code_on_sampled_neurons(published: tuple[Study, Store, Path], folder: Path) -> None:
-    """One loop over documents in plain Hugging Face code, without its norms' gain but by definition: activation x weights / scale."""
+SAMPLE = [WRITER, DECIDER, AGAINST, (0, 3), (11, 700), (17, 1535)]
+
+
+class Plain(NamedTuple):
+    """What plain code says at every counted position."""
+
+    predictions: np.ndarray  # [position]
+    following: np.ndarray  # the next token, -1 where there is none [position]
+    probabilities: np.ndarray  # of " a" and " an" [position, 2]
+    activations: np.ndarray  # of SAMPLE [position, neuron]
+    added: np.ndarray  # to the logits of " a" and " an" [position, neuron, 2]
+    a: int
+    an: int
+
+
+@pytest.fixture(scope="module")
+def plain(published: tuple[Study, Store, Path], folder: Path) -> Plain:
+    """One loop over windows in plain Hugging Face code: activation x output weights x the norm's gain x unembedding / the norm's scale."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(str(folder), attn_implementation="eager", dtype=torch.float32).eval()
-    sample = [WRITER, DECIDER, AGAINST, (0, 3), (11, 700), (17, 1535)]
-    token_id = table(published, "tracked_tokens").filter(token=" a")["token_id"].item()
-    effects: list[list[float]] = []
-    predicted: list[bool] = []
+    tokens = table(published, "tracked_tokens")
+    a, an = (tokens.filter(token=text)["token_id"].item() for text in (" a", " an"))
     record = published[1].find(Place(published[0].name, "token_windows", "0000"))
     assert record is not None
     seen: dict[str, torch.Tensor] = {}
     for layer, block in enumerate(model.model.layers):
         block.mlp.down_proj.register_forward_pre_hook(lambda module, given, layer=layer: seen.__setitem__(str(layer), given[0][0]))
     model.model.norm.register_forward_pre_hook(lambda module, given: seen.__setitem__("norm", given[0][0]))
-    direction = model.model.norm.weight.double() * model.lm_head.weight[token_id].double()
-    weights = {
-        which: float(model.model.layers[which[0]].mlp.down_proj.weight[:, which[1]].double().detach() @ direction.detach())
-        for which in sample
-    }
     with torch.no_grad():
+        vectors = (model.model.norm.weight.double() * model.lm_head.weight[[a, an]].double()).T  # [width, 2]
+        weights = torch.stack([model.model.layers[layer].mlp.down_proj.weight[:, number].double() @ vectors for layer, number in SAMPLE])
+        parts: list[tuple[np.ndarray, ...]] = []
         for ids in read_table(record.folder, TABLES["token_windows"])["token_ids"].to_list():
-            predicted += (model(torch.tensor([ids])).logits[0, 1:].argmax(-1) == token_id).tolist()
+            logits = model(torch.tensor([ids])).logits[0, 1:]
             scale = (seen["norm"][1:].double().square().mean(-1) + model.model.norm.variance_epsilon).sqrt()
-            for place in range(len(ids) - 1):
-                effects.append(
-                    [float(seen[str(layer)][place + 1, number]) * weights[layer, number] / float(scale[place]) for layer, number in sample]
-                )
-    here, values = np.array(predicted), np.array(effects)
-    expected = values[here].mean(0) - values[~here].mean(0)
-    contributions = table(published, "contributions").filter(token=" a")
-    found = [contributions.filter(neuron(which))["contribution"].item() for which in sample]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+            here = torch.stack([seen[str(layer)][1:, number].double() for layer, number in SAMPLE], dim=1)  # [position, neuron]
+            added = here[..., None] * weights / scale[:, None, None]
+            shares = logits.double().softmax(-1)[:, [a, an]]
+            parts.append((logits.argmax(-1).numpy(), np.array([*ids[2:], -1]), shares.numpy(), here.numpy(), added.numpy()))
+    predictions, following, probabilities, activations, added = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Plain(predictions, following, probabilities, activations, added, a, an)
+
+
+def mean_where(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.einsum("p,p...->...", weights, values) / weights.sum()
+
+
+def of_sample(frame: pl.DataFrame, column: str) -> list[float]:
+    return [frame.filter(neuron(which))[column].item() for which in SAMPLE]
+
+
+def test_contributions_by_three_outcomes_are_those_of_plain_code_on_sampled_neurons(
+    published: tuple[Study, Store, Path], plain: Plain
+) -> None:
+    every = np.ones(len(plain.following))
+    known = (plain.following >= 0).astype(float)
+    further = table(published, "outcome_contributions").filter(token=" a")
+    cases = {
+        "top_prediction": (table(published, "contributions").filter(token=" a"), (plain.predictions == plain.a).astype(float), every),
+        "next_token": (further.filter(outcome="next_token"), (plain.following == plain.a).astype(float), known),
+        "probability": (further.filter(outcome="probability"), plain.probabilities[:, 0], every),
+    }
+    for outcome, (found, here, read) in cases.items():
+        expected = mean_where(plain.added[..., 0], here) - mean_where(plain.added[..., 0], read - here)
+        np.testing.assert_allclose(of_sample(found, "contribution"), expected, rtol=1e-4, atol=1e-6, err_msg=outcome)
+        counted = table(published, "token_outcomes").filter(token=" a", outcome=outcome)
+        assert counted["cases"].item() == pytest.approx(here.sum(), rel=1e-6)
+        assert counted["positions"].item() == read.sum()
+
+
+def test_the_contrast_and_scores_in_both_directions_are_those_of_plain_code(published: tuple[Study, Store, Path], plain: Plain) -> None:
+    """AUROC here is of activations themselves; the product's is of their bins, of which each neuron fills dozens."""
+    is_a, is_an = plain.following == plain.a, plain.following == plain.an
+    assert is_an.sum() >= 5
+    told = table(published, "contrasts").filter(outcome="next_token", token=" an", other=" a")
+    difference = plain.added[..., 1] - plain.added[..., 0]
+    expected = mean_where(difference, is_an.astype(float)) - mean_where(difference, is_a.astype(float))
+    np.testing.assert_allclose(of_sample(told, "contribution"), expected, rtol=1e-4, atol=1e-6)
+    aurocs = [area(plain.activations[is_an, place], plain.activations[is_a, place]) for place in range(len(SAMPLE))]
+    np.testing.assert_allclose(of_sample(told, "auroc"), aurocs, atol=0.02)
+    scores = table(published, "outcome_scores").filter(outcome="next_token", token=" a")
+    others = (plain.following >= 0) & ~is_a
+    aurocs = [area(plain.activations[is_a, place], plain.activations[others, place]) for place in range(len(SAMPLE))]
+    np.testing.assert_allclose(of_sample(scores, "auroc"), aurocs, atol=0.005)
+    assert of_sample(scores, "direction") == [1 if value >= 0.5 else -1 for value in aurocs]
+
+
+def area(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """The share of pairs in which the positive is higher, a tie counting half."""
+    return float(((positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)).mean())
+
+
+def test_a_group_adds_up_and_has_a_page(published: tuple[Study, Store, Path]) -> None:
+    outcomes = table(published, "token_outcomes").filter(outcome="next_token")
+    members = outcomes.filter(pl.col("token").is_in([" an", " An"]))["cases"].sum()
+    assert outcomes.filter(token="an")["cases"].item() == members > 0
+    number = table(published, "token_groups")["token_id"].unique().item()
+    assert "A group that is told as one" in (published[2] / f"token-{number}.html").read_text()
