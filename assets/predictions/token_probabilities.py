@@ -1,8 +1,8 @@
 """The top prediction at every position of a batch and, where they are asked for, the probabilities of some tokens there.
 
-Top predictions are top_predictions' own. A probability needs the whole softmax: where the logits are one linear map, its sum is taken slice
-by slice of the vocabulary in float32 products and float64 sums; a slice's logits have the bits of the whole product's. What it costs is
-in docs/benchmarks.md.
+A probability needs the whole softmax, so no shortlist helps: where the logits are one linear map, the sum is taken slice by slice of the
+vocabulary, in float32 within a slice and in float64 over slices, and the top prediction from the same logits, whose bits are those of the
+whole product. What it costs is in docs/measurements.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, whole_logits
-from assets.predictions.top_predictions import SLICE, Unembedding, linear_unembedding, predictor, top_entries
+from assets.predictions.top_predictions import SLICE, Unembedding, linear_unembedding, predictor, raise_highest
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +34,8 @@ def predictor_with_probabilities(model: LanguageModel, token_ids: Sequence[int])
         return lambda ids: _of_logits(whole_logits(model, ids), wanted)
 
     def predict(ids: torch.Tensor) -> "Predicted":
-        hidden = last_hidden(model, ids).flatten(0, 1)
-        found = token_probabilities(hidden, unembedding, wanted)
-        return top_entries(hidden, unembedding).view(ids.shape), found.view(*ids.shape, wanted.numel())
+        entries, found = entries_and_probabilities(last_hidden(model, ids).flatten(0, 1), unembedding, wanted)
+        return entries.view(ids.shape), found.view(*ids.shape, wanted.numel())
 
     return predict
 
@@ -49,25 +48,25 @@ def _of_logits(logits: "torch.Tensor", wanted: "torch.Tensor") -> "Predicted":
     return logits.argmax(-1), (exact[..., wanted] - torch.logsumexp(exact, -1, keepdim=True)).exp()
 
 
-def token_probabilities(hidden: "torch.Tensor", unembedding: Unembedding, wanted: "torch.Tensor") -> "torch.Tensor":
-    """Float64 [position, token]: softmax over the vocabulary of hidden [position, width] @ weight.T + bias, at `wanted`, int64 [token]."""
+def entries_and_probabilities(
+    hidden: "torch.Tensor", unembedding: Unembedding, wanted: "torch.Tensor"
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Int64 [position], argmax of hidden [position, width] @ weight.T + bias, first of equals; float64 [position, token], the softmax over
+    the vocabulary at `wanted`, int64 [token]. No operation waits for the device."""
     import torch
 
     weight, bias = unembedding.weight, unembedding.bias
     own = torch.empty(hidden.shape[0], wanted.numel(), dtype=torch.float64, device=hidden.device)
-    highest = torch.full(hidden.shape[:1], -torch.inf, dtype=torch.float32, device=hidden.device)
-    total = torch.zeros(hidden.shape[:1], dtype=torch.float64, device=hidden.device)
+    highest = torch.full(hidden.shape[:1], -torch.inf, dtype=hidden.dtype, device=hidden.device)
+    entry = torch.zeros(hidden.shape[:1], dtype=torch.int64, device=hidden.device)
+    total = torch.full(hidden.shape[:1], -torch.inf, dtype=torch.float64, device=hidden.device)  # logarithm of the softmax's sum so far
     for first in range(0, weight.shape[0], SLICE):
         rows = weight[first : first + SLICE]
         logits = torch.mm(hidden, rows.t())
         if bias is not None:
             logits += bias[first : first + SLICE]
-        logits = logits.float()
+        raise_highest(logits, first, highest, entry)
         is_here = (wanted >= first) & (wanted < first + rows.shape[0])
-        taken = logits.index_select(1, (wanted - first).clamp(0, rows.shape[0] - 1)).double()
-        own = torch.where(is_here, taken, own)
-        new = torch.maximum(highest, logits.amax(-1))
-        added = (logits - new[:, None]).exp_().sum(-1, dtype=torch.float64)
-        total = total * (highest - new).double().exp() + added
-        highest = new
-    return (own - highest.double()[:, None]).exp() / total[:, None]
+        own = torch.where(is_here, logits.index_select(1, (wanted - first).clamp(0, rows.shape[0] - 1)).double(), own)
+        total = torch.logaddexp(total, torch.logsumexp(logits.float(), -1).double())
+    return entry, (own - total[:, None]).exp()

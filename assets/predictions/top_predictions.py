@@ -78,11 +78,13 @@ def largest_logits(hidden: "torch.Tensor", unembedding: Unembedding) -> "torch.T
         torch.mm(hidden, rows.t(), out=logits)
         if bias is not None:
             logits += bias[first : first + SLICE]
-        if hidden.device.type == "cpu":
-            _raise_on_cpu(logits, first, highest, entry)
-        else:
-            _raise_on_device(logits, first, highest, entry)
+        raise_highest(logits, first, highest, entry)
     return entry
+
+
+def raise_highest(logits: "torch.Tensor", first: int, highest: "torch.Tensor", entry: "torch.Tensor") -> None:
+    """Update the running maximum and its entry [position], in place, by one slice of logits [position, slice] that begins at entry `first`."""
+    (_raise_on_cpu if logits.device.type == "cpu" else _raise_on_device)(logits, first, highest, entry)
 
 
 def _raise_on_cpu(logits: "torch.Tensor", first: int, highest: "torch.Tensor", entry: "torch.Tensor") -> None:
