@@ -16,7 +16,7 @@ from tests.assets.congruence.tiny_models import FAMILIES, tiny_model
 def test_slices_give_the_argmax_and_the_softmax_of_whole_logits(has_bias: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     vocabulary = 2 * SLICE + 77
-    hidden, weight = torch.randn(9, 16, generator=generator) * 3, torch.randn(vocabulary, 16, generator=generator)
+    hidden, weight = torch.randn(9, 16, generator=generator) * 0.7, torch.randn(vocabulary, 16, generator=generator)
     bias = torch.randn(vocabulary, generator=generator) if has_bias else None
     wanted = torch.tensor([vocabulary - 1, 0, SLICE, SLICE - 1, 4100])
     entries, found = entries_and_probabilities(hidden, Unembedding(weight, bias), wanted)
