@@ -10,6 +10,7 @@ from assets.statistics.candidates import candidates, studied_pairs
 EMPTY: dict[str, pl.Schema] = {
     "contributions": TABLES["contributions"].schema,
     "congruence": TABLES["congruence_tracked_tokens"].schema,
+    "screen": TABLES["token_neuron_screen"].schema,
     "contrasted": TABLES["contrasts"].schema,
     "patched": pl.Schema({**TABLES["neuron_patching"].schema, "token_id": pl.Int32()}),
     "sets": pl.Schema({**TABLES["patched_neuron_sets"].schema, "token_id": pl.Int32()}),

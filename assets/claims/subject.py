@@ -13,7 +13,15 @@ NAMED_NEURONS: dict[NamedNeuron, str] = {
     "writer_against": "neuron that writes against the token most",
 }
 Line = Literal[
-    "separation", "average_precision", "contribution", "contribution_against", "congruence", "patching", "patched_together", "contrast"
+    "separation",
+    "average_precision",
+    "contribution",
+    "contribution_against",
+    "congruence",
+    "patching",
+    "patched_together",
+    "contrast",
+    "screen",
 ]
 
 

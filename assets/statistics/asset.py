@@ -126,6 +126,7 @@ def _candidates(work: Work) -> None:
         work.read("neuron_patching").join(answers, on="prompt"),
         work.read("patched_neuron_sets").join(answers, on="prompt"),
         work.read("contrasts").join(outcomes.filter("leads"), on=["token_id", "outcome"], how="semi"),
+        work.read("token_neuron_screen"),
         work.study.best_neurons,
         work.fact("model_snapshot", "is_gated"),
     )

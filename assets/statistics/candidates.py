@@ -23,6 +23,7 @@ LINES = (
     "patching",
     "patched_together",
     "contrast",
+    "screen",
 )
 _KEY = ("token_id", "layer", "neuron")
 
@@ -36,6 +37,7 @@ def candidates(
     patched: pl.DataFrame,
     sets: pl.DataFrame,
     contrasted: pl.DataFrame,
+    screen: pl.DataFrame,
     best: int,
     is_gated: bool,
 ) -> pl.DataFrame:
@@ -43,10 +45,10 @@ def candidates(
 
     tokens: tracked_tokens, whose order stays, and groups of them. named: (layer, neuron) of the study. patched: neuron_patching with the
     token_id of each prompt's answer; sets: patched_neuron_sets with the same. contrasted: contrasts, of the outcome that leads for each
-    token. congruence: congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line.
-    Ties go to the lower layer, then neuron. A gated neuron writes a token by either sign of its congruence, for its activation takes both;
-    another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it. A set that is told of a
-    prompt comes whole, whatever `best`: a part of it need not do anything.
+    token. screen: token_neuron_screen. congruence: congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most
+    `best`) by each other line. Ties go to the lower layer, then neuron. A gated neuron writes a token by either sign of its congruence, for
+    its activation takes both; another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
+    A set that is told of a prompt comes whole, whatever `best`: a part of it need not do anything.
     """
     few = min(best, FROM_OTHER_LINES)
     neurons = pl.DataFrame(list(named), schema={"layer": pl.Int32, "neuron": pl.Int32}, orient="row").unique(maintain_order=True)
@@ -69,6 +71,7 @@ def candidates(
         _first(_most_moved(patched), "patching", few),
         _patched_together(sets),
         _first(_told_apart(contrasted), "contrast", few),
+        _first(screen.with_columns(screen=pl.col("variance_explained")), "screen", few),
     ]
     order = pl.col("line").replace_strict({line: place for place, line in enumerate(LINES)}, return_dtype=pl.Int32)
     rows = pl.concat(lines).join(tokens.select("token_id", "token", "row"), on="token_id")

@@ -85,6 +85,7 @@ LINES = {
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
     "contrast": "{} by contrast for",
+    "screen": "{} by the screen for",
     "patched_together": "patched together for",
 }
 

@@ -57,8 +57,15 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
             ("a", "last", 1, 0.1), ("b", "last", 1, 0.6), ("a", "all", 2, 0.9), ("a", "last", 3, 0.4), ("a", "last", 4, -0.7), ("b", "last", 5, 0.2)
         ]
     ]  # fmt: skip
+    apart = [
+        {"token_id": 7, "other_id": other, "layer": 4, "neuron": neuron, "contribution": size}
+        for other, neuron, size in [(8, 1, 0.1), (9, 1, 0.4), (8, 2, 0.3), (8, 3, -0.9), (9, 4, 0.2)]
+    ]
+    stand_out = [
+        {"token_id": token, "layer": 5, "neuron": 9 - rank, "variance_explained": 0.5 / rank} for token in (7, 8) for rank in (1, 2, 3)
+    ]
     found = candidates_of(
-        scores, [7], [(5, 5)], best=3,
+        scores, [7], [(5, 5)], best=3, contrasted=table("contrasted", apart), screen=table("screen", stand_out),
         contributions=table("contributions", written), congruence=table("congruence", congruent), patched=table("patched", moved),
     )  # fmt: skip
     assert found.select("line", "rank", "layer", "neuron", "value").rows() == [
@@ -75,6 +82,10 @@ def test_every_line_sends_its_best_and_each_says_what_put_it_there() -> None:
         ("congruence", 1, 2, 3, 2.0),
         ("patching", 1, 3, 1, 0.6000000238418579),
         ("patching", 2, 3, 3, 0.4000000059604645),
+        ("contrast", 1, 4, 1, 0.4),
+        ("contrast", 2, 4, 2, 0.3),
+        ("screen", 1, 5, 8, 0.5),
+        ("screen", 2, 5, 7, 0.25),
     ]
     assert set(found["token_id"]) == {7}
     gated = candidates_of(scores, [7], best=3, is_gated=True, congruence=table("congruence", congruent)).filter(line="congruence")
