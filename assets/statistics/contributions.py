@@ -116,7 +116,7 @@ def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl
     rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
     parts = groups.partition_by("token_id", maintain_order=True) if histograms.screened_ids.size else []
     frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
-    for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)):
+    for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)) if parts else ():
         for outcome in histograms.outcomes:
             cases, positions = cases_of(histograms, outcome), positions_of(histograms, outcome)
             here, total = scaled_sums(histograms, outcome, layer)

@@ -41,7 +41,7 @@ def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_
     # The check's page is red: what was expected, what was observed, where to mend it.
     page.goto(f"{server.ui}/assets/planted/activation_histograms?view=checks&checkDetail=bin_counts")
     expect(page.get_by_text("If it fails, nothing downstream is made.", exact=False)).to_be_visible()
-    expect(page.get_by_text("9 of 10 expectations hold", exact=False).first).to_be_visible()
+    expect(page.get_by_text("14 of 15 expectations hold", exact=False).first).to_be_visible()
     row = page.locator("tr", has=page.get_by_text(BALANCED, exact=True)).last
     expect(row).to_contain_text("for every neuron")
     expect(row).to_contain_text(f"shard 0001: 1 of 48 neurons unbalanced; most in layer {PLANTED_LAYER} (1)")
@@ -65,7 +65,7 @@ def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_
     ]  # the report says when
     assert_all_blocking_checks_hold(server.checks("planted"))
     page.goto(f"{server.ui}/assets/planted/activation_histograms?view=checks&checkDetail=bin_counts")
-    expect(page.get_by_text("10 of 10 expectations hold", exact=False).first).to_be_visible()
+    expect(page.get_by_text("15 of 15 expectations hold", exact=False).first).to_be_visible()
 
 
 def publish_counts_that_do_not_add_up(store: Store) -> None:

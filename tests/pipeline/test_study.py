@@ -84,6 +84,7 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
     assert {"token_neuron_scores", "proportion_curves", "report_site"} <= changed
     may_change = {
         "token_neuron_scores",
+        "outcome_scores",
         "token_neuron_screen",
         "contributions",
         "candidates",

@@ -84,7 +84,7 @@ BIN_COUNTS = {
         none_of(
             "for every neuron, positions with and without a next token add up to the counted positions",
             "unlike_positions",
-            "neurons unbalanced",
+            "neurons with another number",
             of="neurons",
             by=("layer",),
         ),

@@ -222,8 +222,8 @@ SUMS_SAME = "for every tracked token, sums of probabilities sum to the same numb
     [
         ("count", add((0, 0, FULL_BIN), 0), {}),
         ("next_token_count", add((0, 1, 2, FULL_BIN), -1), {NEXT_SAME: ..., NEXT_OWN: "1 of 12 sums differ; most in layer 1, token_id 1 (1)"}),
-        ("next_tokens", add((4,), 1), {NEXT_OWN: "6 of 12 sums differ; most in layer 0, token_id 4 (3)", ENDS: "6 of 6 neurons unbalanced; most in layer 0 (3)"}),
-        ("no_next_token_count", add((1, 2, FULL_BIN), 1), {ENDS: "1 of 6 neurons unbalanced; most in layer 1 (1)"}),
+        ("next_tokens", add((4,), 1), {NEXT_OWN: "6 of 12 sums differ; most in layer 0, token_id 4 (3)", ENDS: "6 of 6 neurons with another number; most in layer 0 (3)"}),
+        ("no_next_token_count", add((1, 2, FULL_BIN), 1), {ENDS: "1 of 6 neurons with another number; most in layer 1 (1)"}),
         ("no_next_token_outside", add((0, 1, 0), 1), {ENDS: ..., ENDS_HELD: "1 bins wrong; most in layer 0 (1)"}),
         ("probability_count", add((0, 1, 2, FULL_BIN), 1), {SUMS_SAME: ..., SUMS_OWN: "1 of 12 sums differ; most in layer 1, token_id 1 (1)"}),
         (
