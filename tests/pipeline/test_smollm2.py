@@ -181,19 +181,21 @@ def test_contributions_by_three_outcomes_are_those_of_plain_code_on_sampled_neur
 
 
 def test_the_contrast_and_scores_in_both_directions_are_those_of_plain_code(published: tuple[Study, Store, Path], plain: Plain) -> None:
-    """AUROC here is of activations themselves; the product's is of their bins, of which each neuron fills dozens."""
+    """AUROC here is of every position's bin, taken from the activation of plain code."""
     is_a, is_an = plain.following == plain.a, plain.following == plain.an
     assert is_an.sum() >= 3
     told = table(published, "contrasts").filter(outcome="next_token", token=" an", other=" a")
     difference = plain.added[..., 1] - plain.added[..., 0]
     expected = mean_where(difference, is_an.astype(float)) - mean_where(difference, is_a.astype(float))
     np.testing.assert_allclose(of_sample(told, "contribution"), expected, rtol=1e-4, atol=1e-6)
-    aurocs = [area(plain.activations[is_an, place], plain.activations[is_a, place]) for place in range(len(SAMPLE))]
-    np.testing.assert_allclose(of_sample(told, "auroc"), aurocs, atol=0.02)
+    per_unit = np.array(of_sample(table(published, "activation_bins"), "per_unit"), np.float32)
+    levels = np.floor(plain.activations.astype(np.float32) * per_unit)  # [position, neuron]
+    aurocs = [area(levels[is_an, place], levels[is_a, place]) for place in range(len(SAMPLE))]
+    np.testing.assert_allclose(of_sample(told, "auroc"), aurocs, atol=0.01)
     scores = table(published, "outcome_scores").filter(outcome="next_token", token=" a")
     others = (plain.following >= 0) & ~is_a
-    aurocs = [area(plain.activations[is_a, place], plain.activations[others, place]) for place in range(len(SAMPLE))]
-    np.testing.assert_allclose(of_sample(scores, "auroc"), aurocs, atol=0.005)
+    aurocs = [area(levels[is_a, place], levels[others, place]) for place in range(len(SAMPLE))]
+    np.testing.assert_allclose(of_sample(scores, "auroc"), aurocs, atol=0.001)
     assert of_sample(scores, "direction") == [1 if value >= 0.5 else -1 for value in aurocs]
 
 
