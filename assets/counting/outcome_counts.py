@@ -1,7 +1,7 @@
 """What is counted of a tracked token's further outcomes: where it comes next in the text, and what probability the model gives it.
 
 Holds the counters as arrays and their names in the contract. Which slots a batch's positions have is known to the counters of the
-device (batch_counter, device_counter), which add to these; what activations add over the final norm's scale is in token_sums.
+device (batch_counter, device_counter), which add to these; what activations add over the final norm's scale is in outcome_sums.
 """
 
 from collections.abc import Collection, Sequence

@@ -113,14 +113,10 @@ def token_outcomes(frame: pl.DataFrame) -> pl.DataFrame:
 def contrasts(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per pair of tokens and outcome of contrasts: neurons, those whose direction or separation is not that of their AUROC, and
     whether the pair has an AUROC for some neurons alone."""
-    auroc = pl.col("auroc")
-    astray = pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(
-        pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
-    )
-    unscored = auroc.is_null().sum().cast(pl.Int64)
+    unscored = pl.col("auroc").is_null().sum().cast(pl.Int64)
     return frame.group_by("token_id", "other_id", "outcome", maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64),
-        astray=astray.sum().cast(pl.Int64),
+        astray=_astray().sum().cast(pl.Int64),
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
     )
 
@@ -180,6 +176,13 @@ def neurons(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _astray() -> pl.Expr:
+    """Whether a row's direction or separation is not that of its AUROC."""
+    auroc = pl.col("auroc")
+    direction = pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
+    return pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(direction)
+
+
 def scores(frame: pl.DataFrame, by: Sequence[str] = ("token_id", "token")) -> pl.DataFrame:
     """One row per token of token_neuron_scores, or as told `by`: neurons, unscored ones, those whose scores contradict each other, those whose direction or
     separation is not that of their AUROC, and whether none is scored."""
@@ -191,18 +194,14 @@ def scores(frame: pl.DataFrame, by: Sequence[str] = ("token_id", "token")) -> pl
         | (pl.col("highest_proportion").is_null() != pl.col("highest_proportion_at").is_null())
         | (has_half & (sign * pl.col("half_activation") > sign * pl.col("highest_proportion_at"))).fill_null(False)
     )
-    auroc = pl.col("auroc")
-    astray = pl.col("separation").ne_missing(pl.max_horizontal(auroc, 1 - auroc)) | pl.col("direction").ne_missing(
-        pl.when(auroc < 0.5).then(-1).when(auroc >= 0.5).then(1)
-    )
-    unscored = auroc.is_null().sum().cast(pl.Int64)
+    unscored = pl.col("auroc").is_null().sum().cast(pl.Int64)
     return frame.group_by(by, maintain_order=True).agg(
         neurons=pl.len().cast(pl.Int64),
         unscored=unscored,
         partly_scored=pl.when(unscored < pl.len()).then(unscored).otherwise(0),
         unpredicted=(unscored == pl.len()).cast(pl.Int64),
         contradicting=torn.sum().cast(pl.Int64),
-        astray=astray.sum().cast(pl.Int64),
+        astray=_astray().sum().cast(pl.Int64),
     )
 
 

@@ -17,10 +17,9 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import CONTRASTS, conform
-from assets.counting.histograms import PROBABILITY, TOP_PREDICTION, Histograms
-from assets.counting.token_sum_units import SCALED_UNITS
+from assets.counting.histograms import PROBABILITY, Histograms
 from assets.model.language_model import LanguageModel
-from assets.statistics.contributions import congruence_by_layer
+from assets.statistics.contributions import congruence_by_layer, scaled_sums
 from assets.statistics.outcomes import cases_of, in_tracked_order, token_levels
 from assets.statistics.token_neuron_scores import area_under_roc, with_direction
 from assets.study import Prompt, TrackedToken
@@ -58,9 +57,11 @@ def contrasts(model: LanguageModel, histograms: Histograms, pairs: Sequence[Cont
     if pairs:
         rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
         places = np.array([[rows[entry] for entry in pair] for pair in pairs])  # [pair, 2]
+        cases = {outcome: cases_of(histograms, outcome) for outcome in histograms.outcomes}
         for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)):
             frames += [
-                _of_layer(histograms, outcome, layer, pairs, places, congruence, model.token_texts) for outcome in histograms.outcomes
+                _of_layer(histograms, outcome, layer, cases[outcome], pairs, places, congruence, model.token_texts)
+                for outcome in histograms.outcomes
             ]
     ordered = in_tracked_order(pl.concat(frames, how="vertical_relaxed"), histograms.token_ids)
     return conform(CONTRASTS, ordered)
@@ -70,15 +71,17 @@ def _of_layer(
     histograms: Histograms,
     outcome: str,
     layer: int,
+    cases: np.ndarray,
     pairs: Sequence[Contrast],
     places: np.ndarray,
     congruence: np.ndarray,
     token_texts: Sequence[str],
 ) -> pl.DataFrame:
-    """Every pair's rows of one outcome and layer. places: rows of the two tokens [pair, 2]; congruence: float64 [token, neuron]."""
+    """Every pair's rows of one outcome and layer. cases: of the outcome [token]; places: rows of the two tokens [pair, 2]; congruence:
+    float64 [token, neuron]."""
     used = np.unique(places)
     levels = {row: token_levels(histograms, outcome, slice(row, row + 1), layer)[0] for row in used}  # float64 [neuron, level]
-    means = _scaled_means(histograms, outcome, layer, used)
+    means = _scaled_means(histograms, outcome, layer, cases)
     frames = []
     for pair, (one, other) in zip(pairs, places, strict=True):
         auroc, error = area_under_roc(levels[one], levels[other])
@@ -104,15 +107,11 @@ def _of_layer(
     return with_direction(found).select(CONTRASTS.schema.names())
 
 
-def _scaled_means(histograms: Histograms, outcome: str, layer: int, rows: np.ndarray) -> dict[int, np.ndarray]:
-    """Float64 [neuron] of each tracked token of `rows`: mean activation over the final norm's scale where it has the outcome, else NaN."""
-    cases = cases_of(histograms, outcome)
-    nothing = np.full(histograms.neurons, np.nan)
+def _scaled_means(histograms: Histograms, outcome: str, layer: int, cases: np.ndarray) -> np.ndarray:
+    """Float64 [token, neuron]: mean activation over the final norm's scale where each tracked token has the outcome; NaN where none has it,
+    and without a screen."""
     if not histograms.screened_ids.size:
-        return dict.fromkeys(rows.tolist(), nothing)
-    if outcome == TOP_PREDICTION:
-        groups = {int(entry): group for group, entry in enumerate(histograms.screened_ids)}
-        sums = {row: histograms["screen_scaled"][layer, groups[histograms.token_ids[row]]] for row in rows.tolist()}
-    else:
-        sums = {row: histograms[f"{outcome}_scaled"][layer, row] for row in rows.tolist()}
-    return {row: np.asarray(held) / SCALED_UNITS / cases[row] if cases[row] > 0 else nothing for row, held in sums.items()}
+        return np.full((len(cases), histograms.neurons), np.nan)
+    here, _ = scaled_sums(histograms, outcome, layer)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(cases[:, None] > 0, here / cases[:, None], np.nan)

@@ -116,9 +116,9 @@ def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl
     rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
     parts = groups.partition_by("token_id", maintain_order=True) if histograms.screened_ids.size else []
     frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
+    read = {outcome: (cases_of(histograms, outcome), positions_of(histograms, outcome)) for outcome in histograms.outcomes}
     for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)) if parts else ():
-        for outcome in histograms.outcomes:
-            cases, positions = cases_of(histograms, outcome), positions_of(histograms, outcome)
+        for outcome, (cases, positions) in read.items():
             here, total = scaled_sums(histograms, outcome, layer)
             for part in parts:
                 own = [rows[entry] for entry in part["member_id"]]

@@ -4,7 +4,7 @@ import polars as pl
 
 from assets.quality import table_violations
 from assets.quality.check import Check, Frames
-from assets.quality.expectations import equal, none_of, share_frame, small_share
+from assets.quality.expectations import Expectation, equal, none_of, share_frame, small_share
 from assets.quality.screen_violations import screen as screen_violations
 from assets.reading import Reading
 
@@ -73,6 +73,27 @@ def _all_curves(reading: Reading, shard: str | None) -> Frames:
     }
 
 
+def _score_sentences(by: tuple[str, ...]) -> list[Expectation]:
+    """What must hold of scores, under whichever outcome; `by` names the place of a violation."""
+    return [
+        none_of(
+            "half_activation and recall are given exactly where a reliable bin reaches one half",
+            "contradicting",
+            "pairs contradictory",
+            of="neurons",
+            by=by,
+        ),
+        none_of(
+            "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
+            "astray",
+            "pairs astray",
+            of="neurons",
+            by=by,
+        ),
+        none_of("a token has an AUROC for every neuron or for none", "partly_scored", "pairs unscored", of="neurons", by=by),
+    ]
+
+
 CHECKS = (
     Check(
         name="neuron_activity",
@@ -97,23 +118,7 @@ CHECKS = (
         count=lambda reading, shard: {"tokens": table_violations.scores(reading.raw("token_neuron_scores"))},
         sentences={
             "tokens": [
-                none_of(
-                    "half_activation and recall are given exactly where a reliable bin reaches one half",
-                    "contradicting",
-                    "pairs contradictory",
-                    of="neurons",
-                    by=("token_id",),
-                ),
-                none_of(
-                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
-                    "astray",
-                    "pairs astray",
-                    of="neurons",
-                    by=("token_id",),
-                ),
-                none_of(
-                    "a token has an AUROC for every neuron or for none", "partly_scored", "pairs unscored", of="neurons", by=("token_id",)
-                ),
+                *_score_sentences(("token_id",)),
                 none_of(
                     "every tracked token is the top prediction somewhere, and not everywhere",
                     "unpredicted",
@@ -135,29 +140,7 @@ CHECKS = (
                 equal("one outcome leads for every tracked token", "leading", "one", lambda frame: f"1 for each of {frame.height} tokens"),
                 none_of("every share is cases / positions", "wrong_share", "shares wrong", of="outcomes", by=("token",)),
             ],
-            "scores": [
-                none_of(
-                    "half_activation and recall are given exactly where a reliable bin reaches one half",
-                    "contradicting",
-                    "pairs contradictory",
-                    of="neurons",
-                    by=("outcome", "token_id"),
-                ),
-                none_of(
-                    "separation is max(auroc, 1 - auroc), and direction is -1 where auroc is below 0.5, 1 elsewhere",
-                    "astray",
-                    "pairs astray",
-                    of="neurons",
-                    by=("outcome", "token_id"),
-                ),
-                none_of(
-                    "a token has an AUROC for every neuron or for none",
-                    "partly_scored",
-                    "pairs unscored",
-                    of="neurons",
-                    by=("outcome", "token_id"),
-                ),
-            ],
+            "scores": _score_sentences(("outcome", "token_id")),
         },
     ),
     Check(
