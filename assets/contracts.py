@@ -1084,6 +1084,27 @@ DATA_QUALITY = Table(
     ),
 )
 
+EVIDENCE_CARDS = Table(
+    "evidence_cards",
+    "evidence_cards",
+    "Of each studied pair of token and neuron every line of evidence: supported, against, unclear or not measured, with its number. By the outcome that "
+    "leads for the token.",
+    ("token_id", "layer", "neuron", "line"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        Column("outcome", pl.String(), "name", "The outcome that leads for the token."),
+        LAYER,
+        NEURON,
+        Column("line", pl.String(), "name", "The line of evidence; what each means and how it can mislead is in docs/evidence.md."),
+        Column("verdict", pl.String(), "name", "`supported`, `against`, `unclear` (measured, and neither) or `not measured`."),
+        Column("value", _float, "of the line", "The number behind the verdict.", True),
+        Column("low", _float, "of the line", "Lower end of its 95 % interval.", True),
+        Column("high", _float, "of the line", "Upper end of its 95 % interval.", True),
+        Column("detail", pl.String(), "text", "What else is told of it: the prompt, p and q, the tokens beside this one."),
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -1091,7 +1112,7 @@ TABLES: dict[str, Table] = {
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
-        NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, REPLICATION_SCORECARD, DATA_QUALITY,
+        NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, EVIDENCE_CARDS, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip
 

@@ -210,13 +210,21 @@ _STAGES = (
         tables=("prompt_activations",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
+        "evidence_cards", "claims", "Of each studied pair of token and neuron every line of evidence, supported, against, unclear or not measured, with its number.",
+        reads=reads(
+            "candidates", "token_outcomes", "half_scores", "prompt_predictions", "neuron_patching", "neuron_ablation", "domain_scores", "domain_tests",
+            "sparse_probes", "neuron_bands", "neuron_band_tokens",
+        ),
+        tables=("evidence_cards",), kinds=frozenset({"polars"}),
+    ),
+    Stage(
         "replication_scorecard", "claims", "Every claim of the study's claims file: observed by the post's convention and by the right one, with a verdict.",
         reads=reads(
             "corpus_documents", "token_counts", "neuron_statistics", "token_neuron_scores", "contributions", "contribution_screen", "candidates",
             "proportion_curves", "embedding_predictions",
             "embedding_curves", "congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest",
             "congruence_mutual_pairs", "prompt_tokens", "prompt_predictions", "logit_lens", "activation_patching", "neuron_patching",
-            "attribution_patching", "prompt_ablation",
+            "attribution_patching", "prompt_ablation", "evidence_cards",
         ),
         fields=("count_bos", "min_count"), source="claims", tables=("replication_scorecard",), kinds=frozenset({"polars"}),
     ),

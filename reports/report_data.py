@@ -15,6 +15,9 @@ from assets.counting.histograms import TOP_PREDICTION
 from assets.stages import TEXT_TABLES
 from assets.study import Prompt, Study
 
+_PAIR = ("token_id", "layer", "neuron")
+_ENDS = ("contribution_low", "contribution_high")
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -81,30 +84,73 @@ class ReportData:
         return {token_id: led.get(token_id, TOP_PREDICTION) for token_id, _ in self.tracked}
 
     @functools.cached_property
+    def halves(self) -> pl.DataFrame:
+        """half_scores, of each token by the outcome that leads for it."""
+        return self.table("half_scores").filter(pl.col("outcome") == self._leads)
+
+    @property
+    def _leads(self) -> pl.Expr:
+        others = {token_id: outcome for token_id, outcome in self.leading.items() if outcome != TOP_PREDICTION}
+        return pl.col("token_id").replace_strict(others, default=TOP_PREDICTION, return_dtype=pl.String)
+
+    @functools.cached_property
     def scores(self) -> pl.DataFrame:
-        """token_neuron_scores, of each token by the outcome that leads for it, with the column `outcome`."""
-        return self._of_leading("token_neuron_scores", "outcome_scores")
+        """token_neuron_scores, of each token by the outcome that leads for it, with the column `outcome`.
+
+        What is told is what the telling half shows, in the direction that the discovery half found: auroc, direction, separation with
+        separation_low and separation_high, average_precision. `discovery_separation` is by what neurons were found. Where a half has too
+        little to score, all of these are the whole corpus'.
+        """
+        whole = self._of_leading("token_neuron_scores", "outcome_scores")
+        told = pl.col("telling_auroc").is_not_null() & pl.col("discovery_auroc").is_not_null()
+        halves = self.halves.drop("outcome", "token").rename({"direction": "discovery_direction"})
+        joined = whole.join(halves, on=_PAIR, how="left", maintain_order="left")
+        half = {
+            "auroc": "telling_auroc",
+            "direction": "discovery_direction",
+            "separation": "telling_separation",
+            "average_precision": "telling_average_precision",
+        }
+        return joined.with_columns(
+            *(pl.when(told).then(pl.col(own)).otherwise(pl.col(name)).alias(name) for name, own in half.items()),
+            discovery_separation=pl.when(told).then("discovery_separation").otherwise("separation"),
+            separation_low=pl.when(told).then("telling_separation_low"),
+            separation_high=pl.when(told).then("telling_separation_high"),
+            auroc_standard_error=pl.when(told.not_()).then("auroc_standard_error"),
+            is_halved=told,
+        ).select(*whole.columns, "discovery_separation", "separation_low", "separation_high", "is_halved")
 
     def _of_leading(self, published: str, further: str) -> pl.DataFrame:
         frames = [self.table(published).with_columns(outcome=pl.lit(TOP_PREDICTION)), self.table(further)]
         both = pl.concat([frame.select(*self.table(published).columns, "outcome") for frame in frames])
-        others = {token_id: outcome for token_id, outcome in self.leading.items() if outcome != TOP_PREDICTION}
-        leads = pl.col("token_id").replace_strict(others, default=TOP_PREDICTION, return_dtype=pl.String)
-        return both.filter(pl.col("outcome") == leads)
+        return both.filter(pl.col("outcome") == self._leads)
 
     @functools.cached_property
     def ranked_scores(self) -> pl.DataFrame:
-        """The scores without missing AUROC, best separation first within each token, with `place` (1 is best; ties to the lower neuron)."""
+        """The scores without missing AUROC, best separation in the discovery half first within each token, with `place` (1 is best; ties to
+        the lower neuron)."""
         known = self.scores.filter(pl.col("separation").is_not_null())
-        ordered = known.sort("token_id", "separation", "layer", "neuron", descending=[False, True, False, False])
+        ordered = known.sort("token_id", "discovery_separation", "layer", "neuron", descending=[False, True, False, False])
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property
     def ranked_contributions(self) -> pl.DataFrame:
-        """contributions, of each token by the outcome that leads for it, largest first, with `place` (1 is largest; ties to the lower
-        neuron)."""
-        known = self._of_leading("contributions", "outcome_contributions")
-        ordered = known.sort("token_id", "contribution", "layer", "neuron", descending=[False, True, False, False])
+        """contributions, of each token by the outcome that leads for it, largest in the discovery half first, with `place` (1 is largest;
+        ties to the lower neuron).
+
+        `contribution`, with its ends contribution_low and contribution_high, is what the telling half shows; `discovery_contribution` by
+        what neurons were found. Where a half has no contribution, both are the whole corpus'.
+        """
+        whole = self._of_leading("contributions", "outcome_contributions")
+        columns = [name for name in whole.columns if name not in _ENDS]
+        told = pl.col("telling_contribution").is_not_null() & pl.col("discovery_contribution").is_not_null()
+        halves = self.halves.select(*_PAIR, "discovery_contribution", "telling_contribution", *(f"telling_{end}" for end in _ENDS))
+        known = whole.select(columns).join(halves, on=_PAIR, how="left", maintain_order="left").with_columns(
+            contribution=pl.when(told).then("telling_contribution").otherwise("contribution"),
+            discovery_contribution=pl.when(told).then("discovery_contribution").otherwise("contribution"),
+            **{end: pl.when(told).then(f"telling_{end}") for end in _ENDS},
+        ).select(*columns, "discovery_contribution", *_ENDS)  # fmt: skip
+        ordered = known.sort("token_id", "discovery_contribution", "layer", "neuron", descending=[False, True, False, False])
         return ordered.with_columns(place=pl.int_range(1, pl.len() + 1).over("token_id"))
 
     @functools.cached_property

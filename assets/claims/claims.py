@@ -6,15 +6,22 @@ replication_scorecard.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.claims.quantities import QUANTITIES, Convention
-from assets.claims.subject import NAMED_NEURONS, Subject, as_number
+from assets.claims.subject import NAMED_NEURONS, CardLine, SendingLine, Subject, as_number
 from assets.errors import InputError
 from assets.study import Study, claims_file
 from assets.yaml_files import YamlFileError, read_yaml
+
+# Which lines of evidence a claim of the quantity may name.
+LINES_OF_QUANTITY: dict[str, tuple[str, ...]] = {
+    "candidate_rank": get_args(SendingLine),
+    "evidence_verdict": get_args(CardLine),
+    "evidence_value": get_args(CardLine),
+}
 
 
 class ClaimsError(InputError):
@@ -45,6 +52,14 @@ class Claim(BaseModel):
         if value not in QUANTITIES:
             raise ValueError(f"given {value!r}; allowed are {', '.join(QUANTITIES)}")
         return value
+
+    @model_validator(mode="after")
+    def _names_a_line_of_the_quantity(self) -> "Claim":
+        if self.of.line is not None and self.quantity in LINES_OF_QUANTITY:
+            allowed = LINES_OF_QUANTITY[self.quantity]
+            if self.of.line not in allowed:
+                raise ValueError(f"quantity {self.quantity}: line: given {self.of.line!r}; allowed are {', '.join(allowed)}")
+        return self
 
     @model_validator(mode="after")
     def _says_what_the_quantity_needs(self) -> "Claim":

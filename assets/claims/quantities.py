@@ -12,6 +12,7 @@ from typing import Literal
 
 from assets.claims import contribution_quantities as contributions
 from assets.claims import corpus_quantities as corpus
+from assets.claims import evidence_quantities as evidence
 from assets.claims import prompt_quantities as prompts
 from assets.claims import weight_quantities as weights
 from assets.claims.claim_tables import ClaimTables
@@ -179,6 +180,9 @@ QUANTITIES: dict[str, Quantity] = {
         _same("candidate_rank", "Place at which a line of evidence sends the neuron to be studied.", "place", "token neuron line",
               contributions.candidate_rank),
         _same("candidate_lines", "Lines of evidence that send the neuron to be studied.", "line", "token neuron", contributions.candidate_lines),
+        _same("evidence_verdict", "Verdict of a line of the pair's evidence card: 1 supported, -1 against, 0 unclear.", "verdict", "token neuron line",
+              evidence.evidence_verdict),
+        _same("evidence_value", "Number behind that verdict, in the line's unit.", "of the line", "token neuron line", evidence.evidence_value),
         _curve("proportion", "Share of the token among top predictions at a level of activation.", "share", "token neuron level", corpus.proportion),
         _curve("highest_proportion", "Largest such share at any level.", "share", "token neuron", corpus.highest_proportion),
         _curve("first_level_at_half", "First level with a share of at least 1/2.", "activation", "token neuron", corpus.first_level, has_order=True, share=0.5),

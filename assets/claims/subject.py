@@ -12,7 +12,7 @@ NAMED_NEURONS: dict[NamedNeuron, str] = {
     "writer": "neuron that writes the token most",
     "writer_against": "neuron that writes against the token most",
 }
-Line = Literal[
+SendingLine = Literal[
     "separation",
     "average_precision",
     "contribution",
@@ -22,6 +22,17 @@ Line = Literal[
     "patched_together",
     "contrast",
     "screen",
+]
+CardLine = Literal[
+    "writes",
+    "goes_along",
+    "causes_on_prompts",
+    "causes_over_the_corpus",
+    "holds_in_the_other_half",
+    "beyond_luck",
+    "alone",
+    "in_every_domain",
+    "nothing_else",
 ]
 
 
@@ -51,7 +62,10 @@ class Subject(BaseModel):
     head: int | None = Field(None, ge=0, description="Attention head of the layer (query head), counted from 0.")
     point: Literal["before", "attention", "mlp"] | None = None
     level: float | None = Field(None, allow_inf_nan=False, description="An activation.")
-    line: Line | None = Field(None, description="A line of evidence that sends neurons to be studied: see the table candidates.")
+    line: SendingLine | CardLine | None = Field(
+        None,
+        description="A line of evidence: that sends neurons to be studied (the table candidates), or of an evidence card (evidence_cards).",
+    )
 
     @field_validator("neuron", mode="before")
     @classmethod

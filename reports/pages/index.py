@@ -7,6 +7,7 @@ import polars as pl
 from assets.statistics.candidates import NAMED
 from assets.study import COMMIT
 from reports.answer import Answer, Sentence, answer
+from reports.cards import CardLine, card
 from reports.evidence import Evidence, curve_of, evidence
 from reports.figures.small_curve import small_curve
 from reports.numbers import count, duration, moment, ordinal, plural
@@ -26,6 +27,7 @@ def index_page(data: ReportData) -> Page:
         title=data.study.description or data.study.name,
         context={
             "answer": reply,
+            "card": _answer_card(data, reply),
             "roles": _roles(data, reply.evidence) if reply.evidence else [],
             "drawing": _drawing(data, reply),
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
@@ -41,6 +43,12 @@ def index_page(data: ReportData) -> Page:
 def _roles(data: ReportData, found: Evidence) -> list[Sentence]:
     """The sentences behind the answer, which names the writer with what it adds where that is not the best predictor."""
     return roles(data, found.token_id, found.token, is_writer_told=found.contribution is not None and not found.predicts_best)
+
+
+def _answer_card(data: ReportData, reply: Answer) -> list[CardLine]:
+    """The evidence card of the pair that the answer names."""
+    found = reply.evidence
+    return [] if found is None or found.neuron is None else card(data, found.token_id, found.neuron)
 
 
 def _drawing(data: ReportData, reply: Answer) -> dict[str, Any] | None:
@@ -70,6 +78,7 @@ def _neuron_row(data: ReportData, neuron: tuple[int, int]) -> dict[str, Any]:
         "neuron": neuron,
         "is_of_interest": neuron in data.of_interest,
         "best": best[0] if best else None,
+        "card": card(data, best[0]["token_id"], neuron) if best else [],
         "reasons": _reasons(data, neuron),
         "maximum": statistics[0]["maximum"] if statistics else None,
         "spark": small_curve(curve_of(data, best[0]["token_id"], neuron), width=110, height=26) if best else None,

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from reports.cards import card
 from reports.evidence import CONVENTIONS, SIDES, best_neurons, congruence_unit, curve_of, neuron_patching_of
 from reports.figures.figure import Figure
 from reports.figures.proportion import Curve, proportion_figure
@@ -39,6 +40,7 @@ def _page(data: ReportData, studied: Sequence[tuple[int, int]], place: int) -> P
             "is_of_interest": neuron in data.of_interest,
             "tokens": tokens,
             "statistics": statistics[0] if statistics else None,
+            "cards": [(token_id, token, lines) for token_id, token in data.tracked if (lines := card(data, token_id, neuron))],
             "written": _written(data, neuron),
             "contexts": neuron_text(data, neuron, _watched(tokens)),
             "watched": [row["token"] for row in tokens if row["token_id"] in _watched(tokens)],

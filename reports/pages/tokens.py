@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from assets.counting.histograms import TOP_PREDICTION
+from reports.cards import card
 from reports.evidence import (
     CONVENTIONS,
     SIDES,
@@ -41,14 +42,15 @@ def token_pages(data: ReportData) -> list[Page]:
 
 def _page(data: ReportData, place: int) -> Page:
     token_id, token = data.tracked[place]
-    rows = _neurons(data, token_id)
+    rows, found = _neurons(data, token_id), evidence(data, token_id, token)
     figures = [_curves(data, token_id, token, rows), _congruence(data, token_id, token, rows), _scores(data, token_id, token, rows)]
     return Page(
         file=token_page(token_id),
         template="token.html",
         title=f"Token {quoted(token)}",
         context={
-            "evidence": evidence(data, token_id, token),
+            "evidence": found,
+            "card": card(data, token_id, found.neuron) if found.neuron else [],
             "by_embedding": _predictions_by_embedding(data, token_id),
             "rows": rows,
             "all_neurons": best_neurons(data, token_id).height,
@@ -85,6 +87,7 @@ def _neurons(data: ReportData, token_id: int) -> list[dict[str, Any]]:
     rows = [row for row in ranked.iter_rows(named=True) if row["place"] <= best or (row["layer"], row["neuron"]) in data.of_interest]
     for row in rows:
         row["spark"] = small_curve(curve_of(data, token_id, (row["layer"], row["neuron"])), width=110, height=26)
+        row["card"] = card(data, token_id, (row["layer"], row["neuron"]))
     return rows
 
 
@@ -100,7 +103,11 @@ def _writers(data: ReportData, token_id: int) -> list[tuple[str, list[dict[str, 
         ("Write it", written.filter(pl.col("contribution") > 0)),
         ("Write against it", written.filter(pl.col("contribution") < 0).reverse()),
     )
-    return [(what, rows.head(WRITERS).to_dicts()) for what, rows in ends if rows.height]
+    return [
+        (what, [{**row, "card": card(data, token_id, (row["layer"], row["neuron"]))} for row in rows.head(WRITERS).iter_rows(named=True)])
+        for what, rows in ends
+        if rows.height
+    ]
 
 
 def _outcomes(data: ReportData, token_id: int) -> list[dict[str, Any]]:
