@@ -101,6 +101,7 @@ NEURON = Column("neuron", pl.Int32(), "index", "Neuron of the block's MLP (its h
 TOKEN_ID = Column("token_id", pl.Int32(), "index", "Entry of the model's vocabulary.")
 TOKEN = Column("token", pl.String(), "text", "The entry as it reads inside running text; a leading space belongs to it.")
 DOCUMENT = Column("document", pl.Int64(), "index", "Row of the document in corpus_documents, counted from 0.")
+DOMAIN = Column("domain", pl.Int32(), "index", "Domain of the document in corpus_domains; 0 for all where the study names no domains.")
 WINDOW_IN_DOCUMENT = Column("window_in_document", pl.Int32(), "index", "Window of the document, counted from 0.")
 POSITION = Column("position", pl.Int32(), "index", "Position in the window or prompt; the beginning-of-sequence token is 0.")
 RANK = Column("rank", pl.Int32(), "index", "Place in the order, 1 is best.")
@@ -199,8 +200,22 @@ CORPUS_DOCUMENTS = Table(
         Column("characters", pl.Int64(), "character", "Length of the text in Unicode code points."),
         Column("sha256", pl.String(), "hex", "SHA-256 of the UTF-8 text."),
         Column("is_duplicate", pl.Boolean(), "", "The same text stands earlier in the corpus."),
+        DOMAIN,
     ),
 )
+
+CORPUS_DOMAINS = Table(
+    "corpus_domains",
+    "corpus_documents",
+    "The domains of the corpus, largest first: at most six by the study's column or files, and one more that holds the rest.",
+    ("domain",),
+    (
+        DOMAIN,
+        Column("name", pl.String(), "name", "The domain as the corpus names it: `other` holds the rest, `none given` documents that name none; "
+               "empty where the study names no domains."),
+        Column("documents", pl.Int64(), "document", "Documents of the domain, empty ones left out."),
+    ),
+)  # fmt: skip
 
 TOKEN_WINDOWS = Table(
     "token_windows",
@@ -213,6 +228,7 @@ TOKEN_WINDOWS = Table(
         Column("start", pl.Int32(), "token", "Tokens of the document that stand before this window."),
         Column("length", pl.Int32(), "token", "Tokens in the window, the beginning-of-sequence token included."),
         Column("token_ids", pl.List(pl.Int32()), "index", "The window's token ids, the beginning-of-sequence token first."),
+        DOMAIN,
     ),
 )
 
@@ -1108,7 +1124,7 @@ EVIDENCE_CARDS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
+        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,

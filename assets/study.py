@@ -71,6 +71,12 @@ class CorpusChoice(_Frozen):
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"
+    domain_column: str | None = Field(
+        None,
+        min_length=1,
+        description="Column that says which domain a document is of; dots reach nested fields, as in meta.pile_set_name.",
+    )
+    domain_by_file: bool = Field(False, description="A document's domain is the name of its file.")
     documents: int | None = Field(None, ge=1, le=A_LOT, description="Read at most this many documents; all if absent.")
     context_length: int = Field(1024, ge=2, le=A_LOT, description="Tokens in a window, the beginning-of-sequence token included.")
     windows: Literal["first", "all"] = "first"
@@ -91,6 +97,21 @@ class CorpusChoice(_Frozen):
         if doubles:
             raise ValueError(f"files: {doubles[0]} given twice; name each once: every document of it would be counted twice")
         return self
+
+    @model_validator(mode="after")
+    def _one_source_of_domains(self) -> "CorpusChoice":
+        if self.domain_column and not all(self.domain_column.split(".")):
+            raise ValueError(f"domain_column {self.domain_column!r} has an empty part; write the names of nested fields with a dot between")
+        if self.domain_by_file and self.domain_column:
+            raise ValueError("give either `domain_column` or `domain_by_file`, not both: a document is of one domain")
+        if self.domain_by_file and not self.files:
+            raise ValueError("domain_by_file needs `files`; for a hub data set name the column by `domain_column`")
+        return self
+
+    @property
+    def has_domains(self) -> bool:
+        """Whether the study says where a document's domain stands."""
+        return self.domain_column is not None or self.domain_by_file
 
 
 class NeuronChoice(_Frozen):

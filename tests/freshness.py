@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from assets.corpus import corpus_documents
+from assets.corpus.corpus_documents import Row
 from assets.quality import expectations
 from assets.store import Place, Record
 from assets.store import store as store_module
@@ -46,7 +47,10 @@ class Ground:
         corpus = planted_corpus(folder)
         texts = [json.loads(line)["text"] for line in corpus.read_text().splitlines()]
         for name, most in (("corpus", 60), ("longer", 70)):
-            rows = [{"text": text, "backwards": " ".join(reversed(text.split(" ")))} for text in texts[:most]]
+            rows = [
+                {"text": text, "backwards": " ".join(reversed(text.split(" "))), "of": {"half": "even" if number % 2 == 0 else "odd"}}
+                for number, text in enumerate(texts[:most])
+            ]
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def _know(self, folder: Path) -> None:
@@ -118,11 +122,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_up_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
 
-    def texts(study: Study) -> tuple[str, Iterator[str]]:
+    def rows(study: Study) -> tuple[str, Iterator[Row]]:
         corpus = study.corpus
         commit = corpus.revision or "1" * 40
         fruits = {("train", "1"): " apple", ("train", "0"): " lemon", ("test", "1"): " pear"}
-        return commit, iter([f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a" for _ in range(30)])
+        return commit, iter([Row(f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a") for _ in range(30)])
 
-    monkeypatch.setattr(corpus_documents, "_hub_texts", texts)
+    monkeypatch.setattr(corpus_documents, "_hub_rows", rows)
     monkeypatch.setattr("assets.freshness.branches", lambda study: [])

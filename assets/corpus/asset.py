@@ -18,11 +18,12 @@ def corpus_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _corpus_documents(work: Work) -> None:
     corpus = read_corpus(work.study)
     work.write("corpus_documents", corpus.documents)
+    work.write("corpus_domains", corpus.domains)
     work.draft.provenance["corpus"] = (
         f"{work.study.corpus.id or ', '.join(work.study.corpus.files)}@{corpus.commit or corpus.fingerprint[:12]}"
     )
     work.state(
-        documents=corpus.documents.height, empty=corpus.empty, duplicates=corpus.duplicates,
+        documents=corpus.documents.height, empty=corpus.empty, duplicates=corpus.duplicates, domains=corpus.domains.height,
         commit=corpus.commit or "local files", fingerprint=corpus.fingerprint,
     )  # fmt: skip
     work.show(rows_read=corpus.rows_read, characters=int(corpus.documents["characters"].sum()))

@@ -1,19 +1,21 @@
 """The documents of a corpus in their original order, from a hub data set or local files.
 
-Empty documents are dropped and counted; duplicates are kept, marked and counted. Cutting into tokens is in token_windows.
+Empty documents are dropped and counted; duplicates are kept, marked and counted. How domains are numbered is in corpus_domains,
+cutting into tokens in token_windows.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from assets.corpus.corpus_domains import DomainError, domain_of, numbered_domains
 from assets.errors import InputError
 from assets.store.sources import fetch_source
 from assets.study import COMMIT, Study
@@ -27,11 +29,19 @@ class CorpusError(InputError):
     """A corpus that cannot be read, lacks the text column or is empty."""
 
 
+class Row(NamedTuple):
+    """What is read of a document: its text, and the domain that it gives. None where the row leaves one empty."""
+
+    text: str | None
+    domain: str | None = None
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """The table `corpus_documents` with what was read to make it. `commit` is the hub's, None for local files."""
+    """The tables `corpus_documents` and `corpus_domains` with what was read to make them. `commit` is the hub's, None for local files."""
 
     documents: pl.DataFrame
+    domains: pl.DataFrame
     rows_read: int
     empty: int
     commit: str | None
@@ -51,22 +61,26 @@ def read_corpus(study: Study) -> Corpus:
     """Read the study's documents. Raises CorpusError naming the file or data set, and what to do."""
     choice = study.corpus
     commit: str | None = None
-    texts: Iterator[str | None]
+    source: Iterator[Row]
     if choice.files:
-        texts = (text for file in choice.files for text in _file_texts(study, _on_this_machine(study, file)))
+        source = (row for file in choice.files for row in _file_rows(study, file))
     else:
-        commit, texts = _hub_texts(study)
-    rows = list(islice(texts, choice.documents))
-    corpus = Corpus(documents_frame(rows), len(rows), sum(not _has_text(text) for text in rows), commit)
-    if corpus.documents.is_empty():
-        raise CorpusError(
-            f"study {study.name}: corpus {choice.id or ', '.join(choice.files)}: {len(rows)} rows were read and none has any text"
-        )
-    return corpus
+        commit, source = _hub_rows(study)
+    rows = list(islice(source, choice.documents))
+    kept = [row for row in rows if _has_text(row.text)]
+    given = f"corpus {choice.id or ', '.join(choice.files)}"
+    if not kept:
+        raise CorpusError(f"study {study.name}: {given}: {len(rows)} rows were read and none has any text")
+    if choice.domain_column and all(row.domain is None for row in kept):
+        raise CorpusError(f"study {study.name}: corpus.domain_column {choice.domain_column!r}: none of the {len(kept)} documents of {given} has "
+                          "it; name a column that they have, or leave the field out")  # fmt: skip
+    domain, domains = numbered_domains([row.domain and _valid_unicode(row.domain) for row in kept], choice.has_domains)
+    documents = documents_frame([row.text for row in rows]).with_columns(domain)
+    return Corpus(documents, domains, len(rows), len(rows) - len(kept), commit)
 
 
 def documents_frame(texts: list[str | None]) -> pl.DataFrame:
-    """The table `corpus_documents` of texts in their order; None and white space alone count as empty."""
+    """The table `corpus_documents` of texts in their order, all of domain 0; None and white space alone count as empty."""
     kept = [(row, text) for row, text in enumerate(texts) if text is not None and _has_text(text)]
     frame = pl.DataFrame(
         {"source_row": [row for row, _ in kept], "text": [_valid_unicode(text) for _, text in kept]},
@@ -76,7 +90,7 @@ def documents_frame(texts: list[str | None]) -> pl.DataFrame:
     return frame.with_row_index("document").with_columns(
         pl.col("text").str.len_chars().alias("characters"),
         pl.Series("sha256", hashes, dtype=pl.String),
-    ).with_columns(pl.col("sha256").is_first_distinct().not_().alias("is_duplicate"))  # fmt: skip
+    ).with_columns(pl.col("sha256").is_first_distinct().not_().alias("is_duplicate"), pl.lit(0, pl.Int32).alias("domain"))  # fmt: skip
 
 
 def _has_text(text: str | None) -> bool:
@@ -93,23 +107,33 @@ def _on_this_machine(study: Study, file: str) -> Path:
     return fetch_source(file) if is_url(file) else study.path(file)
 
 
-def _file_texts(study: Study, file: Path) -> Iterator[str | None]:
+def _file_rows(study: Study, given: str) -> Iterator[Row]:
+    rows = _rows_within(study, _on_this_machine(study, given))
+    if study.corpus.domain_by_file:
+        rows = (Row(row.text, given.rsplit("/", 1)[-1]) for row in rows)
+    return rows
+
+
+def _rows_within(study: Study, file: Path) -> Iterator[Row]:
     if not file.is_file():
         raise CorpusError(f"study {study.name}: corpus.files: {file}: no such file")
     try:
         if file.suffix == ".txt":
-            yield file.read_bytes().decode("utf-8-sig")
+            yield Row(file.read_bytes().decode("utf-8-sig"))
         elif file.suffix == ".jsonl":
             yield from _json_lines(study, file)
         else:
             frame = pl.read_parquet(file, glob=False)
-            yield from _column(study, str(file), {name: frame[name] for name in frame.columns})
+            texts = _column(study, str(file), {name: frame[name] for name in frame.columns})
+            column = _domain_column(study, str(file), frame.columns)
+            domains = repeat(None) if column is None else _domains(study, str(file), frame.select(column).iter_rows(named=True))
+            yield from map(Row, texts, domains)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"study {study.name}: corpus.files: {file}: not readable as {file.suffix}: {error}") from None
 
 
-def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
-    """The text column of each line, None where a later line lacks it. Python's reader: polars turns a lone surrogate into NUL."""
+def _json_lines(study: Study, file: Path) -> Iterator[Row]:
+    """Text and domain of each line, None where a later line lacks it. Python's reader: polars turns a lone surrogate into NUL."""
     name = study.corpus.text_column
     with file.open(encoding="utf-8-sig", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
@@ -129,7 +153,30 @@ def _json_lines(study: Study, file: Path) -> Iterator[str | None]:
                 raise CorpusError(
                     f"study {study.name}: corpus.text_column {name!r}: in {file}, line {number}, it holds {type(text).__name__}, not text"
                 )
-            yield text
+            yield Row(text, _domain(study, f"{file}, line {number}", row))
+
+
+def _domain_column(study: Study, source: str, columns: Sequence[str]) -> str | None:
+    """The column that holds the domain, itself or in a nested field; None if the study names none. Raises CorpusError if there is none."""
+    name = study.corpus.domain_column
+    if name is None:
+        return None
+    for column in (name, name.split(".")[0]):
+        if column in columns:
+            return column
+    raise CorpusError(f"study {study.name}: corpus.domain_column {name!r}: {source} has no such column; it has {sorted(columns)}")
+
+
+def _domain(study: Study, where: str, row: Mapping[str, Any]) -> str | None:
+    name = study.corpus.domain_column
+    try:
+        return None if name is None else domain_of(row, name)
+    except DomainError as error:
+        raise CorpusError(f"study {study.name}: corpus.domain_column {name!r}: in {where}, {error}") from None
+
+
+def _domains(study: Study, source: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str | None]:
+    return (_domain(study, f"{source}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
@@ -142,8 +189,8 @@ def _column(study: Study, source: str, columns: dict[str, Any]) -> Any:
     return values
 
 
-def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
-    """The texts of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
+def _hub_rows(study: Study) -> tuple[str, Iterator[Row]]:
+    """The rows of a hub data set at one commit. A branch is resolved first, so that what is read is what is recorded."""
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -165,4 +212,7 @@ def _hub_texts(study: Study) -> tuple[str, Iterator[str | None]]:
     except (HfHubHTTPError, HTTPError, OSError) as error:
         raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     _column(study, str(choice.id), rows.features)
-    return commit, (row[choice.text_column] for row in rows.select_columns([choice.text_column]))
+    column = _domain_column(study, str(choice.id), list(rows.features))
+    read = rows.select_columns(list({choice.text_column, column or choice.text_column}))
+    numbered = enumerate(read, start=1)
+    return commit, (Row(row[choice.text_column], _domain(study, f"{choice.id}, row {number}", row)) for number, row in numbered)

@@ -26,8 +26,8 @@ def token_windows(tokenizer: Any, beginning: int, documents: pl.DataFrame, conte
     parts = [_cut(tokenizer, documents[start : start + BATCH], step, keep) for start in range(0, documents.height, BATCH)]
     schema = TOKEN_WINDOWS.schema
     schema.pop("length")  # counted below
-    windows = pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-    return windows.with_columns(
+    windows = pl.concat(parts) if parts else pl.DataFrame(schema=schema).drop("domain")
+    return windows.join(documents.select("document", "domain"), on="document", how="left", maintain_order="left").with_columns(
         pl.concat_list(pl.lit(beginning, dtype=pl.Int32), pl.col("token_ids")).alias("token_ids"),
     ).with_columns(pl.col("token_ids").list.len().cast(pl.Int32).alias("length"))  # fmt: skip
 

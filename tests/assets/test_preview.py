@@ -27,7 +27,15 @@ def test_the_best_scores_come_first_and_missing_ones_are_left_out(tmp_path: Path
 def test_a_long_text_is_cut_and_an_empty_table_shows_nothing(tmp_path: Path) -> None:
     table = TABLES["corpus_documents"]
     frame = pl.DataFrame(
-        {"document": [0], "source_row": [0], "text": ["x" * 500], "characters": [500], "sha256": ["0"], "is_duplicate": [False]}
+        {
+            "document": [0],
+            "source_row": [0],
+            "text": ["x" * 500],
+            "characters": [500],
+            "sha256": ["0"],
+            "is_duplicate": [False],
+            "domain": [0],
+        }
     )
     write_table(tmp_path, table, frame)
     (row,) = preview(table, tmp_path)

@@ -36,6 +36,8 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "corpus.split": [{"corpus.files": None, "corpus.id": "planted/text", "corpus.split": "test"}],
     "corpus.files": [{"corpus.files": ["longer.jsonl"]}],
     "corpus.text_column": [{"corpus.text_column": "backwards"}],
+    "corpus.domain_column": [{"corpus.domain_column": "of.half"}],
+    "corpus.domain_by_file": [{"corpus.domain_by_file": True}],
     "corpus.documents": [{"corpus.documents": 40}],
     "corpus.context_length": [{"corpus.context_length": 12}],
     "corpus.windows": [{"corpus.windows": "first", "corpus.context_length": 12}],

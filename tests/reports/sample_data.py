@@ -133,6 +133,7 @@ def report_data(seed: int = 0, **study_changes: object) -> ReportData:
         **_prompts(generator),
         **_ablation(np.random.default_rng(seed + 1)),
         **_records(),
+        "corpus_domains": pl.DataFrame({"domain": [0, 1], "name": ["<b>tales</b>.jsonl", "other"], "documents": [600, 212]}),
     }
     return ReportData(
         study=study(**study_changes),

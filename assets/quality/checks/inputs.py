@@ -2,9 +2,10 @@
 
 import polars as pl
 
+from assets.corpus.corpus_domains import OTHER
 from assets.quality import table_violations
 from assets.quality.check import Check, Frames
-from assets.quality.expectations import at_least_one, none_of
+from assets.quality.expectations import at_least_one, equal, none_of, unlike
 
 # Largest logit difference over largest logit. The two programs sum in different orders, so they differ by a few roundings: one
 # is 6e-8 in float32, 5e-4 in float16 and 4e-3 in bfloat16, and they add up over the layers.
@@ -34,6 +35,15 @@ def _tolerance(windows: pl.DataFrame) -> str:
 def corpus_frames(documents: int, duplicates: int, empty: int) -> Frames:
     """The corpus as read: `documents` kept, of which `duplicates` repeat an earlier text; `empty` ones were dropped before."""
     return {"corpus": pl.DataFrame({"documents": [documents], "duplicates": [duplicates], "empty": [empty]})}
+
+
+def domain_frames(corpus_domains: pl.DataFrame, corpus_documents: pl.LazyFrame) -> Frames:
+    """One row per domain of either table: its documents as corpus_domains counts them, and as corpus_documents holds them."""
+    held = corpus_documents.group_by("domain").agg(pl.len().cast(pl.Int64).alias("found")).collect()
+    both = corpus_domains.select("domain", promised="documents").join(held, on="domain", how="full", coalesce=True).fill_null(0)
+    by_size = corpus_domains.filter(pl.col("name") != OTHER)["documents"].is_sorted(descending=True)
+    order = pl.DataFrame({"rows": [corpus_domains.height], "disordered": [int(not by_size)]})
+    return {"domains": both.sort("domain"), "domain_order": order}
 
 
 CHECKS = (
@@ -84,6 +94,25 @@ CHECKS = (
                 ),
                 none_of("no document repeats an earlier one", "duplicates", "documents repeated", of="documents", severity="warning"),
             ]
+        },
+    ),
+    Check(
+        name="domains",
+        asset="corpus_documents",
+        promise="Every document is of one domain that is named, and the largest domains come first.",
+        needs=("corpus_domains", "corpus_documents"),
+        count=lambda reading, shard: domain_frames(reading.raw("corpus_domains"), reading.scan("corpus_documents")),
+        sentences={
+            "domains": [
+                equal(
+                    "a domain has the documents that name it",
+                    "found",
+                    "promised",
+                    lambda frame: f"{frame['promised'].sum():,} documents in {frame.height} domains",
+                    unlike("domain"),
+                )
+            ],
+            "domain_order": [none_of("domains are numbered by their documents, the rest last", "disordered", "tables out of order")],
         },
     ),
 )

@@ -75,7 +75,7 @@ def sampled_at(rows: list[tuple[str, int, int, int, int]]) -> pl.DataFrame:
 
 def windows_of(documents: list[list[int]]) -> pl.DataFrame:
     """token_windows of documents of one window each."""
-    rows = [(document, 0, 0, len(ids), ids) for document, ids in enumerate(documents)]
+    rows = [(document, 0, 0, len(ids), ids, 0) for document, ids in enumerate(documents)]
     return pl.DataFrame(rows, schema=TOKEN_WINDOWS.schema, orient="row")
 
 

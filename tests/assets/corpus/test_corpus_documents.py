@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import polars as pl
 import pytest
 
-from assets.contracts import CORPUS_DOCUMENTS, conform
-from assets.corpus.corpus_documents import CorpusError, documents_frame, read_corpus
+from assets.contracts import CORPUS_DOCUMENTS, CORPUS_DOMAINS, conform
+from assets.corpus.corpus_documents import Corpus, CorpusError, documents_frame, read_corpus
 from assets.study import Study
 
 
@@ -122,3 +124,104 @@ def test_a_hub_corpus_without_a_network_is_told_with_what_to_do(tmp_path: Path) 
         said = subprocess.run(command, cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True, check=True).stdout
         assert said.startswith(("CorpusError", "ConnectionError"))
         assert f"study s: corpus.id 'owner/texts', revision '{revision}', split 'train'" in said
+
+
+def lines(folder: Path, *rows: dict, name: str = "c.jsonl") -> None:
+    (folder / name).write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def domains_of(corpus: Corpus) -> list[tuple]:
+    """The rows of corpus_domains, after a look that the documents agree with them."""
+    table, frame = conform(CORPUS_DOMAINS, corpus.domains), conform(CORPUS_DOCUMENTS, corpus.documents)
+    assert dict(frame.group_by("domain").len().iter_rows()) == dict(table.select("domain", "documents").iter_rows())
+    return table.rows()
+
+
+def test_without_a_word_of_domains_all_documents_are_of_one_without_a_name(tmp_path: Path) -> None:
+    lines(tmp_path, {"text": "a", "kind": "x"}, {"text": "b", "kind": "y"})
+    assert domains_of(read_corpus(study(tmp_path, files=["c.jsonl"]))) == [(0, "", 2)]
+
+
+def test_domains_are_numbered_by_their_documents_then_by_name_and_empty_documents_are_of_none(tmp_path: Path) -> None:
+    kinds = ["pear", "fig", "pear", "apple", "apple", "fig", "fig", None, " "]
+    lines(tmp_path, *({"text": "a", "kind": kind} for kind in kinds), {"text": " ", "kind": "lime"}, {"text": "a"})
+    corpus = read_corpus(study(tmp_path, files=["c.jsonl"], domain_column="kind"))
+    assert domains_of(corpus) == [(0, "fig", 3), (1, "none given", 3), (2, "apple", 2), (3, "pear", 2)]
+    assert corpus.documents["domain"].to_list() == [3, 0, 3, 2, 2, 0, 0, 1, 1, 1]
+
+
+def test_at_most_six_domains_are_told_apart_and_the_rest_is_one_more(tmp_path: Path) -> None:
+    lines(tmp_path, *({"text": "a", "kind": kind} for kind in "abcdefgh" for _ in range(2 if kind in "gh" else 1)))
+    told = domains_of(read_corpus(study(tmp_path, files=["c.jsonl"], domain_column="kind")))
+    assert told == [(0, "g", 2), (1, "h", 2), (2, "a", 1), (3, "b", 1), (4, "c", 1), (5, "d", 1), (6, "other", 2)]
+
+
+def test_a_domain_that_is_named_other_is_of_the_rest(tmp_path: Path) -> None:
+    lines(tmp_path, *({"text": "a", "kind": kind} for kind in ("other", "other", "x")))
+    assert domains_of(read_corpus(study(tmp_path, files=["c.jsonl"], domain_column="kind"))) == [(0, "x", 1), (1, "other", 2)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hub"])
+def test_dots_reach_nested_fields_in_every_kind_of_source(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict] = [
+        {"text": "a", "meta": {"set": {"name": "books"}}},
+        {"text": "b", "meta": {"set": {"name": None}}},
+        {"text": "c", "meta": None},
+    ]
+    lines(tmp_path, *rows)
+    pl.DataFrame(rows).write_parquet(tmp_path / "c.parquet")
+    if kind == "hub":
+        made = datasets.Dataset.from_list(rows)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
+    source = {"id": "owner/texts", "revision": "f" * 40} if kind == "hub" else {"files": [f"c.{kind}"]}
+    corpus = read_corpus(study(tmp_path, **source, domain_column="meta.set.name"))
+    assert corpus.documents.select("text", "domain").rows() == [("a", 1), ("b", 0), ("c", 0)]
+    assert domains_of(corpus) == [(0, "none given", 2), (1, "books", 1)]
+
+
+def test_a_column_with_a_dot_in_its_name_is_found_by_that_name(tmp_path: Path) -> None:
+    rows = [{"text": "a", "meta.name": "x", "meta": {"name": "y"}}]
+    lines(tmp_path, *rows)
+    pl.DataFrame(rows).write_parquet(tmp_path / "c.parquet")
+    corpus = read_corpus(study(tmp_path, files=["c.jsonl", "c.parquet"], domain_column="meta.name"))
+    assert domains_of(corpus) == [(0, "x", 2)]
+
+
+def test_a_document_can_be_of_the_domain_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    lines(tmp_path, {"text": "a"}, {"text": "b"}, name="news/n.jsonl")
+    (tmp_path / "b.txt").write_text("c")
+    corpus = read_corpus(study(tmp_path, files=["b.txt", "news/n.jsonl"], domain_by_file=True))
+    assert domains_of(corpus) == [(0, "n.jsonl", 2), (1, "b.txt", 1)]
+    assert corpus.documents["domain"].to_list() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "message"),
+    [
+        ([{"text": "a", "kind": 3}], "kind", "c.jsonl, line 1, it holds int, not text; write the domain as text, or name a field that has it so"),
+        ([{"text": "a", "kind": "x"}, {"text": "b", "kind": ["x"]}], "kind", "c.jsonl, line 2, it holds list, not text; write"),
+        ([{"text": "a", "meta": "x"}], "meta.name", "c.jsonl, line 1, 'name' is looked for in str, which has no fields; name a field"),
+        ([{"text": "a"}, {"text": "b"}], "kinds", "none of the 2 documents of corpus c.jsonl has it; name a column that they have"),
+    ],
+)  # fmt: skip
+def test_domains_that_cannot_be_read_are_refused_with_the_place_and_what_to_do(
+    tmp_path: Path, rows: list[dict], column: str, message: str
+) -> None:
+    lines(tmp_path, *rows)
+    with pytest.raises(CorpusError, match=rf"study s: corpus.domain_column '{column}'.*{re.escape(message)}"):
+        read_corpus(study(tmp_path, files=["c.jsonl"], domain_column=column))
+
+
+def test_a_parquet_file_or_data_set_without_the_column_is_refused_with_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": "a", "kind": 7}]
+    pl.DataFrame(rows).write_parquet(tmp_path / "c.parquet")
+    made = datasets.Dataset.from_list(rows)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
+    for source, name in (({"files": ["c.parquet"]}, "c.parquet"), ({"id": "owner/texts", "revision": "f" * 40}, "owner/texts")):
+        with pytest.raises(CorpusError, match=rf"'meta.name': .*{name} has no such column; it has \['kind', 'text'\]"):
+            read_corpus(study(tmp_path, **source, domain_column="meta.name"))
+        with pytest.raises(CorpusError, match=rf"in .*{name}, row 1, it holds int, not text"):
+            read_corpus(study(tmp_path, **source, domain_column="kind"))

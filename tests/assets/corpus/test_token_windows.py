@@ -19,7 +19,8 @@ class Characters:
 
 
 def documents(*texts: str, first: int = 0) -> pl.DataFrame:
-    return pl.DataFrame({"document": range(first, first + len(texts)), "text": texts}, schema={"document": pl.Int64, "text": pl.String})
+    columns = {"document": range(first, first + len(texts)), "text": texts, "domain": [number % 3 for number in range(len(texts))]}
+    return pl.DataFrame(columns, schema={"document": pl.Int64, "text": pl.String, "domain": pl.Int32})
 
 
 def cut(frame: pl.DataFrame, context_length: int, keep: str) -> pl.DataFrame:
@@ -46,6 +47,16 @@ def test_a_document_without_tokens_has_one_window_of_the_beginning_token_alone()
         windows = cut(frame, 4, keep)
         assert windows["token_ids"].to_list() == [[7], [7, 97, 98], [7]]
         assert windows.select("document", "window_in_document", "start", "length").rows() == [(0, 0, 0, 1), (1, 0, 0, 3), (2, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("keep", ["first", "all"])
+def test_every_window_has_the_domain_of_its_document(keep: str) -> None:
+    windows = cut(documents("abcdefg", "", "ab", "xyzxyz", first=5), 4, keep)
+    assert dict(windows.select("document", "domain").iter_rows()) == {5: 0, 6: 1, 7: 2, 8: 0}
+
+
+def test_a_shard_without_documents_has_no_windows() -> None:
+    assert cut(documents(), 4, "all").is_empty()
 
 
 def test_a_document_that_ends_on_a_window_has_no_empty_window_behind_it() -> None:

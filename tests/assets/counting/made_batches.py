@@ -162,6 +162,7 @@ def windows_frame(token_ids: Sequence[Sequence[int]], documents: Sequence[int] |
             "start": [0] * len(documents),
             "length": [len(ids) for ids in token_ids],
             "token_ids": [list(ids) for ids in token_ids],
+            "domain": [0] * len(documents),
         },
         schema=TOKEN_WINDOWS.schema,
     )

@@ -49,6 +49,10 @@ def corpus_quality(documents: int, duplicates: int, empty: int = 0) -> list[Outc
     return check("documents", "corpus_documents").judged(inputs.corpus_frames(documents, duplicates, empty))
 
 
+def domain_quality(corpus_domains: pl.DataFrame, corpus_documents: pl.DataFrame) -> list[Outcome]:
+    return check("domains", "corpus_documents").judged(inputs.domain_frames(corpus_domains, corpus_documents.lazy()))
+
+
 def curve_quality(proportion_curves: pl.DataFrame, positions: int) -> list[Outcome]:
     return check("curve_values", "proportion_curves").judged(statistics.curve_frames(proportion_curves, positions))
 

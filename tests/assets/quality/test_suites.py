@@ -469,6 +469,26 @@ def test_an_empty_corpus_blocks_and_duplicates_warn() -> None:
     assert [outcome.severity for outcome in repeated] == ["blocking", "warning"]
 
 
+HAS_ITS_DOCUMENTS = "a domain has the documents that name it"
+BY_SIZE = "domains are numbered by their documents, the rest last"
+
+
+@pytest.mark.parametrize(
+    ("held", "counted", "broken"),
+    [
+        ([0, 0, 0, 1, 2, 2], [3, 1, 2], {}),  # the last is the rest, which may be larger
+        ([0, 0, 1, 1, 2, 2], [3, 1, 2], {HAS_ITS_DOCUMENTS: "2 of 3 differ; first 0: 2 instead of 3"}),
+        ([0, 0, 0, 1, 2, 2, 3], [3, 1, 2], {HAS_ITS_DOCUMENTS: "1 of 4 differ; first 3: 1 instead of 0"}),
+        ([0, 0, 0, 1], [3, 1, 2], {HAS_ITS_DOCUMENTS: "1 of 3 differ; first 2: 0 instead of 2"}),
+        ([0, 1, 1, 2], [1, 2, 1], {BY_SIZE: "1 tables out of order"}),
+    ],
+)
+def test_each_fault_in_domains_is_found(held: list[int], counted: list[int], broken: dict[str, str]) -> None:
+    domains = pl.DataFrame({"domain": [0, 1, 2], "name": ["x", "y", "other"], "documents": counted})
+    documents = pl.DataFrame({"domain": held}, schema={"domain": pl.Int32})
+    assert failures(judged.domain_quality(domains.cast({"domain": pl.Int32}), documents)) == broken
+
+
 # --- curve_quality ----------------------------------------------------------------------------------------------------------
 
 BALANCED_CURVE = "the counts of every curve add up to the counted positions"
