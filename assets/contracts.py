@@ -6,7 +6,7 @@ report prints them as its data dictionary. No computation belongs here.
 
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -672,6 +672,13 @@ NEURON_CONTEXTS = Table(
 _SIDE = Column(
     "side", pl.String(), "name", "`output`: what the neuron writes (W_out). `input`: what it reads (W_in; the gate of a gated MLP)."
 )
+_CORRECTED = Column(
+    "corrected",
+    pl.Float32(),
+    "deviation",
+    "Congruence (convention `logits`) beyond what neuron and token bring along: less the neuron's mean over the vocabulary, in its deviations "
+    "over the vocabulary; less the token's mean of that over neurons, unless the MLP is gated. A gated neuron's counts by size.",
+)
 _GAP = Column("gap", pl.Float32(), "as congruence", "Lead of this row over the next in rank; missing in the last row.", True)
 
 CONGRUENCE_TOKENS = Table(
@@ -705,8 +712,9 @@ CONGRUENCE_TRACKED_TOKENS = Table(
     "congruence",
     "The whole row of each tracked token: every neuron of every layer.",
     ("convention", "side", "token_id", "layer", "neuron"),
-    (CONVENTION, _SIDE, TOKEN_ID, TOKEN, LAYER, NEURON, CONGRUENCE),
-)
+    (CONVENTION, _SIDE, TOKEN_ID, TOKEN, LAYER, NEURON, CONGRUENCE, replace(_CORRECTED, nullable=True,
+     description=f"{_CORRECTED.description} Missing on the input side and in the convention `published`.")),
+)  # fmt: skip
 
 CONGRUENCE_NEURONS_OF_INTEREST = Table(
     "congruence_neurons_of_interest",
@@ -733,6 +741,86 @@ CONGRUENCE_MUTUAL_PAIRS = Table(
         Column("score", pl.Float32(), "squared", "token_gap x neuron_gap."),
     ),
 )
+
+_MEASURE = Column(
+    "measure", pl.String(), "name", "`plain`: congruence in the convention `logits`; `corrected`: `corrected`. Both by size in gated MLPs."
+)
+
+STRONGEST_NEURONS = Table(
+    "strongest_neurons",
+    "congruence",
+    "Each token's strongest neuron by congruence as it is, and by congruence corrected by neuron and by token.",
+    ("measure", "token_id"),
+    (
+        _MEASURE,
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        CONGRUENCE_LOGITS,
+        _CORRECTED,
+        Column("gap", pl.Float32(), "as the measure", "Lead over the token's second neuron; missing where there is no second.", True),
+        Column("is_mutual", pl.Boolean(), "", "The token is the neuron's strongest token too, by the same measure."),
+    ),
+)
+
+CORRECTED_MUTUAL_PAIRS = Table(
+    "corrected_mutual_pairs",
+    "congruence",
+    "Pairs in which the neuron is the token's strongest neuron and the token the neuron's strongest token, by congruence corrected by neuron and by token.",
+    ("token_id",),
+    (
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        CONGRUENCE_LOGITS,
+        _CORRECTED,
+        Column("token_gap", pl.Float32(), "deviation", "Lead over the token's second neuron."),
+        Column("neuron_gap", pl.Float32(), "deviation", "Lead over the neuron's second token."),
+        Column("score", pl.Float32(), "squared", "token_gap x neuron_gap."),
+        Column("is_mutual_before", pl.Boolean(), "", "They choose each other by congruence as it is, too."),
+    ),
+)
+
+CONGRUENCE_HUBS = Table(
+    "congruence_hubs",
+    "congruence",
+    "Hubs: the neurons that are the strongest of most tokens, the first ten by congruence as it is and the first ten by congruence corrected.",
+    ("layer", "neuron"),
+    (
+        LAYER,
+        NEURON,
+        *(
+            column
+            for measure in ("plain", "corrected")
+            for column in (
+                Column(f"{measure}_rank", pl.Int32(), "index", f"Place by {measure}_tokens, 1 is most, ties to the lower layer, then neuron; "
+                       "missing for a neuron that is no token's strongest.", True),
+                Column(f"{measure}_tokens", pl.Int64(), "token", f"Tokens whose strongest neuron it is by the measure `{measure}` (strongest_neurons)."),
+                Column(f"{measure}_share", pl.Float64(), "share", f"{measure}_tokens / all ranked tokens."),
+            )
+        ),
+    ),
+)  # fmt: skip
+
+CONGRUENCE_AGREEMENT = Table(
+    "congruence_agreement",
+    "congruence_agreement",
+    "Whether the neuron that the weights name for a token also moves its logit where the model predicts it: pairs by congruence that stand at an end of contribution_screen.",
+    ("measure", "pairs_of"),
+    (
+        Column("measure", pl.String(), "name", "`published`: congruence in the convention `published` as the post ranks it (not in gated MLPs, whose signs "
+               "are a convention); `plain` and `corrected` as in strongest_neurons."),
+        Column("pairs_of", pl.String(), "name", "`strongest`: every token with its strongest neuron; `mutual`: those that choose each other."),
+        Column("pairs", pl.Int64(), "pair", "Pairs."),
+        Column("told", pl.Int64(), "pair", "Of these, pairs whose token is screened and predicted at least min_count times."),
+        Column("first_writer", pl.Int64(), "pair", "Of these, pairs whose neuron has the largest contribution to the token."),
+        Column("among_writers", pl.Int64(), "pair", "Of those told, pairs whose neuron is among the ten that write the token most."),
+        Column("first_against", pl.Int64(), "pair", "Of those told, pairs whose neuron writes most against the token where it is predicted."),
+        Column("among_against", pl.Int64(), "pair", "Of those told, pairs whose neuron is among the ten that write most against it."),
+    ),
+)  # fmt: skip
 
 PROMPT_TOKENS = Table(
     "prompt_tokens",
@@ -1126,7 +1214,8 @@ TABLES: dict[str, Table] = {
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
-        CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS, PROMPT_TOKENS,
+        CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
+        STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, EVIDENCE_CARDS, REPLICATION_SCORECARD, DATA_QUALITY,
     )

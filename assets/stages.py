@@ -139,8 +139,14 @@ _STAGES = (
     Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
         reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
-        tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs"),
+        tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs",
+                "strongest_neurons", "corrected_mutual_pairs", "congruence_hubs"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+    ),
+    Stage(
+        "congruence_agreement", "statistics", "Whether the neurons that the weights name for a token also write it, or against it, where the model predicts it.",
+        reads=reads("congruence_tokens", "congruence_mutual_pairs", "strongest_neurons", "contribution_screen", "model_snapshot.is_gated"),
+        tables=("congruence_agreement",), kinds=frozenset({"polars"}),
     ),
     Stage(
         "prompt_predictions", "prompts", "The model's most probable next tokens after each prompt.",

@@ -103,3 +103,17 @@ def _dot(first: np.ndarray, second: np.ndarray, centres: bool) -> float:
 
 def _array(tensor) -> np.ndarray:
     return tensor.detach().double().numpy()
+
+
+def corrected_matrix(matrix: np.ndarray, allowed: list[int], is_gated: bool) -> np.ndarray:
+    """Congruence beyond what neuron and token bring along: float64 [neuron number, allowed token], from the whole matrix at once."""
+    scores = matrix[:, allowed]
+    deviations = scores.std(axis=1)
+    is_alive = deviations > 1e-6 * deviations.max()
+    standard = np.zeros_like(scores)
+    for neuron in np.flatnonzero(is_alive):
+        standard[neuron] = (scores[neuron] - scores[neuron].mean()) / deviations[neuron]
+    if not is_gated:
+        for token in range(len(allowed)):
+            standard[is_alive, token] -= standard[is_alive, token].mean()
+    return standard

@@ -1,8 +1,8 @@
 """Congruence of every neuron with every token, kept where it says something: the tables of the asset `congruence`.
 
-For each convention the neurons pass by once (scan) and what was kept becomes the five contract tables (frames). Which weights
-are multiplied is in conventions, how ties are broken in ordering. Definition of congruence, gaps and mutual pairs:
-clementneo.com, "We Found An Neuron in GPT-2".
+For each convention the neurons pass by once (scan) and what was kept becomes the contract tables (frames). Which weights are multiplied
+is in conventions, how ties are broken in ordering, what is taken from a score so that hubs do not lead everywhere in correction.
+Definition of congruence, gaps and mutual pairs: clementneo.com, "We Found An Neuron in GPT-2".
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ def congruence(
     top: int = NEURONS_PER_TOKEN,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> dict[str, pl.DataFrame]:
-    """The five congruence tables by name, in both conventions, each as its contract says (logits per unit of activation).
+    """The eight congruence tables by name, each as its contract says (logits per unit of activation): five in both conventions, and three that
+    hold congruence as it is (convention `logits`) against congruence corrected by neuron and by token.
 
     `token_ids` are the tracked tokens, `neurons` the (layer, neuron) pairs of interest, `top` how many neurons are listed per
     token and, up to TOKENS_PER_END, how many tokens per end of a neuron. Scores are computed `chunk_bytes` at a time, on the

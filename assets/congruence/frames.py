@@ -14,6 +14,9 @@ import polars as pl
 from assets import contracts
 from assets.congruence.conventions import Convention
 from assets.congruence.scan import Kept, Wanted
+from assets.congruence.strongest import CORRECTED, PLAIN
+
+HUBS = 10  # by either measure
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,13 @@ def congruence_tracked_tokens(kept: Kept, wanted: Wanted, names: Names) -> pl.Da
     for side, values in kept.columns.items():  # [tracked token, neuron]
         tokens, neurons = values.shape
         ids = np.repeat(np.asarray(wanted.token_ids, dtype=np.int64), neurons)
-        frame = names.frame(ids, np.tile(np.arange(neurons), tokens), congruence=values.reshape(-1))
+        beyond = kept.corrected_columns if side == "output" else None
+        corrected = (
+            pl.repeat(None, values.size, dtype=pl.Float32, eager=True)
+            if beyond is None
+            else pl.Series(beyond.reshape(-1), nan_to_null=True)
+        )
+        frame = names.frame(ids, np.tile(np.arange(neurons), tokens), congruence=values.reshape(-1), corrected=corrected)
         sides.append(frame.with_columns(side=pl.lit(side)))
     return pl.concat(sides).select(contracts.CONGRUENCE_TRACKED_TOKENS.schema.names())
 
@@ -100,12 +109,71 @@ def congruence_mutual_pairs(kept: Kept, wanted: Wanted, names: Names) -> pl.Data
     return frame.sort("score", "token_id", descending=[True, False]).select(contracts.CONGRUENCE_MUTUAL_PAIRS.schema.names())
 
 
+def strongest_neurons(kept: Kept, wanted: Wanted, names: Names) -> pl.DataFrame:
+    """Each token's strongest neuron by either measure, in token order within a measure; no rows in another convention than `logits`."""
+    ids = np.asarray(wanted.ranked_ids, dtype=np.int64)
+    frames = [contracts.STRONGEST_NEURONS.schema.to_frame()]
+    for measure, chosen in (kept.choices or {}).items():
+        values = {
+            "congruence": chosen.congruence,
+            "corrected": chosen.corrected,
+            "gap": pl.Series(chosen.token_gaps, nan_to_null=True),
+            "is_mutual": chosen.is_mutual,
+        }
+        frame = names.frame(ids, chosen.neurons, **values).with_columns(measure=pl.lit(measure))
+        frames.append(frame.select(contracts.STRONGEST_NEURONS.schema.names()))
+    return pl.concat(frames)
+
+
+def corrected_mutual_pairs(kept: Kept, wanted: Wanted, names: Names) -> pl.DataFrame:
+    """Highest score first; no rows in another convention than `logits`."""
+    if kept.choices is None:
+        return contracts.CORRECTED_MUTUAL_PAIRS.schema.to_frame()
+    chosen, plain = kept.choices[CORRECTED], kept.choices[PLAIN]
+    mutual = chosen.is_mutual
+    neurons, token_gap = chosen.neurons[mutual], chosen.token_gaps[mutual]
+    neuron_gap = chosen.neuron_gaps[neurons]
+    frame = names.frame(
+        np.asarray(wanted.ranked_ids, dtype=np.int64)[mutual],
+        neurons,
+        congruence=chosen.congruence[mutual],
+        corrected=chosen.corrected[mutual],
+        token_gap=token_gap,
+        neuron_gap=neuron_gap,
+        score=token_gap * neuron_gap,
+        is_mutual_before=(plain.is_mutual & (plain.neurons == chosen.neurons))[mutual],
+    )
+    return frame.sort("score", "token_id", descending=[True, False]).select(contracts.CORRECTED_MUTUAL_PAIRS.schema.names())
+
+
+def congruence_hubs(kept: Kept, wanted: Wanted, names: Names) -> pl.DataFrame:
+    """The neurons that are the strongest of most tokens, the first HUBS by either measure, in the order of the plain one."""
+    schema = contracts.CONGRUENCE_HUBS.schema
+    if kept.choices is None:
+        return schema.to_frame()
+    hubs = pl.DataFrame({"number": pl.Series(dtype=pl.Int64)})
+    for measure, chosen in kept.choices.items():
+        counted = pl.Series("number", chosen.neurons).value_counts().sort("count", "number", descending=[True, False])
+        ranked = counted.with_row_index(f"{measure}_rank", offset=1).with_columns(
+            pl.col("count").alias(f"{measure}_tokens"), (pl.col("count") / len(chosen.neurons)).alias(f"{measure}_share")
+        )
+        hubs = hubs.join(ranked.drop("count"), on="number", how="full", coalesce=True)
+    ranks = [f"{measure}_rank" for measure in kept.choices]
+    first = hubs.filter(pl.any_horizontal(pl.col(ranks) <= HUBS)).sort(*ranks, nulls_last=True)
+    counts = pl.selectors.ends_with("_tokens", "_share")
+    named = first.with_columns(counts.fill_null(0), layer=pl.col("number") // names.neurons, neuron=pl.col("number") % names.neurons)
+    return named.select(schema.names()).cast(schema)
+
+
 TABLES: dict[str, Callable[[Kept, Wanted, Names], pl.DataFrame]] = {
     "congruence_tokens": congruence_tokens,
     "congruence_neurons": congruence_neurons,
     "congruence_tracked_tokens": congruence_tracked_tokens,
     "congruence_neurons_of_interest": congruence_neurons_of_interest,
     "congruence_mutual_pairs": congruence_mutual_pairs,
+    "strongest_neurons": strongest_neurons,
+    "corrected_mutual_pairs": corrected_mutual_pairs,
+    "congruence_hubs": congruence_hubs,
 }
 
 

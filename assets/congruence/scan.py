@@ -4,7 +4,8 @@ The whole matrix is vocabulary x neurons (37 GB for GPT-2 Large), so it is never
 
 1. score it: (what its neurons write) . (every token's vector), float32 [neuron, token];
 2. keep each neuron's best tokens from both ends, and add the chunk to each token's running best neurons;
-3. keep the columns of the tracked tokens and the rows of the neurons of interest whole.
+3. keep the columns of the tracked tokens and the rows of the neurons of interest whole;
+4. in the convention `logits`, correct it and do the same by the corrected scores: columns, and who is whose strongest.
 
 One place more than shown is kept, so that the last place shown has its gap as well. Entries that the tokenizer lacks (padding
 of the embedding, text "") take no place in any ranking. The input side is small: only tracked tokens and neurons of interest
@@ -19,7 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from assets.congruence.conventions import Convention, reading_vectors, reading_weights, token_vectors, writing_weights
+from assets.congruence.correction import correction_of
 from assets.congruence.ordering import RunningBest, best
+from assets.congruence.strongest import Choices, Strongest
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 
@@ -51,6 +54,8 @@ class Kept:
     neuron_tokens: dict[str, np.ndarray]  # per end: token ids, int64 [neuron, place]
     columns: dict[str, np.ndarray]  # per side: float32 [tracked token, neuron]
     rows: dict[str, np.ndarray]  # per side: float32 [neuron of interest, token]
+    corrected_columns: np.ndarray | None = None  # output side, float32 [tracked token, neuron]; NaN for padding; None: another convention
+    choices: dict[str, Choices] | None = None  # by measure; None: another convention
 
 
 def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_bytes: int = CHUNK_BYTES) -> Kept:
@@ -70,6 +75,7 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
     columns = np.empty((len(tracked), every), dtype=np.float32)
     rows = np.empty((len(wanted.neurons), facts.vocabulary), dtype=np.float32)
     best_neurons = RunningBest.empty(len(ranked_ids), min(wanted.neurons_per_token + 1, every), model.device)
+    beyond = _Beyond(model, wanted, ranked_ids) if convention == "logits" else None
 
     for first, scores in _chunks(model, convention, chunk_bytes):  # scores: float32 [neuron, token]
         chunk = slice(first, first + len(scores))
@@ -82,6 +88,8 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
             values, tokens = best(ranked * sign if sign < 0 else ranked, places)
             neuron_values[end][chunk] = (values * sign).cpu().numpy()
             neuron_tokens[end][chunk] = ranked_ids[tokens].cpu().numpy()
+        if beyond:
+            beyond.add(first, ranked)
 
     input_columns, input_rows = _input_side(model, tracked, wanted.neurons)
     return Kept(
@@ -91,7 +99,26 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
         neuron_tokens=neuron_tokens,
         columns={"output": columns, "input": input_columns},
         rows={"output": rows, "input": input_rows},
+        corrected_columns=beyond.columns if beyond else None,
+        choices=beyond.strongest.choices(model, ranked_ids) if beyond else None,
     )
+
+
+class _Beyond:
+    """What is kept of the corrected scores: the columns of the tracked tokens, float32 [tracked token, neuron], and the strongest."""
+
+    def __init__(self, model: LanguageModel, wanted: Wanted, ranked_ids: "Tensor") -> None:
+        every, place_of = model.facts.layers * model.facts.neurons, {entry: place for place, entry in enumerate(wanted.ranked_ids)}
+        self.correction = correction_of(model, ranked_ids)
+        self.strongest = Strongest(self.correction, len(ranked_ids), every)
+        self.columns = np.full((len(wanted.token_ids), every), np.nan, dtype=np.float32)
+        self._tracked = [(row, place_of[entry]) for row, entry in enumerate(wanted.token_ids) if entry in place_of]
+
+    def add(self, first: int, ranked: "Tensor") -> None:
+        corrected = self.correction.corrected(ranked, first)
+        for row, place in self._tracked:
+            self.columns[row, first : first + len(ranked)] = corrected[:, place].cpu().numpy()
+        self.strongest.add(first, ranked, corrected)
 
 
 def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> Iterator[tuple[int, "Tensor"]]:

@@ -10,6 +10,7 @@ from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
 from assets.statistics.candidates import candidates, studied_pairs
+from assets.statistics.congruence_agreement import congruence_agreement
 from assets.statistics.contrasts import contrasted, contrasts
 from assets.statistics.contributions import WRITES, contributions, group_contributions, outcome_contributions
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
@@ -37,6 +38,7 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "outcome_scores", _outcome_scores, page="index.html"),
         study_asset(study, "token_neuron_screen", _token_neuron_screen, page="screen.html"),
         study_asset(study, "contributions", _contributions, page="screen.html"),
+        study_asset(study, "congruence_agreement", _congruence_agreement, page="congruence.html"),
         study_asset(study, "contrasts", _contrasts, page="index.html"),
         study_asset(study, "candidates", _candidates, page="index.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
@@ -105,6 +107,12 @@ def _contributions(work: Work) -> None:
         for row in first.iter_rows(named=True)
     }
     work.show(writers=named)
+
+
+def _congruence_agreement(work: Work) -> None:
+    names = ("congruence_tokens", "congruence_mutual_pairs", "strongest_neurons", "contribution_screen")
+    agreement = congruence_agreement(*(work.read(name) for name in names), work.fact("model_snapshot", "is_gated"))
+    work.write("congruence_agreement", agreement)
 
 
 def _contrasts(work: Work) -> None:
