@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import histogram_tensors
+from assets.counting.kept_positions import merged_kept
 from assets.counting.position_samples import SAMPLED, merged_samples
 from assets.errors import InputError
 
@@ -121,6 +122,11 @@ class Histograms:
         return tuple(name for outcome in self.outcomes for name in OUTCOME_SUMS.get(outcome, ()))
 
     @property
+    def keeps_positions(self) -> bool:
+        """Whether all activations were kept at some positions (kept_positions in the study)."""
+        return "kept_document" in self.tensors
+
+    @property
     def screened_ids(self) -> np.ndarray:
         """Int32 [group]: the screened token of each group, -1 in the last; empty where the screen is off."""
         return np.asarray(self.tensors["screen_token"][:])
@@ -225,6 +231,8 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums)}
     merged["screen_token"] = a.screened_ids
     merged |= merged_samples(a.tensors, b.tensors)
+    if a.keeps_positions:
+        merged |= merged_kept(a.tensors, b.tensors, a.token_ids, a.outcomes)
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 
 
