@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
@@ -64,6 +63,8 @@ def bands_of(values: np.ndarray) -> np.ndarray:
     A position's share is that of the positions at least as far out. Where the two ends meet, few positions with few values, the high end
     keeps what both could claim.
     """
+    from scipy.stats import rankdata
+
     from_above, from_below = (rankdata(sign * values, "max") / values.size for sign in (-1, 1))
     placed = np.full(values.size, len(BANDS) - 1)
     for end, shares in ((LOW, from_below), (HIGH, from_above)):

@@ -20,6 +20,7 @@ from assets.probes.average_precision import average_precision, class_weights, in
 from assets.probes.kept_cases import Cases, cases_of, kept_of
 
 SIZES = (16, 8, 4, 2, 1)
+HALVINGS = (64, 32)  # on the way down to these
 PRESELECTED = 64  # neurons by difference of means: four times the largest probe
 ADDED = 32  # neurons by what is left unexplained, in each of ROUNDS
 ROUNDS = 2
@@ -77,7 +78,7 @@ def sparse_probes(histograms: Histograms, texts: Mapping[int, str]) -> Probes:
     kept = kept_of(histograms)
     every = cases_of(histograms, kept)
     told = [cases for cases in every if cases.are_enough]
-    chosen = preselected(histograms, len(kept), told)
+    chosen = preselected(histograms, len(kept), told) if told else {}
     rows, members = [], []
     for cases in every:
         key = {"outcome": cases.outcome, "token_id": cases.token_id, "token": texts[cases.token_id]}
@@ -135,8 +136,7 @@ def _sparse(cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
     is_here = ~cases.is_telling
     weights = class_weights(cases.is_case[is_here], cases.base_rate)
     kept = np.arange(len(chosen.neurons))
-    for size in (*(2**power for power in (6, 5) if len(kept) > 2**power > SIZES[0]), *SIZES):
-        size = min(size, len(chosen.neurons))
+    for size in sorted({min(size, kept.size) for size in (*HALVINGS, *SIZES)}, reverse=True):
         if size > 1:
             penalty = STRONG if kept.size > SIZES[0] else PENALTY
             fitted = fit(chosen.values[is_here][:, kept], cases.is_case[is_here], weights, penalty)
