@@ -133,6 +133,11 @@ class Histograms:
         return "kept_document" in self.tensors
 
     @property
+    def kept_positions(self) -> int:
+        """Rows for kept positions (kept_positions in the study); 0 where none are kept."""
+        return int(self.tensors["kept_document"].shape[0]) if self.keeps_positions else 0
+
+    @property
     def block_sums(self) -> tuple[Tensor, ...]:
         """The counters by block of documents and of null labels, as the contract describes them; all are sums of whole numbers."""
         return block_tensors(self.outcomes)

@@ -199,7 +199,7 @@ def _merge_kept(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence
     for name, part in zip(names, parts, strict=True):
         verify_kept(name, part)
     first = parts[0]
-    shared = quotas(len(first["kept_document"][:]), first.token_ids, first.outcomes)
+    shared = quotas(first.kept_positions, first.token_ids, first.outcomes)
     kept = merged_rows([{tensor: part[tensor][:] for tensor in KEPT_ROWS} for part in parts], shared)
     for tensor, values in kept.tensors.items():
         arrays[tensor][:] = values
@@ -211,7 +211,7 @@ def verify_kept(name: str, part: Histograms) -> None:
     """The kept positions are as many as there can be, each one once."""
     rows = rows_of_tensors(part.tensors)
     background = int(np.asarray(part["kept_is_background"][:]).sum())
-    most = min(part.positions, quotas(len(part["kept_document"][:]), part.token_ids, part.outcomes).background)
+    most = min(part.positions, quotas(part.kept_positions, part.token_ids, part.outcomes).background)
     places = np.stack([rows.document, rows.window, rows.position])
     if background != most or np.unique(places, axis=1).shape[1] != len(rows):
         raise HistogramError(f"shard {name}: {background} positions kept as background where there must be {most}, or a position kept twice; "

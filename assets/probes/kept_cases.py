@@ -76,8 +76,7 @@ def cases_of(histograms: Histograms, kept: Kept) -> list[Cases]:
     """Each tracked token under each outcome that a position has by itself and that was counted, those with too few cases included."""
     found = []
     counted = [outcome for outcome in LABELS if outcome in histograms.outcomes]
-    room = len(histograms["kept_document"]) if histograms.keeps_positions else 0
-    share = quotas(room, histograms.token_ids, counted)
+    share = quotas(histograms.kept_positions, histograms.token_ids, counted)
     for outcome in counted:
         label = kept.rows.label(outcome)
         is_known = label >= 0

@@ -26,7 +26,7 @@ def kept_violations(histograms: Histograms, windows: pl.LazyFrame) -> pl.DataFra
     an activation that is none.
     """
     held = _with_text(_held(histograms), windows)
-    share = quotas(len(histograms["kept_document"]), histograms.token_ids, histograms.outcomes)
+    share = quotas(histograms.kept_positions, histograms.token_ids, histograms.outcomes)
     is_here = pl.col("position") < pl.col("length")
     falls = (pl.col("hash") < pl.col("hash").shift()).fill_null(False)
     found = held.select(

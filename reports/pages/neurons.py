@@ -15,6 +15,7 @@ from reports.pages.ablation import ablation_figures, ablation_section
 from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
+from reports.pages.probes import behaviour_of
 from reports.report_data import ReportData
 
 ENDS = ("top", "bottom")
@@ -39,6 +40,7 @@ def _page(data: ReportData, studied: Sequence[tuple[int, int]], place: int) -> P
             "is_of_interest": neuron in data.of_interest,
             "tokens": tokens,
             "statistics": statistics[0] if statistics else None,
+            "behaviour": behaviour_of(data, neuron),
             "written": _written(data, neuron),
             "contexts": neuron_text(data, neuron, _watched(tokens)),
             "watched": [row["token"] for row in tokens if row["token_id"] in _watched(tokens)],
