@@ -641,6 +641,121 @@ CONTRASTS = Table(
     ),
 )  # fmt: skip
 
+_KEPT_OUTCOME = Column(
+    "outcome", pl.String(), "name", "`top_prediction`: the model predicts the token. `next_token`: it comes next in the text."
+)
+_KEPT = "position"
+
+SPARSE_PROBES = Table(
+    "sparse_probes",
+    "sparse_probes",
+    "How well logistic probes tell a token's positions: on one neuron, on a few, on a whole layer, on the residual stream. Fitted on the "
+    "kept positions of the discovery half of the documents, told on the other half. Empty where the study keeps no positions.",
+    ("outcome", "token_id", "kind", "size"),
+    (
+        _KEPT_OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        Column(
+            "kind",
+            pl.String(),
+            "name",
+            "`neurons`: the best few of all layers. `layer`: all neurons of one. `residual`: what the final norm reads. `frequency`: guessing. "
+            "A token with fewer than 20 cases in a half has the last alone.",
+        ),
+        Column("size", pl.Int32(), "feature", "Numbers that the probe reads at a position; 0 for `frequency`."),
+        Column("layer", pl.Int32(), "index", "Layer of the kind `layer`: that of the neuron whose means differ most.", True),
+        Column(
+            "average_precision",
+            _float,
+            "share",
+            "In the telling half, weighted to how often the token has the outcome in the corpus: mean share of cases among the positions with "
+            "a score at least as high as a case's.",
+        ),
+        Column("average_precision_low", _float, "share", "Lower end of its 95 % interval from drawing documents again.", True),
+        Column("average_precision_high", _float, "share", "Upper end.", True),
+        Column("discovery_average_precision", _float, "share", "In the half that the probe was fitted on."),
+        Column("penalty", _float, "", "Inverse strength of the L2 penalty (C); a larger one fits more closely.", True),
+        Column("discovery_cases", pl.Int64(), _KEPT, "Kept positions of the discovery half that have the outcome."),
+        Column("discovery_others", pl.Int64(), _KEPT, "Kept positions of the discovery half that have not."),
+        Column("telling_cases", pl.Int64(), _KEPT, "Kept positions of the telling half that have the outcome."),
+        Column("telling_others", pl.Int64(), _KEPT, "Kept positions of the telling half that have not."),
+    ),
+)
+
+PROBE_NEURONS = Table(
+    "probe_neurons",
+    "sparse_probes",
+    "The neurons that the sparse probes read, largest weight first.",
+    ("outcome", "token_id", "size", "layer", "neuron"),
+    (
+        _KEPT_OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        Column("size", pl.Int32(), "feature", "Neurons of the probe."),
+        RANK,
+        LAYER,
+        NEURON,
+        Column(
+            "weight",
+            _float,
+            "log-odds per standard deviation",
+            "What one standard deviation of the activation adds to the log-odds of the token. Its sign turns with that of a gated neuron, which is a convention.",
+        ),
+    ),
+)
+
+_END = Column("end", pl.String(), "name", "`high`: the highest activations, `low`: the lowest, `middle`: those between.")
+_BAND = Column("band", pl.Int32(), "index", "Band of the end: 1 is the outermost, 4 the middle.")
+
+NEURON_BANDS = Table(
+    "neuron_bands",
+    "neuron_behaviour",
+    "The kept background positions by a studied neuron's activation there: the outermost 0.5 % at either end, from there to 2 %, to 10 %, and "
+    "the middle. Positions with the same activation are in one band, the first that has room for all. Empty where the study keeps no positions.",
+    ("layer", "neuron", "end", "band"),
+    (
+        LAYER,
+        NEURON,
+        _END,
+        _BAND,
+        Column("from_share", _float, "share", "The band begins behind this share of positions, counted from its end."),
+        Column("to_share", _float, "share", "And ends at this one."),
+        Column("lowest", _float, "activation", "Lowest activation in it.", is_open=True),
+        Column("highest", _float, "activation", "Highest.", is_open=True),
+        Column("positions", pl.Int64(), _KEPT, "Kept background positions in it."),
+        Column("with_next_token", pl.Int64(), _KEPT, "Of these, those with a next token."),
+        Column("documents", pl.Int64(), "document", "Documents that they come from."),
+    ),
+)
+
+NEURON_BAND_TOKENS = Table(
+    "neuron_band_tokens",
+    "neuron_behaviour",
+    "What is predicted, and what comes next, in each band of a studied neuron: the five most frequent tokens, and every tracked one.",
+    ("layer", "neuron", "end", "band", "outcome", "token_id"),
+    (
+        LAYER,
+        NEURON,
+        _END,
+        _BAND,
+        _KEPT_OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        Column(
+            "rank",
+            pl.Int32(),
+            "index",
+            "Place among the band's tokens, ties to the lower id; missing for a tracked token beyond the fifth.",
+            True,
+        ),
+        Column("is_tracked", pl.Boolean(), "", "The study tracks the token."),
+        Column("positions", pl.Int64(), _KEPT, "Positions of the band with the token."),
+        Column("share", _float, "share", "Of the band's positions, or of those with a next token."),
+        Column("share_everywhere", _float, "share", "The same of all kept background positions."),
+    ),
+)
+
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
     "neuron_contexts",
@@ -1213,7 +1328,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
@@ -1439,8 +1554,20 @@ OUTCOME_TENSORS: dict[str, tuple[Tensor, ...]] = {
     ),
 }  # fmt: skip
 
+# Only where `kept_positions` of the study is above 0.
+KEPT_TENSORS: tuple[Tensor, ...] = (
+    Tensor("kept_document", "int64", ("kept",), "index", "Documents of the positions at which all activations are kept, lowest seeded hash first; -1 in unused rows, which stand last."),
+    Tensor("kept_window", "int32", ("kept",), "index", "Their windows in the document."),
+    Tensor("kept_position", "int32", ("kept",), "index", "Their positions in the window."),
+    Tensor("kept_prediction", "int32", ("kept",), "index", "The model's top prediction there."),
+    Tensor("kept_next_token", "int32", ("kept",), "index", "The token that comes next in the text; -1 at the last position of a window."),
+    Tensor("kept_is_background", "uint8", ("kept",), "", "1: among the sample of all counted positions. 0: kept for a tracked token alone."),
+    Tensor("kept_activations", "float16", ("kept", *_ALL_NEURONS), "activation", "Activations of all neurons there, clipped to what float16 holds."),
+    Tensor("kept_residual", "float32", ("kept", "width"), "residual stream", "What the final norm reads there; zeros in a model without one."),
+)  # fmt: skip
 
-def histogram_tensors(embedding_predictions: bool, outcomes: Collection[str] = ()) -> tuple[Tensor, ...]:
-    """Every tensor of the histograms of a study with or without `embedding_predictions`, and with these `outcomes`."""
+
+def histogram_tensors(embedding_predictions: bool, outcomes: Collection[str] = (), keeps_positions: bool = False) -> tuple[Tensor, ...]:
+    """Every tensor of the histograms of a study with or without `embedding_predictions` and `kept_positions`, and with these `outcomes`."""
     further = tuple(tensor for outcome, tensors in OUTCOME_TENSORS.items() if outcome in outcomes for tensor in tensors)
-    return HISTOGRAM_TENSORS + (EMBEDDING_TENSORS if embedding_predictions else ()) + further
+    return HISTOGRAM_TENSORS + (EMBEDDING_TENSORS if embedding_predictions else ()) + further + (KEPT_TENSORS if keeps_positions else ())

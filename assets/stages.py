@@ -92,9 +92,9 @@ _STAGES = (
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions.",
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions.",
         reads=(*MODEL, *reads("tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens")),
-        fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes"), after=("model_parity",), is_sharded=True,
+        fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes", "kept_positions"), after=("model_parity",), is_sharded=True,
         kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
     ),
     Stage(
@@ -182,6 +182,15 @@ _STAGES = (
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates"),
         fields=("min_count",), tables=("proportion_curves", "outcome_curves"), kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "sparse_probes", "statistics", "How well one neuron, a few, a whole layer and the residual stream tell each token's positions: probes fitted on one half of the documents and told on the other.",
+        reads=reads("merged_histograms/", "tracked_tokens"), tables=("sparse_probes", "probe_neurons"), kinds=frozenset({"scikitlearn", "polars"}),
+    ),
+    Stage(
+        "neuron_behaviour", "statistics", "What else a studied neuron does: which tokens are predicted and come next in each band of its activation.",
+        reads=reads("merged_histograms/", "tracked_tokens", "proportion_curves", "token_counts"), tables=("neuron_bands", "neuron_band_tokens"),
+        kinds=frozenset({"polars"}),
     ),
     Stage(
         "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "

@@ -216,6 +216,9 @@ class Study(_Frozen):
         32, ge=0, le=MOST_POSITIONS, description="Positions of each kind per token at which neurons are ablated; 0: none."
     )
     batch_positions: int = Field(2048, ge=1, le=A_LOT, description="Positions that go through the model at once.")
+    kept_positions: int = Field(
+        8192, ge=0, le=A_LOT, description="Positions at which the pass keeps the activations of all neurons, for probes; 0: none."
+    )
     screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")
     memory: ByteSize | None = Field(
         None, ge=1, le=MOST_MEMORY, description="Memory that a run may use; what the machine has available if absent."

@@ -20,6 +20,7 @@ from assets.evidence_cards.asset import evidence_assets  # noqa: E402
 from assets.congruence.asset import congruence_assets  # noqa: E402
 from assets.corpus.asset import corpus_assets  # noqa: E402
 from assets.histograms.asset import histogram_assets  # noqa: E402
+from assets.probes.asset import probe_assets  # noqa: E402
 from assets.prompts.asset import prompt_assets  # noqa: E402
 from assets.quality.asset import quality_assets  # noqa: E402
 from assets.quality.asset_checks import study_checks  # noqa: E402
@@ -38,7 +39,7 @@ from reports.across_models.asset import across_models_site_assets  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
 
 STAGE_BUILDERS = (
-    model_assets, corpus_assets, histogram_assets, statistics_assets, congruence_assets, prompt_assets, ablation_assets,
+    model_assets, corpus_assets, histogram_assets, statistics_assets, probe_assets, congruence_assets, prompt_assets, ablation_assets,
     evidence_assets, claims_assets, quality_assets, report_assets,
 )  # fmt: skip
 ACROSS_BUILDERS = (across_models_assets, across_models_site_assets)

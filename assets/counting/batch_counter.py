@@ -47,13 +47,15 @@ class Answers:
 
     `predictions`: top predictions, int64. `by_embedding`: those by the embedding, int64, where they are counted. `inverse_scale`: 1 over
     what the final norm divides the residual stream by, float32, where contributions are counted. `probabilities`: of each tracked token that
-    is counted here, float64 [row, position, token], where that outcome is counted.
+    is counted here, float64 [row, position, token], where that outcome is counted. `residual`: what the final norm reads [row, position, width],
+    where positions are kept; it must not be written into before the next batch's answers.
     """
 
     predictions: "torch.Tensor"
     by_embedding: "torch.Tensor | None" = None
     inverse_scale: "torch.Tensor | None" = None
     probabilities: "torch.Tensor | None" = None
+    residual: "torch.Tensor | None" = None
 
 
 class Counter(Protocol):

@@ -13,6 +13,7 @@ import polars as pl
 
 from assets.contracts import Tensor, histogram_tensors
 from assets.counting.document_blocks import FOLDS
+from assets.counting.kept_positions import merged_kept
 from assets.counting.position_samples import SAMPLED, merged_samples
 from assets.errors import InputError
 
@@ -125,6 +126,16 @@ class Histograms:
     def outcome_sums(self) -> tuple[str, ...]:
         """Names of the counters of further outcomes that are by layer and of no tracked token's bins."""
         return tuple(name for outcome in self.outcomes for name in OUTCOME_SUMS.get(outcome, ()))
+
+    @property
+    def keeps_positions(self) -> bool:
+        """Whether all activations were kept at some positions (kept_positions in the study)."""
+        return "kept_document" in self.tensors
+
+    @property
+    def kept_positions(self) -> int:
+        """Rows for kept positions (kept_positions in the study); 0 where none are kept."""
+        return int(self.tensors["kept_document"].shape[0]) if self.keeps_positions else 0
 
     @property
     def block_sums(self) -> tuple[Tensor, ...]:
@@ -247,6 +258,8 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     merged |= {name: a[name][:] + b[name][:] for name in summed}
     merged["screen_token"] = a.screened_ids
     merged |= merged_samples(a.tensors, b.tensors)
+    if a.keeps_positions:
+        merged |= merged_kept(a.tensors, b.tensors, a.token_ids, a.outcomes)
     return Histograms(merged, a.positions + b.positions, a.token_ids)
 
 

@@ -15,12 +15,14 @@ from assets.counting.batch_counter import Answers, BatchCounter, Counter
 from assets.counting.batches import Batch, batches, block_sizes
 from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes
 from assets.counting.histograms import PROBABILITY, ActivationBins, HistogramError, Histograms
+from assets.counting.kept_position_counter import KeptPositionCounter
+from assets.counting.kept_positions import quotas
 from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.position_sampler import PositionSampler
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
 from assets.histograms.row_independence import rows_of_batches
-from assets.model.final_norm import inverse_scales
+from assets.model.final_norm import final_streams, inverse_scales
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
@@ -39,6 +41,7 @@ def count_windows(
     screened_ids: Sequence[int] = (),
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    kept_positions: int = 0,
     domains: int = 1,
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -48,7 +51,8 @@ def count_windows(
     `token_ids` are the tracked tokens, `examples` the highest and lowest positions kept per neuron, `batch_positions` about
     how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen),
     `embedding_predictions` whether top predictions by the embedding are counted too, `outcomes` which of
-    FURTHER_OUTCOMES are, `domains` how many the corpus has; a column `domain` of the windows says which is a document's.
+    FURTHER_OUTCOMES are, `kept_positions` at how many positions all activations are kept, `domains` how many the corpus has; a column
+    `domain` of the windows says which is a document's.
     `part` is what of all this is counted,
     everything if absent; the result then holds the part's layers and tokens alone, and in block_scaled the positions of its groups.
     `progress` is told tokens done and tokens in all after each batch.
@@ -66,12 +70,14 @@ def count_windows(
         examples=examples,
         embedding_predictions=embedding_predictions,
         outcomes=outcomes,
+        kept_positions=kept_positions,
         sizes=block_sizes(windows, domains, count_bos),
     )
     with_probability = token_ids[part.tokens.start : part.tokens.stop] if PROBABILITY in outcomes else ()
     rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
     done, total = 0, int(windows["length"].sum())
-    with counting(model, counter, embedding_predictions, with_probability) as count_batch:
+    keeps = kept_positions > 0 and part.is_first_of_layers
+    with counting(model, counter, embedding_predictions, with_probability, keeps) as count_batch:
         for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
             count_batch(batch)
             done += int(batch.lengths.sum())
@@ -82,16 +88,22 @@ def count_windows(
 
 @contextmanager
 def counting(
-    model: LanguageModel, counter: Counter, embedding_predictions: bool = False, with_probability: Sequence[int] = ()
+    model: LanguageModel,
+    counter: Counter,
+    embedding_predictions: bool = False,
+    with_probability: Sequence[int] = (),
+    with_residual: bool = False,
 ) -> Iterator[Callable[[Batch], None]]:
     """While open, the model's neurons report to `counter`: call the yielded function with each batch.
 
-    `embedding_predictions` must be as the counter was made; `with_probability` are its tracked tokens where it counts their probability.
+    `embedding_predictions` must be as the counter was made; `with_probability` are its tracked tokens where it counts their probability,
+    `with_residual` says whether it keeps what the final norm reads.
     """
     import torch
 
     top_predictions = predictor_with_probabilities(model, with_probability)
     by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
+    residual = final_streams(model) if with_residual else nullcontext(lambda shape: None)
     seen: list[int] = []
 
     def count_layer(layer: int, activations: torch.Tensor) -> None:
@@ -102,7 +114,8 @@ def counting(
         seen.clear()
         counter.start(batch)
         predictions, probabilities = top_predictions(sent(batch.token_ids, model.device))
-        counter.add_answers(Answers(predictions, last_by_embedding(), last_inverse_scale(batch.token_ids.shape), probabilities))
+        shape = batch.token_ids.shape
+        counter.add_answers(Answers(predictions, last_by_embedding(), last_inverse_scale(shape), probabilities, last_residual(shape)))
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
@@ -111,6 +124,7 @@ def counting(
         torch.inference_mode(),
         by_embedding as last_by_embedding,
         inverse_scales(model) as last_inverse_scale,
+        residual as last_residual,
         neurons_reported(model, count_layer),
     ):
         yield count_batch
@@ -127,6 +141,7 @@ def counter_of_part(
     examples: int,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    kept_positions: int = 0,
     sizes: BlockSizes = UNKNOWN_SIZES,
 ) -> Counter:
     """The counter of a part of all layers, tracked tokens and screened groups."""
@@ -164,6 +179,17 @@ def counter_of_part(
         )
     if part.is_first_of_tokens:
         counter = PositionSampler(counter, own_tokens, model.facts.vocabulary)
+    if kept_positions and part.is_first_of_layers:
+        counter = KeptPositionCounter(
+            counter,
+            kept_positions,
+            quotas(kept_positions, token_ids, outcomes),
+            model.facts.vocabulary,
+            len(part.layers),
+            model.facts.neurons,
+            model.facts.model_width,
+            count_bos=count_bos,
+        )
     return counter if len(part.layers) == model.facts.layers else LayerCounter(counter, part.layers)
 
 

@@ -64,7 +64,14 @@ def _activation_histograms(work: Work) -> None:
     plan = shard_plan(work, windows)  # before the model is loaded
     model = model_of(work)
     shapes = shapes_of(
-        model.facts, bins.bins, len(tracked), len(screened), study.examples, study.embedding_predictions, study.further_outcomes
+        model.facts,
+        bins.bins,
+        len(tracked),
+        len(screened),
+        study.examples,
+        study.embedding_predictions,
+        study.further_outcomes,
+        study.kept_positions,
     )
     group = create_group(work.draft.folder, shapes)
 
@@ -81,6 +88,7 @@ def _activation_histograms(work: Work) -> None:
             screened_ids=screened,
             embedding_predictions=study.embedding_predictions,
             outcomes=study.further_outcomes,
+            kept_positions=study.kept_positions,
             part=part,
             progress=Progress(work, time.monotonic()),
         )
@@ -136,10 +144,12 @@ def _shown(histograms: Histograms) -> dict[str, Any]:
     embedding = {}
     if histograms.counts_embedding_predictions:
         embedding["tracked_predictions_by_the_embedding"] = int(histograms["embedding_predictions"][:][tracked].sum())
+    kept = {"kept_positions": int((histograms["kept_document"][:] >= 0).sum())} if histograms.keeps_positions else {}
     told = {f"tracked_{histograms.prediction_kinds[outcome]}": _whole(histograms, outcome) for outcome in histograms.outcomes[1:]}
     return {
         **embedding,
         **told,
+        **kept,
         "layers": histograms.layers,
         "neurons_per_layer": histograms.neurons,
         "bins": histograms.bins,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.contracts import EMBEDDING_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
+from assets.contracts import EMBEDDING_TENSORS, KEPT_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import (
     COUNTED_PARTS,
@@ -28,6 +28,7 @@ from assets.counting.histograms import (
     Histograms,
     empty_value,
 )
+from assets.counting.kept_positions import KEPT_ROWS
 from assets.counting.parts import Part, number_of_groups
 from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLED
 from assets.histograms.record_files import zarr_files
@@ -56,13 +57,15 @@ def shapes_of(
     examples: int,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    kept: int = 0,
     domains: int = 1,
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of the contract."""
+    """The shape of every tensor of the contract; of kept positions there are none where `kept` is 0."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
              "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED,
-             "block": domains * FOLDS}  # fmt: skip
-    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions, outcomes)}
+             "block": domains * FOLDS, "kept": kept, "width": facts.model_width}  # fmt: skip
+    tensors = histogram_tensors(embedding_predictions, outcomes, kept > 0)
+    return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in tensors}
 
 
 def write_part(group: Any, part: Part, histograms: Histograms) -> None:
@@ -88,6 +91,8 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
         arrays[BLOCK_POSITIONS][:] = histograms[BLOCK_POSITIONS][:]
     _write_vocabulary_sums(arrays, histograms)
     _write_samples(arrays, part, histograms)
+    if histograms.keeps_positions:
+        _write_kept(arrays, part, histograms)
 
 
 def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:
@@ -149,6 +154,14 @@ def _write_samples(arrays: Mapping[str, Any], part: Part, histograms: Histograms
             arrays[name][part.tokens.start : part.tokens.stop] = histograms[name][:]
 
 
+def _write_kept(arrays: Mapping[str, Any], part: Part, histograms: Histograms) -> None:
+    """The kept positions: every part of the layers keeps the same rows, and the activations of its own layers."""
+    for name in (*KEPT_ROWS, "kept_residual"):
+        arrays[name][:] = histograms[name][:]
+    for place, layer in enumerate(part.layers):
+        arrays["kept_activations"][:, layer] = histograms["kept_activations"][:, place]
+
+
 def write_token_counts(arrays: Mapping[str, Any], kind: str, rows: slice, layer: int, counts: Mapping[str, np.ndarray]) -> None:
     """Write the counts of tracked tokens in a layer, for each of COUNTED_PARTS [token, neuron, slot], into new arrays.
 
@@ -166,7 +179,7 @@ def create_group(folder: Path | str, shapes: dict[str, tuple[int, ...]]) -> Any:
 
     group = zarr.open_group(str(folder), mode="w-", zarr_format=3)
     neurons, bins = shapes["count"][1:]
-    for tensor in histogram_tensors(True, FURTHER_OUTCOMES):
+    for tensor in histogram_tensors(True, FURTHER_OUTCOMES, True):
         if tensor.name not in shapes:
             continue
         group.create_array(
@@ -212,7 +225,8 @@ def read_histograms(source: Path | str | Record) -> Histograms:
         raise HistogramError(f"histograms {folder}: the group was not written to its end; {remedy}")
     # An output from before there were predictions by the embedding, or of a study without, has none of their tensors.
     outcomes = [outcome for outcome, own in OUTCOME_TENSORS.items() if any(group.get(tensor.name) is not None for tensor in own)]
-    promised = histogram_tensors(any(group.get(tensor.name) is not None for tensor in EMBEDDING_TENSORS), outcomes)
+    with_embedding, keeps = (any(group.get(tensor.name) is not None for tensor in own) for own in (EMBEDDING_TENSORS, KEPT_TENSORS))
+    promised = histogram_tensors(with_embedding, outcomes, keeps)
     tensors = {tensor.name: _read_array(group, tensor, folder) for tensor in promised}
     attributes: dict[str, Any] = group.attrs.asdict()
     token_ids = tuple(int(token) for token in attributes["token_ids"])
@@ -267,6 +281,12 @@ def _bytes_of_neuron(bins: int) -> int:
 def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, ...]:
     """One layer, so many tokens, as many neurons as CHUNK_BYTES hold; the last axes whole. Groups: as many as hold all their neurons."""
     whole = dict(zip(tensor.dimensions, shape, strict=True))
+    if "kept" in whole:
+        beside = (
+            int(np.prod([whole[name] for name in ("neuron", "width") if name in whole], dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+        )
+        whole |= {"layer": 1, "kept": min(whole["kept"], max(1, CHUNK_BYTES // max(beside, 1)))}
+        return tuple(max(1, whole[name]) for name in tensor.dimensions)
     if "group" in whole and "neuron" in whole:
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["group"], block)), max(1, whole["neuron"]))
@@ -309,7 +329,7 @@ def _read_array(group: Any, tensor: Tensor, folder: Path | str) -> Any:
 def _check_shapes(folder: Path | str, shapes: dict[str, tuple[int, ...]], tokens: int) -> None:
     """Axes of the same name must have the same length in every tensor."""
     lengths = {"token": tokens, "outside": len(OUTSIDE)}
-    for tensor in (tensor for tensor in histogram_tensors(True, FURTHER_OUTCOMES) if tensor.name in shapes):
+    for tensor in (tensor for tensor in histogram_tensors(True, FURTHER_OUTCOMES, True) if tensor.name in shapes):
         for name, length in zip(tensor.dimensions, shapes[tensor.name], strict=True):
             if lengths.setdefault(name, length) != length:
                 raise HistogramError(f"histograms {folder}: tensor {tensor.name} has {length} along {name}, other tensors have "

@@ -12,6 +12,7 @@ import numpy as np
 
 from assets.counting.batch_counter import slot_dtype
 from assets.counting.histograms import HistogramError
+from assets.counting.kept_position_counter import HELD_ON
 from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
@@ -26,6 +27,7 @@ EXAMPLE = 20  # bytes of one kept position: value, document, window, position
 MOMENTS = 48  # bytes of a neuron's moments and extremes
 OUTSIDE = 3
 COUNTER = 8
+HALF, SINGLE = 2, 4  # bytes of a float16 and of a float32
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class PlannedPass:
     """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard.
 
     `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding; `outcomes`: once
-    more for each further outcome.
+    more for each further outcome. `kept_positions`: at so many all activations are kept.
     """
 
     bins: int
@@ -60,6 +62,7 @@ class PlannedPass:
     shard_tokens: int
     embedding_predictions: bool = False
     outcomes: tuple[str, ...] = ()
+    kept_positions: int = 0
 
     @property
     def kinds(self) -> int:
@@ -137,17 +140,20 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     kinds = counted.kinds
     scaled = (tokens + 1) * neurons * COUNTER * len(counted.outcomes)  # sums over the final norm's scale
     ends = neurons * histogram if counted.outcomes else 0  # of windows' last positions
-    kept = model.itemsize if groups else 0  # activations wait for the predictions only where a screen needs them
+    # Activations wait for the predictions only where a screen or kept positions need them, the latter on a GPU into the next batch.
+    waiting = model.itemsize * (1 + HELD_ON if counted.kept_positions else 1 if groups else 0)
+    held = min(counted.kept_positions, counted.shard_tokens)
     rows = {
         "program and libraries": PROGRAM,
         "model": model.weights + model.prepacked,
         "unembedding in bfloat16": _unembedding(model),
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
-        "a batch's slots and activations": positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + kept),
+        "a batch's slots and activations": round(positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + waiting)),
         "histograms": neurons * histogram,
         "histograms of tracked tokens": kinds * tokens * neurons * histogram + scaled + ends,
         "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
+        "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }

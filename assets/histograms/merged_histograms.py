@@ -25,6 +25,7 @@ from assets.counting.histograms import (
     Histograms,
     merge_neurons,
 )
+from assets.counting.kept_positions import KEPT_ROWS, MergedRows, merged_rows, quotas, rows_of_tensors
 from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLES, merged_samples
 from assets.histograms.histogram_store import (
     BLOCK_POSITIONS,
@@ -56,6 +57,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
     arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
     predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
+    kept = _merge_kept(arrays, names, parts) if first.keeps_positions else None
     for layer in range(first.layers):
         _merge_neurons(arrays, layer, names, parts)
         for kind in first.prediction_kinds:
@@ -63,6 +65,8 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_outcomes(arrays, layer, names, parts)
         _merge_screen(arrays, layer, names, parts)
         _merge_blocks(arrays, layer, names, parts)
+        if kept:
+            arrays["kept_activations"][:, layer] = kept.values([np.asarray(part["kept_activations"][:, layer]) for part in parts])
     for tensor in (*first.vocabulary_sums, "screen_count", BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
@@ -190,6 +194,30 @@ def _merge_samples(arrays: Mapping[str, Any], names: Sequence[str], parts: Seque
         arrays[tensor][:] = values
 
 
+def _merge_kept(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence[Histograms]) -> MergedRows:
+    """The rows of the kept positions and the residual stream there; activations follow layer by layer."""
+    for name, part in zip(names, parts, strict=True):
+        verify_kept(name, part)
+    first = parts[0]
+    shared = quotas(first.kept_positions, first.token_ids, first.outcomes)
+    kept = merged_rows([{tensor: part[tensor][:] for tensor in KEPT_ROWS} for part in parts], shared)
+    for tensor, values in kept.tensors.items():
+        arrays[tensor][:] = values
+    arrays["kept_residual"][:] = kept.values([np.asarray(part["kept_residual"][:]) for part in parts])
+    return kept
+
+
+def verify_kept(name: str, part: Histograms) -> None:
+    """The kept positions are as many as there can be, each one once."""
+    rows = rows_of_tensors(part.tensors)
+    background = int(np.asarray(part["kept_is_background"][:]).sum())
+    most = min(part.positions, quotas(part.kept_positions, part.token_ids, part.outcomes).background)
+    places = np.stack([rows.document, rows.window, rows.position])
+    if background != most or np.unique(places, axis=1).shape[1] != len(rows):
+        raise HistogramError(f"shard {name}: {background} positions kept as background where there must be {most}, or a position kept twice; "
+                             "materialize the shard again")  # fmt: skip
+
+
 def verify_samples(name: str, part: Histograms, added: Mapping[str, np.ndarray]) -> None:
     """No tracked token has more sampled positions than there are: as the top prediction, and, as the next token, occurrences."""
     tracked = list(part.token_ids)
@@ -239,6 +267,8 @@ def _check_alike(name: str, part: Histograms, first_name: str, first: Histograms
     if part.outcomes != first.outcomes:
         raise HistogramError(f"shard {name}: counts the outcomes {', '.join(part.outcomes)}, shard {first_name} {', '.join(first.outcomes)}; "
                              "materialize both again from the same study")  # fmt: skip
+    if part.keeps_positions != first.keeps_positions:
+        raise HistogramError(f"shards {name} and {first_name}: only one keeps positions; materialize both again from the same study")
     if part.counts_embedding_predictions != first.counts_embedding_predictions:
         which = name if part.counts_embedding_predictions else first_name
         raise HistogramError(f"shards {name} and {first_name}: only {which} counts top predictions by the embedding; materialize both "

@@ -91,6 +91,7 @@ def planned_pass(study: Study, model: PlannedModel, context_length: int, windows
         shard_tokens=rows * length if windows is None else int(windows["length"].sum()),
         embedding_predictions=study.embedding_predictions,
         outcomes=study.further_outcomes,
+        kept_positions=study.kept_positions,
     )
 
 

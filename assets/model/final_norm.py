@@ -57,3 +57,15 @@ def inverse_scales(model: LanguageModel) -> "Iterator[Callable[[tuple[int, ...]]
         return
     with stream_noted(model) as streams:
         yield lambda shape: norm_scale(model, norm, streams[0].double()).reciprocal().float().view(shape)
+
+
+@contextmanager
+def final_streams(model: LanguageModel) -> "Iterator[Callable[[tuple[int, ...]], torch.Tensor | None]]":
+    """While open, the yielded function gives what the final norm read in the last plain forward, [row, position, width] for the shape
+    [row, position]; None for a model without a final norm.
+    """
+    if wrapped_final_norm(model) is None:
+        yield lambda shape: None
+        return
+    with stream_noted(model) as streams:
+        yield lambda shape: streams[0].view(*shape, -1)

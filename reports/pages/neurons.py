@@ -16,6 +16,7 @@ from reports.pages.ablation import ablation_figures, ablation_section
 from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
 from reports.pages.page import Page, neuron_page
+from reports.pages.probes import behaviour_of
 from reports.report_data import ReportData
 
 ENDS = ("top", "bottom")
@@ -41,6 +42,7 @@ def _page(data: ReportData, studied: Sequence[tuple[int, int]], place: int) -> P
             "tokens": tokens,
             "statistics": statistics[0] if statistics else None,
             "cards": [(token_id, token, lines) for token_id, token in data.tracked if (lines := card(data, token_id, neuron))],
+            "behaviour": behaviour_of(data, neuron),
             "written": _written(data, neuron),
             "contexts": neuron_text(data, neuron, _watched(tokens)),
             "watched": [row["token"] for row in tokens if row["token_id"] in _watched(tokens)],

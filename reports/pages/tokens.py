@@ -24,6 +24,7 @@ from reports.figures.proportion import overlay_figure
 from reports.figures.small_curve import small_curve
 from reports.outcome import told_by
 from reports.pages.page import Page, neuron_page, token_page
+from reports.pages.probes import probes_of
 from reports.report_data import ReportData
 from reports.roles import roles, written_by
 from reports.text import quoted
@@ -61,6 +62,7 @@ def _page(data: ReportData, place: int) -> Page:
             "members": data.members(token_id),
             "outcomes": _outcomes(data, token_id),
             "contrasts": _contrasts(data, token_id),
+            "probes": probes_of(data, token_id),
             "ablated": ablated_neurons(data, token_id),
             "previous": data.tracked[place - 1] if place else None,
             "next": data.tracked[place + 1] if place + 1 < len(data.tracked) else None,

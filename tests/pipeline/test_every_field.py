@@ -65,6 +65,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "examples": [{"examples": 2}],
     "patching_layers": [{"patching_layers": [1]}],
     "ablation_positions": [{"ablation_positions": 6}, {"ablation_positions": 0}],
+    "kept_positions": [{"kept_positions": 40}, {"kept_positions": 0}],
     "batch_positions": [{"batch_positions": 64}],
     "screen": [{"screen": "off"}],
     "screen.tokens": [{"screen": {"tokens": 6}}],

@@ -13,6 +13,9 @@ from assets.ablation.false_discoveries import with_q_values
 from assets.ablation.p_values import p_values
 from assets.contracts import TABLES, conform
 from assets.counting.histograms import ActivationBins, Histograms
+from assets.counting.kept_positions import KeptRows, chosen, quotas, row_tensors
+from assets.probes.neuron_behaviour import neuron_behaviour
+from assets.probes.sparse_probes import sparse_probes
 from assets.statistics.candidates import studied_pairs
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves
@@ -201,6 +204,7 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
     pairs = studied_pairs(chosen)
     return {
         **written,
+        **_kept(activations, predictions, histograms, pairs),
         "candidates": chosen.with_columns(token=pl.col("token_id").replace_strict(dict(enumerate(texts())), return_dtype=pl.String)),
         "token_counts": token_counts(histograms, texts()),
         "neuron_statistics": neuron_statistics(histograms, is_gated=False),
@@ -208,6 +212,29 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         "proportion_curves": proportion_curves(histograms, bins, pairs, texts(), min_count=20),
         "activation_bins": bins.to_frame(),
         "neuron_contexts": _contexts(pairs.select("layer", "neuron").unique().sort("layer", "neuron"), generator),
+    }
+
+
+def _kept(activations: np.ndarray, predictions: np.ndarray, histograms: Histograms, pairs: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Probes and bands at 1,024 kept positions, forty to a document; the stream holds what neurons hold."""
+    places = np.arange(POSITIONS)
+    rows = KeptRows.of(places // 40, np.zeros(POSITIONS), places % 40 + 1, predictions, np.roll(predictions, 1))
+    kept, is_background = chosen(rows, quotas(1024, TRACKED, ("next_token",)))
+    tensors = dict(histograms.tensors) | row_tensors(rows.at(kept), is_background, 1024)
+    values = {name: np.zeros((1024, *shape), dtype) for name, shape, dtype in (("kept_activations", (LAYERS, NEURONS), np.float16), ("kept_residual", (NEURONS,), np.float32))}  # fmt: skip
+    values["kept_activations"][: kept.size] = activations[..., kept].transpose(2, 0, 1)
+    values["kept_residual"][: kept.size] = activations[1][:, kept].T
+    counted = {"next_tokens": np.bincount(predictions, minlength=VOCABULARY), "next_token_count": np.zeros(0)}
+    whole = Histograms(tensors | values | counted, POSITIONS, TRACKED)
+    named = dict(enumerate(texts()))
+    probes = sparse_probes(whole, named)
+    studied = pairs.select("layer", "neuron").unique().sort("layer", "neuron").rows()
+    behaviour = neuron_behaviour(whole, studied, TRACKED, named)
+    return {
+        "sparse_probes": probes.probes,
+        "probe_neurons": probes.neurons,
+        "neuron_bands": behaviour.bands,
+        "neuron_band_tokens": behaviour.tokens,
     }
 
 

@@ -133,10 +133,12 @@ def test_parts_counted_in_passes_of_their_own_hold_the_integers_of_one_pass(
             screened_ids=screened,
             part=part,
             outcomes=FURTHER_OUTCOMES,
+            kept_positions=40,
         )
 
     whole = count(None)
-    group = create_group(tmp_path, shapes_of(planted.facts, bins.bins, len(tracked), len(screened), 2, outcomes=FURTHER_OUTCOMES))
+    shapes = shapes_of(planted.facts, bins.bins, len(tracked), len(screened), 2, outcomes=FURTHER_OUTCOMES, kept=40)
+    group = create_group(tmp_path, shapes)
     made = parts(3, len(tracked), len(screened), layer_parts, token_parts)
     assert len(made) == number
     for part in made:

@@ -38,6 +38,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "histograms of tracked tokens": 3 * 4000 * 800,
         "moments and examples": 4000 * (48 + 2 * 5 * 20) + 3 * 8 * 5000,
         "sums by predicted token": 10 * 4000 * 24,
+        "activations of kept positions": 0,
         "positions waiting to be sampled": 32 * 1000,
         "token ids of the shard": 12_000,
     }

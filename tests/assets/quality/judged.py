@@ -8,7 +8,7 @@ from assets.contracts import TABLES, Table
 from assets.counting.histograms import Histograms
 from assets.quality import table_violations
 from assets.quality.check import Check
-from assets.quality.checks import causes, counters, inputs, statistics
+from assets.quality.checks import causes, counters, inputs, probes, statistics
 from assets.quality.checks.contracts import contract_check
 from assets.quality.every_check import checks_of
 from assets.quality.expectations import Outcome
@@ -35,6 +35,18 @@ def merge_quality(expected: Sequence[str], merged: Sequence[str], positions: Seq
 
 def sample_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:
     return check("position_samples", "merged_histograms").judged({"samples": sample_violations(histograms, token_windows.lazy())})
+
+
+def kept_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:
+    return check("kept_positions", "merged_histograms").judged(probes.kept_frames(histograms, token_windows.lazy()))
+
+
+def probe_quality(sparse_probes: pl.DataFrame, probe_neurons: pl.DataFrame) -> list[Outcome]:
+    return check("probe_values", "sparse_probes").judged(probes.probe_frames(sparse_probes, probe_neurons))
+
+
+def behaviour_quality(neuron_bands: pl.DataFrame, neuron_band_tokens: pl.DataFrame) -> list[Outcome]:
+    return check("behaviour_values", "neuron_behaviour").judged(probes.behaviour_frames(neuron_bands, neuron_band_tokens))
 
 
 def table_quality(table: Table, frame: pl.DataFrame, grid: Mapping[str, Sequence[int | str]] | None = None) -> list[Outcome]:

@@ -1,0 +1,296 @@
+"""How much of what a model is about to say can be read off one neuron, a few, a whole layer, or the residual stream.
+
+For each tracked token and outcome, logistic probes on the kept positions: neurons, scaling and penalty are chosen on the discovery half of
+the documents alone, and average precision is told on the other. Weights make the case-control sample stand for the corpus. After
+Gurnee et al., Finding Neurons in a Haystack: Case Studies with Sparse Probing (2023): a preselection by difference of means, then
+adaptive thresholding. Differs from it in a second preselection, by what the first leaves unexplained: neurons that tell nothing alone but
+sharpen others. Holds the table; reads activations a layer at a time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assets.contracts import TABLES
+from assets.counting.histograms import Histograms
+from assets.probes.average_precision import average_precision, class_weights, interval
+from assets.probes.kept_cases import Cases, cases_of, kept_of
+
+SIZES = (16, 8, 4, 2, 1)
+HALVINGS = (64, 32)  # on the way down to these
+PRESELECTED = 64  # neurons by difference of means: four times the largest probe
+ADDED = 32  # neurons by what is left unexplained, in each of ROUNDS
+ROUNDS = 2
+PENALTY = 1.0  # C of a sparse probe on standardized activations
+STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # C of a whole layer's probe: one is chosen by cross-validation
+STEPS = 60  # of the optimizer for a whole layer: more change the third digit
+NEURONS, LAYER, RESIDUAL, FREQUENCY = "neurons", "layer", "residual", "frequency"
+
+Slab = Callable[[int], np.ndarray]  # layer -> float16 [row, neuron] of the used rows
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and deviation of features [feature] over the discovery half, as in the corpus. A constant feature becomes 0."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Float32 [position, feature], standardized."""
+        return np.asarray((values.astype(np.float32) - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf), np.float32)
+
+
+def scaling(values: np.ndarray, weights: np.ndarray) -> Scaling:
+    """Of values [position, feature] of the discovery half, with weights [position] that sum to 1."""
+    single = values.astype(np.float32)
+    mean = weights.astype(np.float32) @ single
+    return Scaling(mean, np.sqrt(np.maximum(weights.astype(np.float32) @ (single - mean) ** 2, 0)))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One probe's scores of all positions of its Cases, and what it was made of."""
+
+    kind: str
+    size: int
+    layer: int | None
+    scores: np.ndarray
+    neurons: tuple[tuple[int, int], ...] = ()
+    weights: tuple[float, ...] = ()
+    penalty: float | None = None
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The two tables of the stage."""
+
+    probes: pl.DataFrame
+    neurons: pl.DataFrame
+
+
+def sparse_probes(histograms: Histograms, texts: Mapping[int, str]) -> Probes:
+    """Tables sparse_probes and probe_neurons. Tokens with fewer than LEAST_CASES cases in a half have one row, of kind `frequency`."""
+    kept = kept_of(histograms)
+    every = cases_of(histograms, kept)
+    told = [cases for cases in every if cases.are_enough]
+    chosen = preselected(histograms, len(kept), told) if told else {}
+    rows, members = [], []
+    for cases in every:
+        key = {"outcome": cases.outcome, "token_id": cases.token_id, "token": texts[cases.token_id]}
+        probes = list(_probes(histograms, len(kept), cases, chosen[cases.outcome, cases.token_id])) if cases.are_enough else []
+        for probe in probes:
+            rows.append({**key, **_told(probe, cases)})
+            members += [
+                {**key, "size": probe.size, "rank": place + 1, "layer": neuron[0], "neuron": neuron[1], "weight": weight}
+                for place, (neuron, weight) in enumerate(zip(probe.neurons, probe.weights, strict=True))
+            ]
+        if len(kept):
+            rows.append({**key, **_frequency(cases)})
+    return Probes(pl.DataFrame(rows, schema=TABLES["sparse_probes"].schema), pl.DataFrame(members, schema=TABLES["probe_neurons"].schema))
+
+
+def _told(probe: Probe, cases: Cases) -> dict[str, Any]:
+    """Average precision in both halves, with its interval where it is told."""
+    halves = {}
+    for half, is_half in (("discovery", ~cases.is_telling), ("telling", cases.is_telling)):
+        weights = class_weights(cases.is_case[is_half], cases.base_rate)
+        halves[half] = float(average_precision(probe.scores[is_half], cases.is_case[is_half], weights))
+    there = cases.is_telling
+    low, high = interval(probe.scores[there], cases.is_case[there], cases.documents[there], cases.base_rate)
+    return {
+        "kind": probe.kind,
+        "size": probe.size,
+        "layer": probe.layer,
+        "discovery_average_precision": halves["discovery"],
+        "average_precision": halves["telling"],
+        "average_precision_low": low,
+        "average_precision_high": high,
+        "penalty": probe.penalty,
+        **cases.counts(),
+    }
+
+
+def _frequency(cases: Cases) -> dict[str, Any]:
+    """What guessing reaches: the share of positions that are cases."""
+    same = dict.fromkeys(("discovery_average_precision", "average_precision"), cases.base_rate)
+    return {"kind": FREQUENCY, "size": 0, **same, **cases.counts()}
+
+
+def _probes(histograms: Histograms, rows: int, cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
+    yield from _sparse(cases, chosen)
+    layer = chosen.best_layer
+    yield _dense(cases, LAYER, layer, _layer(histograms, layer, rows)[cases.places])
+    residual = np.asarray(histograms["kept_residual"][:rows])[cases.places]
+    if residual.any():
+        yield _dense(cases, RESIDUAL, None, residual)
+
+
+def _sparse(cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
+    """From all candidates down to one neuron: each size is refitted, and the next keeps its largest weights. The single neuron is the one
+    of largest average precision in the discovery half."""
+    is_here = ~cases.is_telling
+    weights = class_weights(cases.is_case[is_here], cases.base_rate)
+    kept = np.arange(len(chosen.neurons))
+    for size in sorted({min(size, kept.size) for size in (*HALVINGS, *SIZES)}, reverse=True):
+        if size > 1:
+            penalty = STRONG if kept.size > SIZES[0] else PENALTY
+            fitted = fit(chosen.values[is_here][:, kept], cases.is_case[is_here], weights, penalty)
+            kept = kept[np.argsort(-np.abs(fitted), kind="stable")[:size]]
+        else:
+            kept = kept_best(chosen.values[is_here], cases.is_case[is_here], weights)
+        if size > SIZES[0]:
+            continue
+        final = fit(chosen.values[is_here][:, kept], cases.is_case[is_here], weights, PENALTY)
+        order = np.argsort(-np.abs(final), kind="stable")
+        yield Probe(
+            NEURONS,
+            size,
+            None,
+            chosen.values[:, kept] @ final,
+            tuple(chosen.neurons[place] for place in kept[order]),
+            tuple(float(weight) for weight in final[order]),
+            PENALTY,
+        )
+
+
+def kept_best(values: np.ndarray, is_case: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Int64 [1]: the feature that, read in its better direction, has the largest average precision; ties to the first."""
+    reached = [
+        max(float(average_precision(sign * values[:, place], is_case, weights)) for sign in (1, -1)) for place in range(values.shape[1])
+    ]
+    return np.array([int(np.argmax(reached))])
+
+
+def fit(values: np.ndarray, is_case: np.ndarray, weights: np.ndarray, penalty: float, steps: int = 200) -> np.ndarray:
+    """Float64 [feature]: the weights of a logistic probe with an L2 penalty 1 / (2 C); its intercept ranks nothing and is left out.
+
+    values float32 [position, feature], standardized; weights as class_weights gives them.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    probe = LogisticRegression(C=penalty, max_iter=steps, tol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is nearly there ranks as well
+        probe.fit(values, is_case, sample_weight=weights * len(is_case))
+    return np.asarray(probe.coef_[0], np.float64)
+
+
+def _dense(cases: Cases, kind: str, layer: int | None, values: np.ndarray) -> Probe:
+    """All features, the penalty chosen by average precision over folds of the discovery half left out in turn."""
+    is_here = ~cases.is_telling
+    weights = class_weights(cases.is_case[is_here], cases.base_rate)
+    own = scaling(values[is_here], weights).of(values)
+    penalty = chosen_penalty(own[is_here], cases.is_case[is_here], cases.fold[is_here], cases.base_rate)
+    return Probe(kind, values.shape[1], layer, own @ fit(own[is_here], cases.is_case[is_here], weights, penalty, STEPS), penalty=penalty)
+
+
+def chosen_penalty(values: np.ndarray, is_case: np.ndarray, fold: np.ndarray, base_rate: float) -> float:
+    """Of PENALTIES the one whose probes reach the largest average precision where they were not fitted; ties to the stronger."""
+    reached = np.zeros(len(PENALTIES))
+    for left_out in np.unique(fold):
+        there = fold == left_out
+        if is_case[there].all() or not is_case[there].any() or not is_case[~there].any():
+            continue
+        weights, tried = class_weights(is_case[~there], base_rate), class_weights(is_case[there], base_rate)
+        for place, penalty in enumerate(PENALTIES):
+            fitted = fit(values[~there], is_case[~there], weights, penalty, STEPS)
+            reached[place] += float(average_precision(values[there] @ fitted, is_case[there], tried)) * is_case[there].sum()
+    return PENALTIES[int(np.argmax(reached))]
+
+
+@dataclass(frozen=True)
+class Preselection:
+    """Candidates for the sparse probes of one token: their standardized activations float32 [position, neuron] at its Cases.
+
+    `best_layer` is that of the neuron with the largest difference of means.
+    """
+
+    neurons: tuple[tuple[int, int], ...]
+    values: np.ndarray
+    best_layer: int
+
+    def with_neurons(self, others: "Preselection") -> "Preselection":
+        """These candidates, then those."""
+        return replace(self, neurons=self.neurons + others.neurons, values=np.hstack([self.values, others.values]))
+
+
+def preselected(histograms: Histograms, rows: int, every: Sequence[Cases]) -> dict[tuple[str, int], Preselection]:
+    """The candidates of each token and outcome, looked for in the discovery half.
+
+    First by difference of means; then, ROUNDS times, by how far a neuron's activation goes along with what a probe on those before leaves
+    unexplained: the gradient of its loss, which is 0 for what tells nothing beyond them.
+    """
+    telling = [_contrast(cases, cases.is_case - cases.base_rate) for cases in every]
+    found = _strongest(histograms, rows, every, telling, PRESELECTED, [frozenset()] * len(every))
+    for _ in range(ROUNDS):
+        left = [_contrast(cases, _unexplained(cases, chosen)) for cases, chosen in zip(every, found, strict=True)]
+        taken = [frozenset(chosen.neurons) for chosen in found]
+        more = _strongest(histograms, rows, every, left, ADDED, taken)
+        found = [chosen.with_neurons(added) for chosen, added in zip(found, more, strict=True)]
+    return {(cases.outcome, cases.token_id): chosen for cases, chosen in zip(every, found, strict=True)}
+
+
+def _contrast(cases: Cases, left: np.ndarray) -> np.ndarray:
+    """Float32 [position]: weight times what is to be gone along with, 0 in the telling half."""
+    there = np.zeros(cases.is_case.size)
+    is_here = ~cases.is_telling
+    there[is_here] = class_weights(cases.is_case[is_here], cases.base_rate)
+    return np.asarray(there * left, np.float32)
+
+
+def _unexplained(cases: Cases, chosen: Preselection) -> np.ndarray:
+    """Float64 [position]: case less the probability that a probe on the candidates gives it; the weighted sum is 0."""
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    is_here = ~cases.is_telling
+    weights = class_weights(cases.is_case[is_here], cases.base_rate)
+    scores = chosen.values @ fit(chosen.values[is_here], cases.is_case[is_here], weights, STRONG)
+    height = brentq(lambda offset: float(weights @ expit(scores[is_here] + offset)) - cases.base_rate, -700, 700)
+    return np.asarray(cases.is_case - expit(scores + height))
+
+
+def _strongest(
+    histograms: Histograms,
+    rows: int,
+    every: Sequence[Cases],
+    contrasts: Sequence[np.ndarray],
+    number: int,
+    taken: Sequence[frozenset[tuple[int, int]]],
+) -> list[Preselection]:
+    """For each token the `number` neurons, none of them taken, whose standardized activation times the contrast sums to most in size."""
+    best: list[list[tuple[float, int, int]]] = [[] for _ in every]
+    columns: list[dict[tuple[int, int], np.ndarray]] = [{} for _ in every]
+    for layer in range(histograms.layers):
+        slab = _layer(histograms, layer, rows)
+        for place, (cases, contrast) in enumerate(zip(every, contrasts, strict=True)):
+            own = slab[cases.places]
+            is_here = ~cases.is_telling
+            scaled = scaling(own[is_here], class_weights(cases.is_case[is_here], cases.base_rate))
+            sums = np.abs(contrast[is_here] @ scaled.of(own[is_here]))
+            sums[[neuron for at, neuron in taken[place] if at == layer]] = -1
+            first = np.argsort(-sums, kind="stable")[:number]
+            merged = sorted([*best[place], *((-float(sums[neuron]), layer, int(neuron)) for neuron in first if sums[neuron] >= 0)])[:number]
+            best[place] = merged
+            new = {(layer, neuron) for _, at, neuron in merged if at == layer}
+            held = {(at, neuron) for _, at, neuron in merged}
+            columns[place] = {name: column for name, column in columns[place].items() if name in held}
+            for name in new:
+                columns[place][name] = Scaling(scaled.mean[[name[1]]], scaled.deviation[[name[1]]]).of(own[:, [name[1]]])[:, 0]
+    return [
+        Preselection(tuple((layer, neuron) for _, layer, neuron in ranked), np.stack([held[layer, neuron] for _, layer, neuron in ranked], 1), ranked[0][1])
+        for ranked, held in zip(best, columns, strict=True)
+    ]  # fmt: skip
+
+
+def _layer(histograms: Histograms, layer: int, rows: int) -> np.ndarray:
+    """Float16 [row, neuron]."""
+    return np.asarray(histograms["kept_activations"][:rows, layer])
