@@ -93,7 +93,7 @@ _STAGES = (
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
         "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions.",
-        reads=(*MODEL, *reads("tracked_tokens", "token_windows:same", "activation_bins", "screened_tokens")),
+        reads=(*MODEL, *reads("tracked_tokens", "corpus_documents.domains", "token_windows:same", "activation_bins", "screened_tokens")),
         fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes", "kept_positions"), after=("model_parity",), is_sharded=True,
         kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
     ),

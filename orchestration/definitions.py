@@ -16,9 +16,9 @@ from assets.ablation.asset import ablation_assets  # noqa: E402
 from assets.across_models.asset import across_models_assets  # noqa: E402
 from assets.across_models.asset_checks import across_models_checks  # noqa: E402
 from assets.claims.asset import claims_assets  # noqa: E402
-from assets.evidence_cards.asset import evidence_assets  # noqa: E402
 from assets.congruence.asset import congruence_assets  # noqa: E402
 from assets.corpus.asset import corpus_assets  # noqa: E402
+from assets.evidence_cards.asset import evidence_assets  # noqa: E402
 from assets.histograms.asset import histogram_assets  # noqa: E402
 from assets.probes.asset import probe_assets  # noqa: E402
 from assets.prompts.asset import prompt_assets  # noqa: E402

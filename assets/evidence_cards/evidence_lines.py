@@ -50,7 +50,7 @@ LINES: tuple[EvidenceLine, ...] = (
         f"supported: lower, with p and q at most {STANDS_OUT} among control neurons; against: higher, with the same",
     ),
     EvidenceLine(
-        OTHER_HALF, "Holds in the other half", "share", "what the telling half shows over what the discovery half showed: contribution, or else separation beyond 0.5",
+        OTHER_HALF, "Holds in the other half", "share", "what the telling half shows over what the discovery half showed",
         f"supported: at least {SHARE_KEPT} of it, with an interval on the same side of 0; against: less, with an interval that is not",
     ),
     EvidenceLine(

@@ -61,6 +61,7 @@ def _activation_histograms(work: Work) -> None:
     windows, bins = work.read("token_windows", work.shard), ActivationBins.from_frame(work.read("activation_bins"))
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
+    domains = work.fact("corpus_documents", "domains")
     plan = shard_plan(work, windows)  # before the model is loaded
     model = model_of(work)
     shapes = shapes_of(
@@ -72,6 +73,7 @@ def _activation_histograms(work: Work) -> None:
         study.embedding_predictions,
         study.further_outcomes,
         study.kept_positions,
+        domains,
     )
     group = create_group(work.draft.folder, shapes)
 
@@ -89,6 +91,7 @@ def _activation_histograms(work: Work) -> None:
             embedding_predictions=study.embedding_predictions,
             outcomes=study.further_outcomes,
             kept_positions=study.kept_positions,
+            domains=domains,
             part=part,
             progress=Progress(work, time.monotonic()),
         )
