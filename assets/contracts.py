@@ -1386,6 +1386,28 @@ ACROSS_MODELS_TABLES: dict[str, Table] = {
 }
 
 _ALL_NEURONS = ("layer", "neuron")
+_SCALED = "activation / final norm's scale / 2^30"
+
+
+def _of_blocks(outcome: str, where: str, dtype: str = "int32", unit: str = "position") -> tuple[Tensor, ...]:
+    """The counters of an outcome by block of documents; `where` says over which positions."""
+    name = f"block_{outcome}"
+    return (
+        Tensor(f"{name}_count", dtype, ("block", "token", *_ALL_NEURONS, "bin"), unit, f"As block_count, {where}."),
+        Tensor(f"{name}_outside", dtype, ("block", "token", *_ALL_NEURONS, "outside"), unit, f"As block_outside, {where}."),
+        Tensor(f"{name}_scaled", "int64", ("block", "layer", "token", "neuron"), _SCALED, f"As block_scaled, {where}."),
+    )
+
+
+def _of_null(outcome: str, among: str) -> tuple[Tensor, ...]:
+    """The counters of an outcome's null labels; `among` says over which positions of a window they are rotated."""
+    name = f"null_{outcome}"
+    return (
+        Tensor(f"{name}_count", "int32", ("token", *_ALL_NEURONS, "bin"), "position", f"As {outcome}_count, over documents of the telling half, where each window's labels are rotated among {among} by a seeded shift between a quarter and three quarters of their number."),
+        Tensor(f"{name}_outside", "int32", ("token", *_ALL_NEURONS, "outside"), "position", "As outside, over the same positions."),
+        Tensor(f"{name}_scaled", "int64", ("layer", "token", "neuron"), _SCALED, "As block_scaled, over the same positions of the telling half. 0 where the screen is off."),
+    )  # fmt: skip
+
 
 HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("count", "int64", (*_ALL_NEURONS, "bin"), "position", "Positions with an activation in the bin."),
@@ -1411,7 +1433,7 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
-    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), "activation / final norm's scale / 2^30", "Sum of the activations there, each over what the final norm divides by at its position, rounded to a multiple of 2^-30."),
+    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), _SCALED, "Sum of the activations there, each over what the final norm divides by at its position, rounded to a multiple of 2^-30."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),
@@ -1421,6 +1443,13 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("sampled_next_token_document", "int64", ("token", "sample"), "index", "Documents of the positions, sampled in the same way, after which the token really follows; -1 where there are no more."),
     Tensor("sampled_next_token_window", "int32", ("token", "sample"), "index", "Their windows in the document."),
     Tensor("sampled_next_token_position", "int32", ("token", "sample"), "index", "Their positions in the window."),
+    Tensor("block_positions", "int64", ("block",), "position", "Counted positions of a block of documents. Block = domain x 8 + fold; a document's fold, 0 to 7, is a seeded hash of its number. Folds 0 to 3 are the discovery half, 4 to 7 the telling half."),
+    Tensor("block_count", "int32", ("block", *_ALL_NEURONS, "bin"), "position", "As count, over the documents of the block."),
+    Tensor("block_outside", "int32", ("block", *_ALL_NEURONS, "outside"), "position", "As outside, over the documents of the block."),
+    Tensor("block_scaled", "int64", ("block", *_ALL_NEURONS), _SCALED, "As screen_scaled, over all counted positions of the block's documents. 0 where the screen is off."),
+    *_of_blocks("top_prediction", "where the token is the top prediction"),
+    *_of_null("top_prediction", "its counted positions"),
+    Tensor("screen_null_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "As screen_sum, where each window's labels are rotated as those of null_top_prediction_count; over all documents."),
 )  # fmt: skip
 
 # Only where the study asks for `embedding_predictions`.
@@ -1440,14 +1469,20 @@ OUTCOME_TENSORS: dict[str, tuple[Tensor, ...]] = {
         Tensor("next_tokens", "int64", ("vocabulary",), "position", "Counted positions at which the token comes next in the window."),
         Tensor("no_next_token_count", "int64", (*_ALL_NEURONS, "bin"), "position", "As count, over the last positions of windows, where no next token is known."),
         Tensor("no_next_token_outside", "int64", (*_ALL_NEURONS, "outside"), "position", "As outside, over the last positions of windows."),
-        Tensor("next_token_scaled", "int64", ("layer", "token", "neuron"), "activation / final norm's scale / 2^30", "As screen_scaled, over the positions at which the token comes next. 0 where the screen is off."),
-        Tensor("no_next_token_scaled", "int64", _ALL_NEURONS, "activation / final norm's scale / 2^30", "As screen_scaled, over the last positions of windows. 0 where the screen is off."),
+        Tensor("next_token_scaled", "int64", ("layer", "token", "neuron"), _SCALED, "As screen_scaled, over the positions at which the token comes next. 0 where the screen is off."),
+        Tensor("no_next_token_scaled", "int64", _ALL_NEURONS, _SCALED, "As screen_scaled, over the last positions of windows. 0 where the screen is off."),
+        *_of_blocks("next_token", "where the token comes next in the text"),
+        Tensor("block_no_next_token_count", "int32", ("block", *_ALL_NEURONS, "bin"), "position", "As block_count, over the last positions of windows."),
+        Tensor("block_no_next_token_outside", "int32", ("block", *_ALL_NEURONS, "outside"), "position", "As block_outside, over the last positions of windows."),
+        Tensor("block_no_next_token_scaled", "int64", ("block", *_ALL_NEURONS), _SCALED, "As block_scaled, over the last positions of windows."),
+        *_of_null("next_token", "those of its counted positions that have a next token"),
     ),
     "probability": (
         Tensor("probability_count", "int64", ("token", *_ALL_NEURONS, "bin"), _PROBABILITY, "Sum of the probabilities that the model gives the token, over the positions in the bin, each rounded to a multiple of 2^-32."),
         Tensor("probability_outside", "int64", ("token", *_ALL_NEURONS, "outside"), _PROBABILITY, "The same over the positions of outside."),
         Tensor("probability_sums", "int64", ("vocabulary",), _PROBABILITY, "The same over all counted positions, of tracked tokens; 0 for others."),
-        Tensor("probability_scaled", "int64", ("layer", "token", "neuron"), "activation / final norm's scale / 2^30", "As screen_scaled, over all counted positions, each activation times the token's probability there. 0 where the screen is off."),
+        Tensor("probability_scaled", "int64", ("layer", "token", "neuron"), _SCALED, "As screen_scaled, over all counted positions, each activation times the token's probability there. 0 where the screen is off."),
+        *_of_blocks("probability", "each position with the token's probability as its weight", "int64", _PROBABILITY),
     ),
 }  # fmt: skip
 

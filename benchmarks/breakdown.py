@@ -15,6 +15,7 @@ from numba import njit
 
 from assets.counting.batch_counter import Answers, BatchCounter, slot_dtype
 from assets.counting.batch_loops import NEURONS_OF_BLOCK, Moments, Windows, _add_moments, _add_values, _write_slots
+from assets.counting.document_blocks import FOLDS, UNKNOWN_SIZES
 from benchmarks.machine import interleaved
 from benchmarks.setting import EXAMPLES, Setting, random_windows
 
@@ -36,16 +37,18 @@ def only_bins(
 
 
 @njit(nogil=True, cache=True)
-def only_counts(codes: np.ndarray, count: np.ndarray, start: int, stop: int) -> None:
-    """Counts of slots that are known, as counting.count_layer adds them."""
+def only_counts(codes: np.ndarray, windows: Windows, count: np.ndarray, layer: int, start: int, stop: int) -> None:
+    """Counts of slots that are known, as counting.count_layer adds them; count: [block, layer, neuron, slot]."""
     for begin in range(start, stop, NEURONS_OF_BLOCK):
         end = min(begin + NEURONS_OF_BLOCK, stop)
-        fresh = np.zeros((end - begin, count.shape[1]), np.int32)
-        for place in range(codes.shape[0]):
-            slots = codes[place, begin:end]
-            for n in range(end - begin):
-                fresh[n, slots[n]] += 1
-        count[begin:end] += fresh
+        place = 0
+        for row in range(windows.lengths.size):
+            counters = count[windows.blocks[row], layer, begin:end]
+            for _ in range(windows.first, windows.lengths[row]):
+                slots = codes[place, begin:end]
+                for n in range(end - begin):
+                    counters[n, slots[n]] += 1
+                place += 1
 
 
 @njit(nogil=True, cache=True)
@@ -108,10 +111,10 @@ def breakdown(setting: Setting, rounds: int, threads: int) -> dict[str, list[flo
 
 def _parts(setting: Setting, kept: list[np.ndarray], threads: int) -> dict[str, Callable[[], Any]]:
     bins, batch = setting.bins, setting.batch
-    windows = Windows(1, batch.lengths, batch.documents, batch.windows)
+    windows = Windows(1, batch.lengths, batch.documents, batch.windows, batch.blocks)
     neurons = bins.per_unit.shape[1]
     codes = np.empty((len(kept), int((batch.lengths - 1).sum()), neurons), slot_dtype(bins.bins))
-    count = np.zeros((len(kept), neurons, bins.bins + 3), np.int64)
+    count = np.zeros((FOLDS, len(kept), neurons, bins.bins + 3), UNKNOWN_SIZES.dtype)
     moments = Moments(*(np.zeros(neurons) for _ in range(4)))
     first_bin = bins.first_bin.astype(np.float32)
     width = -(-neurons // threads)
@@ -126,7 +129,7 @@ def _parts(setting: Setting, kept: list[np.ndarray], threads: int) -> dict[str, 
         "binning": partial(
             on_all, lambda layer, *share: only_bins(kept[layer], windows, bins.per_unit[layer], first_bin[layer], bins.bins, codes[layer], *share)
         ),
-        "counting": partial(on_all, lambda layer, *share: only_counts(codes[layer], count[layer], *share)),
+        "counting": partial(on_all, lambda layer, *share: only_counts(codes[layer], windows, count, layer, *share)),
         "moments": partial(on_all, lambda layer, *share: only_moments(kept[layer], windows, moments, *share)),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.contracts import OUTCOME_TENSORS
+from assets.contracts import OUTCOME_TENSORS, histogram_tensors
 from assets.counting.batches import Batch
 from assets.counting.histograms import ActivationBins
 
@@ -32,6 +32,7 @@ class SlowCounts:
         screened: Sequence[int] = (),
         embedding_predictions: bool = False,
         outcomes: Sequence[str] = (),
+        domains: int = 1,
     ) -> None:
         self.neurons = list(range(bins.per_unit.shape[1])) if neurons is None else list(neurons)
         self.per_unit = bins.per_unit[:, self.neurons]
@@ -55,6 +56,10 @@ class SlowCounts:
         self.no_next_token_count, self.no_next_token_outside = np.zeros_like(self.count), np.zeros_like(self.outside)
         self.followed_by: list[int | None] = []  # the next token at each position that was seen
         self.probabilities: list[np.ndarray] = []  # of the tracked tokens there
+        self.domains = domains
+        self.followed: list[int | None] = []  # the next token at each position
+        self.given: list[Any] = []  # the probabilities of the tracked tokens there
+        self.domain_of: list[int] = []  # the domain of each position's document
         self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.predicted: list[int] = []  # the top prediction at each of these positions
@@ -92,6 +97,9 @@ class SlowCounts:
                     self.met["next_token"].append((int(follows), *place))
                 self.predicted.append(int(predictions[row, position]))
                 self.inverse_scale.append(1.0 if inverse_scale is None else float(inverse_scale[row, position]))
+                self.domain_of.append(0 if batch.domains is None else int(batch.domains[row]))
+                self.followed.append(None if follows is None else int(follows))
+                self.given.append(probabilities[row, position, : len(self.token_ids)] if probabilities is not None else None)
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
 
     def _add_position(self, here: Any, token: int, predicted: int, follows: int | None) -> None:
@@ -129,6 +137,71 @@ class SlowCounts:
             for layer, neuron in np.ndindex(*here.shape):
                 tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
                 getattr(self, f"probability_{tensor}")[row, layer, neuron, index] += units
+
+    def _blocks(self) -> dict[str, np.ndarray]:
+        """Everything by block of documents and under null labels, one position after the other."""
+        sizes = {"block": 8 * self.domains, "token": len(self.token_ids), "layer": self.per_unit.shape[0]}
+        sizes |= {"neuron": len(self.neurons), "bin": self.bins, "outside": 3, "group": len(self.screened) + 1 if self.screened else 0}
+        made = {
+            tensor.name: np.zeros([sizes[name] for name in tensor.dimensions], int)
+            for tensor in histogram_tensors(False, self.outcomes)
+            if tensor.name.startswith(("block_", "null_", "screen_null"))
+        }
+        null_predicted, null_followed = self._null_labels()
+        for place, (here, document, _, _) in enumerate(self.seen):
+            block = 8 * self.domain_of[place] + slow_fold(document)
+            made["block_positions"][block] += 1
+            self._add_to(made, "block", (block,), (), here, place)
+            for outcome, label, null in (
+                ("top_prediction", self.predicted[place], null_predicted[place]),
+                ("next_token", self.followed[place], null_followed[place]),
+            ):
+                if f"null_{outcome}_count" not in made:
+                    continue
+                if label in self.token_ids:
+                    self._add_to(made, f"block_{outcome}", (block,), (self.token_ids.index(label),), here, place)
+                if null in self.token_ids and block % 8 >= 4:
+                    self._add_to(made, f"null_{outcome}", (), (self.token_ids.index(null),), here, place)
+            if self.followed[place] is None and "next_token" in self.outcomes:
+                self._add_to(made, "block_no_next_token", (block,), (), here, place)
+            for row in range(len(self.token_ids) if "probability" in self.outcomes else 0):
+                self._add_to(made, "block_probability", (block,), (row,), here, place, float(self.given[place][row]))
+            if self.screened:
+                predicted = null_predicted[place]
+                group = self.screened.index(predicted) if predicted in self.screened else len(self.screened)
+                for layer, neuron in np.ndindex(*here.shape):
+                    made["screen_null_sum"][layer, group, neuron] += round(within(float(here[layer, neuron])) * 2**24)
+        return made
+
+    def _add_to(
+        self, made: dict[str, np.ndarray], name: str, block: tuple[int, ...], token: tuple[int, ...], here: Any, place: int, weight: Any = None
+    ) -> None:  # fmt: skip
+        """One position to <name>_count, _outside and _scaled, at this block and token where the tensor has them."""
+        units = 1 if weight is None else round(weight * 2**32)
+        share = self.inverse_scale[place] if weight is None else weight * self.inverse_scale[place]
+        for layer, neuron in np.ndindex(*here.shape):
+            tensor, index = self._counter_of(layer, neuron, here[layer, neuron])
+            made[f"{name}_{tensor}"][(*block, *token, layer, neuron, index)] += units
+            if self.screened:
+                scaled = within(within(float(here[layer, neuron])) * share)
+                made[f"{name}_scaled"][(*block, layer, *token, neuron)] += round(scaled * 2**30)
+
+    def _null_labels(self) -> tuple[list[int | None], list[int | None]]:
+        """At each seen position the prediction and the next token that are found further on in the same window, beyond its end from its start."""
+        windows: dict[tuple[int, int], list[int]] = {}
+        for place, (_, document, window, _) in enumerate(self.seen):
+            windows.setdefault((document, window), []).append(place)
+        predicted: list[int | None] = list(self.predicted)
+        followed = list(self.followed)
+        for window, places in windows.items():
+            for labels, source, own in (
+                (predicted, self.predicted, places),
+                (followed, self.followed, [place for place in places if self.followed[place] is not None]),
+            ):
+                shift = slow_shift(*window, len(own))
+                for rank, place in enumerate(own):
+                    labels[place] = source[own[(rank + shift) % len(own)]]
+        return predicted, followed
 
     def _outcome_sums(self) -> dict[str, np.ndarray]:
         """Activations over the final norm's scale where each tracked token comes next, where nothing does, and by probability; 0 where
@@ -177,7 +250,7 @@ class SlowCounts:
             names += ["embedding_prediction_count", "embedding_prediction_outside", "embedding_predictions"]
         sums = self._outcome_sums() if self.outcomes else {}
         for outcome in self.outcomes:
-            names += [tensor.name for tensor in OUTCOME_TENSORS[outcome] if tensor.name not in sums]
+            names += [tensor.name for tensor in OUTCOME_TENSORS[outcome] if tensor.name not in sums and hasattr(self, tensor.name)]
         return (
             {name: getattr(self, name) for name in names}
             | {tensor.name: sums[tensor.name] for outcome in self.outcomes for tensor in OUTCOME_TENSORS[outcome] if tensor.name in sums}
@@ -186,6 +259,7 @@ class SlowCounts:
             | self._samples()
             | self._examples("top")
             | self._examples("bottom")
+            | self._blocks()
         )
 
     def _screen(self) -> dict[str, np.ndarray]:
@@ -270,6 +344,22 @@ class SlowCounts:
             if len(best) == self.ranks:
                 break
         return best
+
+
+def within(value: float) -> float:
+    """What counts of a value in sums; nothing of NaN."""
+    return max(-(2.0**19), min(2.0**19, value)) if value == value else 0.0
+
+
+def slow_fold(document: int) -> int:
+    """The document's fold, 0 to 7."""
+    return slow_hash((document, 0, 0), 20240517) % 8
+
+
+def slow_shift(document: int, window: int, positions: int) -> int:
+    """By how many of so many positions a window's labels are rotated: a quarter to three quarters of them."""
+    allowed = [shift for shift in range(positions) if positions / 4 <= shift <= 3 * positions / 4] or [0]
+    return allowed[slow_hash((document, window, 0), 20240821) % len(allowed)]
 
 
 def slow_hash(place: Sequence[int], seed: int = 20230211) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from assets.counting.batches import Batch, first_counted
+from assets.counting.block_counts import by_block_and_whole, null_counts
+from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
 from assets.counting.histograms import (
     EXAMPLE_PARTS,
     MOMENTS,
@@ -19,10 +21,12 @@ from assets.counting.histograms import (
     NEXT_TOKEN,
     PROBABILITY,
     PROBABILITY_UNITS,
+    TOP_PREDICTION,
     ActivationBins,
     Histograms,
     empty_tensors,
 )
+from assets.counting.null_labels import CountedPositions, rotated
 from assets.counting.outcome_counts import (
     NextTokenCounts,
     ProbabilityCounts,
@@ -105,22 +109,19 @@ class TokenCounter:
         self._row_of_token = np.full(vocabulary, -1, np.int64)
         self._row_of_token[list(token_ids)] = np.arange(len(token_ids))
 
-    def add(self, batch: Batch, counted: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Count one batch. Returns the places in `counted` at which a tracked token is predicted, and its row, rows ascending."""
+    def add(self, batch: Batch, counted: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Count one batch. Returns the row of the tracked token that is predicted at each counted position, -1 where none is."""
         following = following_tokens(batch)
         predicted = predictions.reshape(-1)[counted]
         entries = self.occurrences.size
         self.occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=entries)
         self.predictions += np.bincount(predicted, minlength=entries)
         self.correct_predictions += np.bincount(predicted[predicted == following.reshape(-1)[counted]], minlength=entries)
-        return self.tracked_places(predicted)
+        return self.rows_of(predicted)
 
-    def tracked_places(self, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places in `predicted`, int64 [counted], that hold a tracked token, and its row, rows ascending."""
-        rows = self._row_of_token[predicted]
-        places = np.flatnonzero(rows >= 0)
-        order = np.argsort(rows[places], kind="stable")
-        return places[order], rows[places][order]
+    def rows_of(self, predicted: np.ndarray) -> np.ndarray:
+        """Int64, the shape of `predicted`: the row of each tracked token, -1 for any other."""
+        return np.asarray(self._row_of_token[predicted])
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The three vocabulary tensors of the contract."""
@@ -132,7 +133,10 @@ class TokenCounter:
 
 
 class BatchCounter:
-    """Counters in NumPy arrays, filled by compiled loops on `threads` threads, each with its own range of neurons."""
+    """Counters in NumPy arrays, filled by compiled loops on `threads` threads, each with its own range of neurons.
+
+    All are kept by block of documents; a block's counters of tracked tokens lie side by side, [block x token].
+    """
 
     def __init__(
         self,
@@ -145,25 +149,30 @@ class BatchCounter:
         threads: int,
         embedding_predictions: bool = False,
         outcomes: Collection[str] = (),
+        sizes: BlockSizes = UNKNOWN_SIZES,
     ) -> None:
+        """`sizes` of the blocks that will be counted: what is not known to be small is counted in larger numbers."""
         refuse_unknown(outcomes)
         layers, neurons = bins.per_unit.shape
+        blocks, tokens, of_token = sizes.blocks, len(token_ids), (layers, neurons, bins.bins + 3)
         self._bins, self._token_ids, self._count_bos = bins, tuple(token_ids), count_bos
-        self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples)
-        self._tensors |= empty_scaled(outcomes, layers, len(token_ids), neurons)
+        self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples, blocks=blocks)
+        self._tensors |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
         self._tokens = TokenCounter(vocabulary, token_ids)
-        self._count = np.zeros((layers, neurons, bins.bins + 3), np.int64)
-        self._top_count = np.zeros((len(token_ids), layers, neurons, bins.bins + 3), np.int64)
+        self._count = np.zeros((blocks, *of_token), sizes.dtype)
+        self._nan = np.zeros((layers, neurons), np.int64)
+        self._top_count = np.zeros((blocks, tokens, *of_token), sizes.dtype)
+        self._null_count = np.zeros((tokens, *of_token), sizes.null_dtype)
         self._by_embedding: EmbeddingCounts | None = None
         if embedding_predictions:
-            self._by_embedding = EmbeddingCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
+            self._by_embedding = EmbeddingCounts(np.zeros((tokens, *of_token), np.int64), np.zeros(vocabulary, np.int64))
         self._next: NextTokenCounts | None = None
         if NEXT_TOKEN in outcomes:
-            shape = (len(token_ids) + 1, *self._top_count.shape[1:])
-            self._next = NextTokenCounts(np.zeros(shape, np.int64), np.zeros(vocabulary, np.int64))
+            held, null = np.zeros((blocks, tokens + 1, *of_token), sizes.dtype), np.zeros_like(self._null_count)
+            self._next = NextTokenCounts(held, null, np.zeros(vocabulary, np.int64))
         self._probabilities: ProbabilityCounts | None = None
         if PROBABILITY in outcomes:
-            self._probabilities = ProbabilityCounts(np.zeros_like(self._top_count), np.zeros(vocabulary, np.int64))
+            self._probabilities = ProbabilityCounts(np.zeros((blocks, tokens, *of_token), np.int64), np.zeros(vocabulary, np.int64))
         self._codes = np.empty((layers, 0, neurons), slot_dtype(bins.bins))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="counting")
@@ -172,7 +181,9 @@ class BatchCounter:
     def start(self, batch: Batch) -> None:
         """Make room for the batch's slot numbers; the buffer is kept from batch to batch."""
         self._batch = batch
-        self._counted = batch.counted(self._count_bos)
+        self._blocks_of_rows, here = batch.blocks, CountedPositions.of(batch, self._count_bos)
+        self._counted, self._blocks, self._source = here.places, here.blocks, here.source
+        self._tensors["block_positions"] += np.bincount(self._blocks, minlength=len(self._count))
         if self._codes.shape[1] < self._counted.size:
             layers, neurons = self._bins.per_unit.shape
             self._codes = np.empty((layers, batch.token_ids.size, neurons), self._codes.dtype)
@@ -186,10 +197,12 @@ class BatchCounter:
         batch = self._batch
         arguments = (
             values,
-            counting.Windows(first_counted(self._count_bos), batch.lengths, batch.documents, batch.windows),
+            counting.Windows(first_counted(self._count_bos), batch.lengths, batch.documents, batch.windows, self._blocks_of_rows),
             counting.Bins(self._bins.per_unit[layer], self._bins.first_bin[layer].astype(np.float32), self._bins.bins),
             self._positions,
-            self._count[layer],
+            layer,
+            self._count,
+            self._nan[layer],
             self._codes[layer],
             counting.Moments(*(of[name] for name in MOMENTS)),
             counting.Extremes(of["minimum"], of["maximum"], of["above_zero"]),
@@ -201,14 +214,15 @@ class BatchCounter:
         """Count the top predictions, and the bins at which tracked tokens are predicted."""
         by_embedding = answers.by_embedding
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
-        places, rows = self._tokens.add(self._batch, self._counted, answers.predictions.numpy())
+        rows = self._tokens.add(self._batch, self._counted, answers.predictions.numpy())
         self._positions += self._counted.size
-        self._count_slots(places, rows, self._top_count)
+        self._count_by_block(rows, self._top_count)
+        self._count_slots(self._null_rows(rows, self._source), self._null_count)
         if self._by_embedding is not None and by_embedding is not None:
             predicted = by_embedding.numpy().reshape(-1)[self._counted]
             held = self._by_embedding.predictions
             held += np.bincount(predicted, minlength=held.size)
-            self._count_slots(*self._tokens.tracked_places(predicted), self._by_embedding.count)
+            self._count_slots(self._tokens.rows_of(predicted), self._by_embedding.count)
         if self._next is not None:
             self._add_next_tokens(self._next)
         if self._probabilities is not None and self._token_ids:  # a part may have groups of the screen alone
@@ -218,9 +232,13 @@ class BatchCounter:
         following = following_tokens(self._batch).reshape(-1)[self._counted]
         counts.next_tokens[:] += np.bincount(following[following >= 0], minlength=counts.next_tokens.size)
         rows = rows_of_next_tokens(following, self._token_ids, counts.next_tokens.size)
-        places = np.flatnonzero(rows >= 0)
-        order = np.argsort(rows[places], kind="stable")
-        self._count_slots(places[order], rows[places][order], counts.count)
+        self._count_by_block(rows, counts.count)
+        labels = np.where(rows < len(self._token_ids), rows, -1)
+        self._count_slots(self._null_rows(labels, rotated(self._batch, self._counted, with_next_token=True)), counts.null)
+
+    def _null_rows(self, rows: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """The rows of the counted positions, each from its `source`, of the telling half; -1 elsewhere."""
+        return np.where(is_telling(self._blocks), rows[source], -1)
 
     def _add_probabilities(self, counts: ProbabilityCounts, probabilities: "torch.Tensor") -> None:
         import assets.counting.outcome_loops as outcome_loops
@@ -228,26 +246,33 @@ class BatchCounter:
         given = probabilities.reshape(-1, len(self._token_ids)).numpy()[self._counted]  # float64 [counted, token]
         units = np.rint(given * PROBABILITY_UNITS).astype(np.int64)
         counts.sums[list(self._token_ids)] += units.sum(0)
-        arguments = (self._codes, units, counts.count)
-        self._run([(outcome_loops.count_probabilities, (*arguments, start, stop)) for start, stop in self._shares()])
+        for block in np.unique(self._blocks):
+            arguments = (self._codes, np.flatnonzero(self._blocks == block), units, counts.count[block])
+            self._run([(outcome_loops.count_probabilities, (*arguments, start, stop)) for start, stop in self._shares()])
 
-    def _count_slots(self, places: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> None:
-        """Count the kept slots of `places` again, under the rows of their tokens in counts [token, layer, neuron, slot]."""
+    def _count_by_block(self, rows: np.ndarray, counts: np.ndarray) -> None:
+        """Count the kept slots of the counted positions again, under their rows, int64 [counted], in counts [block, row, layer, neuron, slot].
+
+        -1 is no row.
+        """
+        in_all = np.where(rows >= 0, self._blocks * counts.shape[1] + rows, -1)
+        self._count_slots(in_all, counts.reshape(-1, *counts.shape[2:]))
+
+    def _count_slots(self, rows: np.ndarray, counts: np.ndarray) -> None:
+        """As _count_by_block, in counts [row, layer, neuron, slot]."""
         import assets.counting.batch_loops as counting
 
+        places = np.flatnonzero(rows >= 0)
         if places.size:
-            arguments = (self._codes, places, rows, counts)
+            order = np.argsort(rows[places], kind="stable")
+            arguments = (self._codes, places[order], rows[places][order], counts)
             self._run([(counting.count_predicted, (*arguments, start, stop)) for start, stop in self._shares()])
 
     def histograms(self) -> Histograms:
         """All that was counted so far; the arrays are the counter's own, not copies."""
         bins = self._bins.bins
-        counts = {
-            "count": self._count[..., :bins],
-            "outside": self._count[..., bins:],
-            "top_prediction_count": self._top_count[..., :bins],
-            "top_prediction_outside": self._top_count[..., bins:],
-        }
+        counts = by_block_and_whole("", self._count, bins) | by_block_and_whole(TOP_PREDICTION, self._top_count, bins)
+        counts |= null_counts(TOP_PREDICTION, self._null_count, bins)
         beside = [beside.tensors(bins) for beside in (self._by_embedding, self._next, self._probabilities) if beside is not None]
         tensors = self._tensors | counts | self._tokens.tensors()
         return Histograms({name: of for part in (tensors, *beside) for name, of in part.items()}, self._positions, self._token_ids)

@@ -16,12 +16,13 @@ NEURONS_OF_BLOCK = 256  # x 1024 positions x 4 bytes = 1 MiB, a core's L2 cache;
 
 
 class Windows(NamedTuple):
-    """What is counted of a batch: positions `first` .. lengths[row] - 1 of each row."""
+    """What is counted of a batch: positions `first` .. lengths[row] - 1 of each row. `blocks`: of documents, which counters a row adds to."""
 
     first: int
     lengths: np.ndarray  # int64 [row]
     documents: np.ndarray  # int64 [row]
     numbers: np.ndarray  # int32 [row]: window of the document
+    blocks: np.ndarray  # int64 [row]
 
 
 class Bins(NamedTuple):
@@ -64,7 +65,9 @@ def count_layer(
     windows: Windows,
     bins: Bins,
     positions_before: int,
+    layer: int,
     count: np.ndarray,
+    nan: np.ndarray,
     codes: np.ndarray,
     moments: Moments,
     extremes: Extremes,
@@ -75,23 +78,29 @@ def count_layer(
 ) -> None:
     """Add one layer's activations of neurons [start, stop) to its counters, in place.
 
-    activations: float32 [row, position, neuron]. count: int64 [neuron, bins + 3], the last three are underflow, overflow and
-    NaN. codes: [counted, neuron] receives the slot of each activation. positions_before: positions counted in earlier batches.
+    activations: float32 [row, position, neuron]. count: unsigned [block, layer, neuron, bins + 3], the last three are underflow,
+    overflow and NaN; nan: int64 [neuron], the last one over all blocks. codes: [counted, neuron] receives the slot of each activation.
+    positions_before: positions counted in earlier batches.
     """
     nan_slot = bins.bins + 2
     for begin in range(start, stop, NEURONS_OF_BLOCK):
         end = min(begin + NEURONS_OF_BLOCK, stop)
         sums = np.zeros(end - begin, np.float64)
         counted = _read_windows(activations, windows, bins, codes, sums, extremes, top, bottom, begin, end)
-        nan_before = count[begin:end, nan_slot].copy()
-        fresh = np.zeros((end - begin, bins.bins + 3), np.int32)  # half the cache lines of int64 while it is counted into
-        for place in range(counted):
-            slots = codes[place, begin:end]
+        nan_here = np.zeros(end - begin, np.int64)
+        place = 0
+        for row in range(activations.shape[0]):
+            counters = count[windows.blocks[row], layer, begin:end]
+            nan_before = counters[:, nan_slot].copy()
+            for _ in range(windows.first, windows.lengths[row]):
+                slots = codes[place, begin:end]
+                for n in range(end - begin):
+                    counters[n, slots[n]] += 1
+                place += 1
             for n in range(end - begin):
-                fresh[n, slots[n]] += 1
-        count[begin:end] += fresh
-        nan = count[begin:end, nan_slot] - nan_before
-        _add_moments(activations, windows, sums, counted - nan, positions_before - nan_before, moments, begin, end)
+                nan_here[n] += np.int64(counters[n, nan_slot]) - np.int64(nan_before[n])
+        _add_moments(activations, windows, sums, counted - nan_here, positions_before - nan[begin:end], moments, begin, end)
+        nan[begin:end] += nan_here
 
 
 @njit(nogil=True, cache=True)
@@ -257,20 +266,17 @@ def _offer(sign: float, value: float, document: int, window: int, position: int,
 
 
 @njit(nogil=True, cache=True)
-def count_predicted(
-    codes: np.ndarray, places: np.ndarray, tokens: np.ndarray, top_prediction_count: np.ndarray, start: int, stop: int
-) -> None:
-    """Count again the slots of the positions at which a tracked token is predicted, for neurons [start, stop) of all layers.
+def count_predicted(codes: np.ndarray, places: np.ndarray, rows: np.ndarray, count: np.ndarray, start: int, stop: int) -> None:
+    """Count again the slots of the positions that are in some row, of a block and a tracked token, for neurons [start, stop) of all layers.
 
-    codes: [layer, counted, neuron]. places: which of the counted, int64. tokens: their row in top_prediction_count, ascending,
-    so that one token's counters are used together while in cache. top_prediction_count: int64 [token, layer, neuron, bins + 3],
-    in place.
+    codes: [layer, counted, neuron]. places: which of the counted, int64. rows: their row in `count`, ascending, so that one row's
+    counters are used together while in cache. count: whole numbers [row, layer, neuron, bins + 3], in place.
     """
     for layer in range(codes.shape[0]):
         for begin in range(start, stop, NEURONS_OF_BLOCK):
             end = min(begin + NEURONS_OF_BLOCK, stop)
             for k in range(places.size):
-                counters = top_prediction_count[tokens[k], layer, begin:end]
+                counters = count[rows[k], layer, begin:end]
                 slots = codes[layer, places[k], begin:end]
                 for n in range(end - begin):
                     counters[n, slots[n]] += 1

@@ -13,6 +13,7 @@ from math import gcd
 import numpy as np
 import polars as pl
 
+from assets.counting.document_blocks import MOST, BlockSizes, block_of, sizes_of_blocks
 from assets.counting.histograms import HistogramError
 
 SHORTEST_STEP = 8  # lengths up to 64 go up in eights; above, four steps an octave: at most a fifth of a long batch is padding
@@ -27,6 +28,16 @@ class Batch:
     lengths: np.ndarray  # int64 [row]
     documents: np.ndarray  # int64 [row]
     windows: np.ndarray  # int32 [row]: window of the document
+    domains: np.ndarray | None = None  # int64 [row]: domain of the document; absent: all are of domain 0
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Int64 [row]: the block of each window's document."""
+        return block_of(self.documents, np.zeros_like(self.documents) if self.domains is None else self.domains)
+
+    def blocks_of(self, places: np.ndarray) -> np.ndarray:
+        """Int64, the shape of `places`, indexes into the flattened [row, position]: the block of each."""
+        return self.blocks[places // self.token_ids.shape[1]]
 
     def counted(self, count_bos: bool) -> np.ndarray:
         """Indexes into the flattened [row, position] of the positions that are counted, in ascending order."""
@@ -62,8 +73,9 @@ def rows_of_batch(padded_length: int, batch_positions: int, threads: int) -> int
 def batches(windows: pl.DataFrame, context_length: int, padding_id: int, rows: Mapping[int, int]) -> Iterator[Batch]:
     """Batches of a frame of `token_windows`, longest first, each padded length in the order of the frame.
 
-    `rows` holds the rows of a batch of each padded length. Only the batch that is asked for is padded: memory does not grow with the
-    corpus beyond its ids. Raises HistogramError where a window exceeds the context length or contradicts its own length.
+    `rows` holds the rows of a batch of each padded length. A column `domain` may say of which domain each document is. Only the batch
+    that is asked for is padded: memory does not grow with the corpus beyond its ids. Raises HistogramError where a window exceeds the
+    context length or contradicts its own length.
     """
     flat = windows["token_ids"].explode(empty_as_null=False, keep_nulls=False).to_numpy() if windows.height else np.empty(0, np.int32)
     lengths = windows["length"].to_numpy().astype(np.int64)
@@ -71,12 +83,42 @@ def batches(windows: pl.DataFrame, context_length: int, padding_id: int, rows: M
     starts = np.cumsum(lengths) - lengths
     documents = windows["document"].to_numpy().astype(np.int64)
     numbers = windows["window_in_document"].to_numpy().astype(np.int32)
+    domains = domains_of(windows)
     padded = padded_lengths(lengths, context_length)
     for padded_length in np.unique(padded)[::-1].tolist():
         chosen = np.flatnonzero(padded == padded_length)
         height = rows[padded_length]
         for first in range(0, chosen.size, height):
-            yield _padded(chosen[first : first + height], height, padded_length, padding_id, flat, starts, lengths, documents, numbers)
+            yield _padded(
+                chosen[first : first + height], height, padded_length, padding_id, flat, starts, lengths, documents, numbers, domains
+            )
+
+
+def domains_of(windows: pl.DataFrame) -> np.ndarray:
+    """Int64 [window]: the column `domain`, or 0 where there is none."""
+    return windows["domain"].to_numpy().astype(np.int64) if "domain" in windows.columns else np.zeros(windows.height, np.int64)
+
+
+def block_sizes(windows: pl.DataFrame, domains: int, count_bos: bool) -> BlockSizes:
+    """What the blocks of these windows hold, `domains` of them with eight folds each.
+
+    Raises HistogramError for a domain beyond them, and for a block of more positions than its counters can count.
+    """
+    of_window = domains_of(windows)
+    if of_window.size and not 0 <= of_window.min() <= of_window.max() < domains:
+        raise HistogramError(f"token_windows: domains {of_window.min()} to {of_window.max()}, allowed are 0 to {domains - 1}; "
+                             "materialize corpus_documents and token_windows again")  # fmt: skip
+    positions = windows["length"].to_numpy().astype(np.int64) - first_counted(count_bos)
+    sizes = sizes_of_blocks(windows["document"].to_numpy(), of_window, np.maximum(positions, 0), domains)
+    refuse_large_blocks("token_windows", max(sizes.largest, sizes.telling))
+    return sizes
+
+
+def refuse_large_blocks(name: str, positions: int) -> None:
+    """Raise HistogramError where a block, or the telling half of a shard, has more positions than its counters can count."""
+    if positions > MOST:
+        raise HistogramError(f"{name}: {positions} positions would be counted in one block of documents, at most {MOST} can be; "
+                             "use a smaller corpus")  # fmt: skip
 
 
 def _padded(
@@ -89,15 +131,19 @@ def _padded(
     lengths: np.ndarray,
     documents: np.ndarray,
     numbers: np.ndarray,
+    domains: np.ndarray,
 ) -> Batch:
     places = np.arange(padded_length)
     is_token = places < lengths[chosen][:, None]  # [window, position]
     token_ids = np.full((height, padded_length), padding_id, dtype=np.int64)
     token_ids[: chosen.size][is_token] = flat[(starts[chosen][:, None] + places)[is_token]]
-    batch = Batch(token_ids, np.zeros(height, np.int64), np.full(height, -1, np.int64), np.zeros(height, np.int32))
+    none = np.zeros(height, np.int64)
+    batch = Batch(token_ids, none, np.full(height, -1, np.int64), np.zeros(height, np.int32), none.copy())
     batch.lengths[: chosen.size] = lengths[chosen]
     batch.documents[: chosen.size] = documents[chosen]
     batch.windows[: chosen.size] = numbers[chosen]
+    if batch.domains is not None:
+        batch.domains[: chosen.size] = domains[chosen]
     return batch
 
 

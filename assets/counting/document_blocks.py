@@ -68,6 +68,9 @@ class BlockSizes:
         return smallest_counter(self.telling)
 
 
+UNKNOWN_SIZES = BlockSizes()  # one domain, and as many positions as can be counted
+
+
 def smallest_counter(positions: int) -> type[np.unsignedinteger]:
     """The smaller of two dtypes that can count so many positions."""
     return np.uint16 if positions <= np.iinfo(np.uint16).max else np.uint32

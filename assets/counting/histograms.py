@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.contracts import histogram_tensors
+from assets.contracts import Tensor, histogram_tensors
+from assets.counting.document_blocks import FOLDS
 from assets.counting.position_samples import SAMPLED, merged_samples
 from assets.errors import InputError
 
@@ -64,8 +65,8 @@ class ActivationBins:
 class Histograms:
     """Counters under their contract names (assets.contracts.histogram_tensors).
 
-    `tensors` holds NumPy arrays while counting and Zarr arrays when read from a store: index them by layer, so that only
-    one layer is in memory. `token_ids[i]` is the tracked token of row i of `top_prediction_count`.
+    `tensors` holds NumPy arrays (or what is read like them, block_counts) while counting and Zarr arrays when read from a store: index
+    them by layer, so that only one layer is in memory. `token_ids[i]` is the tracked token of row i of `top_prediction_count`.
     """
 
     tensors: Mapping[str, Any]
@@ -89,6 +90,11 @@ class Histograms:
     def bins(self) -> int:
         """Bins per neuron."""
         return int(self.tensors["count"].shape[2])
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of documents that were counted apart: eight folds of each domain."""
+        return int(self.tensors["block_positions"].shape[0])
 
     @property
     def counts_embedding_predictions(self) -> bool:
@@ -121,9 +127,19 @@ class Histograms:
         return tuple(name for outcome in self.outcomes for name in OUTCOME_SUMS.get(outcome, ()))
 
     @property
+    def block_sums(self) -> tuple[Tensor, ...]:
+        """The counters by block of documents and of null labels, as the contract describes them; all are sums of whole numbers."""
+        return block_tensors(self.outcomes)
+
+    @property
     def screened_ids(self) -> np.ndarray:
         """Int32 [group]: the screened token of each group, -1 in the last; empty where the screen is off."""
         return np.asarray(self.tensors["screen_token"][:])
+
+
+def block_tensors(outcomes: Collection[str] = ()) -> tuple[Tensor, ...]:
+    """The tensors by block of documents and of null labels, of a study with these outcomes."""
+    return tuple(tensor for tensor in histogram_tensors(False, outcomes) if tensor.name.startswith(("block_", "null_", "screen_null_")))
 
 
 NEURON_SUMS = ("count", "outside", "above_zero")
@@ -170,10 +186,11 @@ def empty_tensors(
     groups: int = 0,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    blocks: int = FOLDS,
 ) -> dict[str, np.ndarray]:
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED}  # fmt: skip
+             "rank": examples, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED, "block": blocks}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
         for tensor in histogram_tensors(embedding_predictions, outcomes)
@@ -199,10 +216,13 @@ def empty(
     screened_ids: Sequence[int] = (),
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    blocks: int = FOLDS,
 ) -> Histograms:
     """Histograms of no windows."""
     groups = [*screened_ids, LEFT_OUT] if screened_ids else []
-    tensors = empty_tensors(layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups), embedding_predictions, outcomes)
+    tensors = empty_tensors(
+        layers, neurons, bins, len(token_ids), vocabulary, examples, len(groups), embedding_predictions, outcomes, blocks
+    )
     return Histograms(tensors | {"screen_token": np.array(groups, np.int32)}, 0, tuple(token_ids))
 
 
@@ -222,7 +242,9 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     merged = merge_neurons(
         {name: pair[0] for name, pair in neurons.items()}, a.positions, {name: pair[1] for name, pair in neurons.items()}, b.positions
     )
-    merged |= {name: a[name][:] + b[name][:] for name in (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums)}
+    of_blocks = [tensor.name for tensor in a.block_sums]
+    summed = (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums, *of_blocks)
+    merged |= {name: a[name][:] + b[name][:] for name in summed}
     merged["screen_token"] = a.screened_ids
     merged |= merged_samples(a.tensors, b.tensors)
     return Histograms(merged, a.positions + b.positions, a.token_ids)

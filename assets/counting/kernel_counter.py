@@ -17,6 +17,7 @@ from assets.counting.batch_counter import Answers, slot_dtype
 from assets.counting.batches import Batch, first_counted
 from assets.counting.device_counter import DeviceCounter, DeviceEmbeddingCounter
 from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
+from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 from assets.counting.token_sums import DeviceSums, GroupSums, TokenSums, group_of_token, group_tokens
@@ -33,6 +34,11 @@ def device_counter_of(device: "torch.device") -> type[DeviceCounter]:
 def new_device_sums(device: "torch.device") -> DeviceSums:
     """The sums by predicted token on a device that is not the CPU."""
     return KernelSums() if are_kernels_usable(device) else DeviceSums()
+
+
+def outcome_sums_of(device: "torch.device") -> type[OutcomeSums]:
+    """The sums over the final norm's scale by tracked token on a device."""
+    return OutcomeSums
 
 
 class KernelCounter(DeviceCounter):

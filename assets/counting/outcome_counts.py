@@ -1,17 +1,19 @@
 """What is counted of a tracked token's further outcomes: where it comes next in the text, and what probability the model gives it.
 
-Holds the counters as arrays and their names in the contract. Which slots a batch's positions have is known to the counters of the
+Holds the counters as arrays, by block of documents, and their names in the contract. Which slots a batch's positions have is known to the counters of the
 device (batch_counter, device_counter), which add to these; what activations add over the final norm's scale is in outcome_sums.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.contracts import histogram_tensors
 from assets.counting.batches import Batch
-from assets.counting.histograms import FURTHER_OUTCOMES, NO_NEXT_TOKEN, OUTCOME_SUMS
+from assets.counting.block_counts import by_block_and_whole, null_counts
+from assets.counting.histograms import FURTHER_OUTCOMES, NEXT_TOKEN, NO_NEXT_TOKEN, PROBABILITY
 
 if TYPE_CHECKING:
     import torch
@@ -19,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NextTokenCounts:
-    """Counters of the next token. The last row of `count` is that of positions without one."""
+    """Counters of the next token. The last row of a block is that of positions without one."""
 
-    count: np.ndarray  # int64 [token + 1, layer, neuron, slot]
+    count: np.ndarray  # whole numbers [block, token + 1, layer, neuron, slot]
+    null: np.ndarray  # whole numbers [token, layer, neuron, slot]: null labels of the telling half
     next_tokens: np.ndarray  # int64 [vocabulary]
 
-    def tensors(self, bins: int) -> dict[str, np.ndarray]:
+    def tensors(self, bins: int) -> dict[str, Any]:
         """Under their names in the contract; the first `bins` slots are bins."""
         return {
-            "next_token_count": self.count[:-1, ..., :bins],
-            "next_token_outside": self.count[:-1, ..., bins:],
-            f"{NO_NEXT_TOKEN}_count": self.count[-1, ..., :bins],
-            f"{NO_NEXT_TOKEN}_outside": self.count[-1, ..., bins:],
+            **by_block_and_whole(NEXT_TOKEN, self.count[:, :-1], bins),
+            **by_block_and_whole(NO_NEXT_TOKEN, self.count[:, -1], bins),
+            **null_counts(NEXT_TOKEN, self.null, bins),
             "next_tokens": self.next_tokens,
         }
 
@@ -39,16 +41,12 @@ class NextTokenCounts:
 class ProbabilityCounts:
     """Sums of the tracked tokens' probabilities, in units of 2^-32."""
 
-    count: np.ndarray  # int64 [token, layer, neuron, slot]
+    count: np.ndarray  # int64 [block, token, layer, neuron, slot]
     sums: np.ndarray  # int64 [vocabulary]
 
-    def tensors(self, bins: int) -> dict[str, np.ndarray]:
+    def tensors(self, bins: int) -> dict[str, Any]:
         """Under their names in the contract."""
-        return {
-            "probability_count": self.count[..., :bins],
-            "probability_outside": self.count[..., bins:],
-            "probability_sums": self.sums,
-        }
+        return {**by_block_and_whole(PROBABILITY, self.count, bins, np.int64), "probability_sums": self.sums}
 
 
 def following_tokens(batch: Batch) -> np.ndarray:
@@ -67,10 +65,14 @@ def rows_of_next_tokens(following: np.ndarray, token_ids: Sequence[int], vocabul
     return rows[np.where(following < 0, vocabulary, following)]
 
 
-def empty_scaled(outcomes: Collection[str], layers: int, tokens: int, neurons: int) -> dict[str, np.ndarray]:
-    """The sums over the final norm's scale of these outcomes where they are not taken (outcome_sums): zeros."""
-    names = [name for outcome in FURTHER_OUTCOMES if outcome in outcomes for name in OUTCOME_SUMS[outcome] if name.endswith("_scaled")]
-    return {name: np.zeros((layers, neurons) if name.startswith(NO_NEXT_TOKEN) else (layers, tokens, neurons), np.int64) for name in names}
+def empty_scaled(outcomes: Collection[str], layers: int, tokens: int, neurons: int, blocks: int) -> dict[str, np.ndarray]:
+    """The sums over the final norm's scale where they are not taken (outcome_sums): zeros."""
+    sizes = {"block": blocks, "layer": layers, "token": tokens, "neuron": neurons, "group": 0}
+    return {
+        tensor.name: np.zeros([sizes[name] for name in tensor.dimensions], np.int64)
+        for tensor in histogram_tensors(False, outcomes)
+        if tensor.name.endswith("_scaled")
+    }
 
 
 def refuse_unknown(outcomes: Collection[str]) -> None:

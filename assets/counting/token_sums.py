@@ -1,5 +1,7 @@
 """Counting by predicted token around another counter: the same steps a batch, and sums more for every group of tokens.
 
+Beside the groups' own sums: those under null labels (null_labels), and those of all positions by block of documents.
+
 Predictions are known only after the last layer, so a batch's activations are kept until then: the tensors themselves, no copy.
 Whoever hands over activations must not write into them before `add_answers`. The compiled loops serve the CPU, tensor
 operations any other device; both give the same whole numbers on the same activations.
@@ -14,7 +16,9 @@ import numpy as np
 
 from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
+from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import LEFT_OUT, Histograms
+from assets.counting.null_labels import CountedPositions
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
@@ -43,7 +47,8 @@ def group_tokens(screened_ids: Sequence[int], groups: range) -> np.ndarray:
 @dataclass(frozen=True)
 class GroupSums:
     """What is counted of groups of tokens: positions int64 [group]; int64 [layer, group, neuron] sums of activations, of their squares, and
-    of activations over the final norm's scale.
+    of activations over the final norm's scale, and sums of activations under null labels; int64 [layer, block, neuron] sums over the
+    scale of the positions of all groups here.
 
     `group_of_token` is as the function gives it, `group_on_device` the same where the sums are.
     """
@@ -54,9 +59,11 @@ class GroupSums:
     sums: "torch.Tensor"
     squares: "torch.Tensor"
     scaled: "torch.Tensor"
+    null_sums: "torch.Tensor"
+    block_scaled: "torch.Tensor"
 
     def of_layer(self, layer: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """The three sums [group, neuron]."""
+        """The groups' three sums [group, neuron]."""
         return self.sums[layer], self.squares[layer], self.scaled[layer]
 
 
@@ -70,10 +77,8 @@ def scale_of(answers: Answers) -> "torch.Tensor":
 class AddGroups(Protocol):
     """A way to add batches to the sums: on the host, or on the device that holds the activations."""
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
-        """activations: of each layer, [row, position, neuron]. counted: the batch's counted positions, flattened, int64.
-        `held` is added to in place.
-        """
+    def add(self, activations: "Sequence[torch.Tensor]", counted: CountedPositions, answers: Answers, held: GroupSums) -> None:
+        """activations: of each layer, [row, position, neuron]. `held` is added to in place."""
 
 
 class CompiledSums:
@@ -82,61 +87,75 @@ class CompiledSums:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="token sums")
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
-        """As AddGroups, in the order of the groups."""
+    def add(self, activations: "Sequence[torch.Tensor]", counted: CountedPositions, answers: Answers, held: GroupSums) -> None:
+        """As AddGroups, in the order of the groups, and of the blocks within one."""
         import torch
 
-        groups = held.group_of_token[answers.predictions.numpy().reshape(-1)[counted]]
-        is_here = groups != IGNORED
-        places, groups = counted[is_here], groups[is_here]
-        held.counts.add_(torch.from_numpy(np.bincount(groups, minlength=len(held.counts))))
-        order = np.argsort(groups, kind="stable")
-        self._add_sorted(activations, places[order], groups[order], scale_of(answers).numpy().reshape(-1), held)
-
-    def _add_sorted(
-        self, activations: "Sequence[torch.Tensor]", places: np.ndarray, groups: np.ndarray, inverse_scale: np.ndarray, held: GroupSums
-    ) -> None:
-        """`groups` of the places, ascending; inverse_scale: float32 [row x position]."""
         import assets.counting.token_sum_loops as token_sum_loops
 
-        starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        ends, rows = np.append(starts, groups.size), groups[starts]
+        groups = held.group_of_token[answers.predictions.numpy().reshape(-1)[counted.places]]
+        held.counts.add_(torch.from_numpy(np.bincount(groups[groups != IGNORED], minlength=len(held.counts))))
+        null_groups = groups[counted.source]
+        is_here = np.flatnonzero((groups != IGNORED) | (null_groups != IGNORED))
+        run = groups * held.block_scaled.shape[1] + counted.blocks
+        order = is_here[np.argsort(run[is_here], kind="stable")]
+        starts = np.flatnonzero(np.diff(run[order], prepend=run[order[:1]] - 1))
+        first = order[starts]  # of each run
+        inverse_scale = scale_of(answers).numpy().reshape(-1)
+        of_runs = (counted.places[order], np.append(starts, order.size), groups[first], counted.blocks[first], null_groups[order])
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            token_sum_loops.add_groups(values, inverse_scale, places, ends, rows, *(sums.numpy() for sums in held.of_layer(layer)))
+            sums = (*held.of_layer(layer), held.null_sums[layer], held.block_scaled[layer])
+            token_sum_loops.add_groups(values, inverse_scale, *of_runs, *(held_here.numpy() for held_here in sums))
 
         for done in [self._pool.submit(add_layer, layer) for layer in range(len(activations))]:
             done.result()
 
 
+@dataclass(frozen=True)
+class GroupedPlaces:
+    """Counted positions of a batch on a device, int64 [counted]: flattened places, the group of each, its group under null labels (both
+    IGNORED where another pass counts it), and its block."""
+
+    places: "torch.Tensor"
+    groups: "torch.Tensor"
+    null_groups: "torch.Tensor"
+    blocks: "torch.Tensor"
+
+
 class DeviceSums:
     """The sums by tensor operations on the device that holds the activations. Nothing waits for the device: places and groups stay there."""
 
-    def add(self, activations: "Sequence[torch.Tensor]", counted: np.ndarray, answers: Answers, held: GroupSums) -> None:
+    def add(self, activations: "Sequence[torch.Tensor]", counted: CountedPositions, answers: Answers, held: GroupSums) -> None:
         """As AddGroups."""
         predictions = answers.predictions
-        places = sent(counted, predictions.device)
+        places, blocks, source = (sent(of, predictions.device) for of in (counted.places, counted.blocks, counted.source))
         groups = held.group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
         held.counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
-        self(activations, places, groups, scale_of(answers).reshape(-1), held)
+        self(activations, GroupedPlaces(places, groups, groups.index_select(0, source), blocks), scale_of(answers).reshape(-1), held)
 
     def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", inverse_scale: "torch.Tensor", held: GroupSums
+        self, activations: "Sequence[torch.Tensor]", grouped: GroupedPlaces, inverse_scale: "torch.Tensor", held: GroupSums
     ) -> None:  # fmt: skip
-        """Add positions and their groups, tensors in any order; those of the group IGNORED add zeros to the first.
+        """Add positions in any order; those of the group IGNORED add zeros to the first.
 
         inverse_scale: float32 [row x position].
         """
+        places, groups, nulls = grouped.places, grouped.groups, grouped.null_groups
         rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
+        null_rows, is_null_here = nulls.clamp(min=0), (nulls != IGNORED)[:, None]
         scale = inverse_scale.index_select(0, places).double()[:, None]
         for layer, kept in enumerate(activations):
             values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
+            held.null_sums[layer].index_add_(0, null_rows, (values * is_null_here * UNITS).round().long())
             values = values * is_here
             sums, squares, scaled = held.of_layer(layer)
             sums.index_add_(0, rows, (values * UNITS).round().long())
             squares.index_add_(0, rows, (values * values * UNITS).round().long())
-            scaled.index_add_(0, rows, ((values * scale).clamp(-LARGEST, LARGEST) * SCALED_UNITS).round().long())
+            units = ((values * scale).clamp(-LARGEST, LARGEST) * SCALED_UNITS).round().long()
+            scaled.index_add_(0, rows, units)
+            held.block_scaled[layer].index_add_(0, grouped.blocks, units)
 
 
 class TokenSums:
@@ -154,13 +173,15 @@ class TokenSums:
         count_bos: bool,
         device: "torch.device",
         outcome_sums: OutcomeSums | None = None,
+        blocks: int = FOLDS,
     ) -> None:
         """`group_of_token` as the function gives it, `tokens` the tensor screen_token of the groups that are counted here."""
         import torch
 
         self._counter, self._count_bos, self._add_groups, self._tokens = counter, count_bos, add_groups, tokens
         counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
-        sums = [torch.zeros((layers, len(tokens), neurons), dtype=torch.int64, device=device) for _ in range(3)]
+        rows = (len(tokens), len(tokens), len(tokens), len(tokens), blocks)
+        sums = [torch.zeros((layers, of, neurons), dtype=torch.int64, device=device) for of in rows]
         self._outcome_sums = outcome_sums
         self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, *sums)
         self._kept: list[torch.Tensor] = []
@@ -169,7 +190,7 @@ class TokenSums:
         """A new batch: its layers follow."""
         self._counter.start(batch)
         self._batch = batch
-        self._counted = batch.counted(self._count_bos)
+        self._counted = CountedPositions.of(batch, self._count_bos)
         self._kept = []
 
     def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
@@ -194,6 +215,8 @@ class TokenSums:
             "screen_sum": self._held.sums.cpu().numpy(),
             "screen_squares": self._held.squares.cpu().numpy(),
             "screen_scaled": self._held.scaled.cpu().numpy(),
+            "screen_null_sum": self._held.null_sums.cpu().numpy(),
+            "block_scaled": self._held.block_scaled.cpu().numpy().swapaxes(0, 1),
         }
         outcomes = self._outcome_sums.tensors() if self._outcome_sums is not None else {}
         return Histograms({**inner.tensors, **screen, **outcomes}, inner.positions, inner.token_ids)

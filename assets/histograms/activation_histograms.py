@@ -12,9 +12,9 @@ from contextlib import contextmanager, nullcontext
 import polars as pl
 
 from assets.counting.batch_counter import Answers, BatchCounter, Counter
-from assets.counting.batches import Batch, batches
+from assets.counting.batches import Batch, batches, block_sizes
+from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes
 from assets.counting.histograms import PROBABILITY, ActivationBins, HistogramError, Histograms
-from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.position_sampler import PositionSampler
 from assets.counting.sending import sent
@@ -39,6 +39,7 @@ def count_windows(
     screened_ids: Sequence[int] = (),
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    domains: int = 1,
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Histograms:
@@ -47,9 +48,10 @@ def count_windows(
     `token_ids` are the tracked tokens, `examples` the highest and lowest positions kept per neuron, `batch_positions` about
     how many positions go through the model at once, `screened_ids` the tokens whose means are counted (none: no screen),
     `embedding_predictions` whether top predictions by the embedding are counted too, `outcomes` which of
-    FURTHER_OUTCOMES are. `part` is what of all this is counted,
-    everything if absent; the result then holds the part's layers and tokens alone. `progress` is told tokens done and tokens in all
-    after each batch.
+    FURTHER_OUTCOMES are, `domains` how many the corpus has; a column `domain` of the windows says which is a document's.
+    `part` is what of all this is counted,
+    everything if absent; the result then holds the part's layers and tokens alone, and in block_scaled the positions of its groups.
+    `progress` is told tokens done and tokens in all after each batch.
     Raises HistogramError for windows, bins or tokens that do not fit the model, and for a model without predictions by the embedding.
     """
     _check(model, bins, token_ids)
@@ -64,6 +66,7 @@ def count_windows(
         examples=examples,
         embedding_predictions=embedding_predictions,
         outcomes=outcomes,
+        sizes=block_sizes(windows, domains, count_bos),
     )
     with_probability = token_ids[part.tokens.start : part.tokens.stop] if PROBABILITY in outcomes else ()
     rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
@@ -124,18 +127,20 @@ def counter_of_part(
     examples: int,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    sizes: BlockSizes = UNKNOWN_SIZES,
 ) -> Counter:
     """The counter of a part of all layers, tracked tokens and screened groups."""
     import torch
 
-    from assets.counting.kernel_counter import new_device_sums
+    from assets.counting.kernel_counter import new_device_sums, outcome_sums_of
 
     layers = slice(part.layers.start, part.layers.stop)
     own_bins = ActivationBins(bins.per_unit[layers], bins.first_bin[layers], bins.bins)
     own_tokens = token_ids[part.tokens.start : part.tokens.stop]
     counted = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions, "outcomes": outcomes}
+    counted["sizes"] = sizes
     counter = new_counter(model, own_bins, own_tokens, **counted)  # type: ignore[arg-type]
-    if part.groups:
+    if screened_ids:
         counter = TokenSums(
             counter,
             len(part.layers),
@@ -145,7 +150,7 @@ def counter_of_part(
             CompiledSums(torch.get_num_threads()) if model.device.type == "cpu" else new_device_sums(model.device),
             count_bos=count_bos,
             device=model.device,
-            outcome_sums=OutcomeSums(
+            outcome_sums=outcome_sums_of(model.device)(
                 outcomes,
                 own_tokens,
                 model.facts.vocabulary,
@@ -153,9 +158,9 @@ def counter_of_part(
                 model.facts.neurons,
                 device=model.device,
                 threads=torch.get_num_threads() if model.device.type == "cpu" else 0,
-            )
-            if outcomes
-            else None,
+                blocks=sizes.blocks,
+            ),
+            blocks=sizes.blocks,
         )
     if part.is_first_of_tokens:
         counter = PositionSampler(counter, own_tokens, model.facts.vocabulary)
@@ -171,6 +176,7 @@ def new_counter(
     examples: int,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    sizes: BlockSizes = UNKNOWN_SIZES,
 ) -> Counter:
     """The counter that suits the model's device: compiled loops on the CPU, kernels or tensor operations elsewhere."""
     import torch
@@ -178,7 +184,7 @@ def new_counter(
     from assets.counting.kernel_counter import device_counter_of
 
     vocabulary = model.facts.vocabulary
-    counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions, "outcomes": outcomes}
+    counted = {"count_bos": count_bos, "embedding_predictions": embedding_predictions, "outcomes": outcomes, "sizes": sizes}
     if model.device.type == "cpu":
         return BatchCounter(bins, token_ids, vocabulary, examples=examples, threads=torch.get_num_threads(), **counted)  # type: ignore[arg-type]
     return device_counter_of(model.device)(bins, token_ids, vocabulary, examples=examples, device=model.device, **counted)  # type: ignore[arg-type]

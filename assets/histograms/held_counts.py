@@ -45,3 +45,30 @@ def _read(of_token: np.ndarray, counters: np.ndarray, sums: np.ndarray, negative
             sums[token, neuron] = held
             negative[token, neuron] = below
             above[token, neuron] = higher
+
+
+def unlike_blocks(by_block: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Int64 [token, neuron]: slots in which a block's counter is below 0 or the blocks do not sum to the whole.
+
+    by_block: whole numbers [block, token, neuron, slot]; whole: int64 [token, neuron, slot].
+    """
+    found = np.zeros(whole.shape[:2], np.int64)
+    _read_blocks(np.ascontiguousarray(by_block), np.ascontiguousarray(whole), found)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _read_blocks(by_block: np.ndarray, whole: np.ndarray, found: np.ndarray) -> None:
+    blocks, tokens, neurons, slots = by_block.shape
+    left = np.empty(slots, np.int64)
+    for token in range(tokens):
+        for neuron in range(neurons):
+            left[:] = whole[token, neuron]
+            below = np.zeros(slots, np.bool_)
+            for block in range(blocks):
+                for slot in range(slots):
+                    value = np.int64(by_block[block, token, neuron, slot])
+                    left[slot] -= value
+                    below[slot] |= value < 0
+            for slot in range(slots):
+                found[token, neuron] += below[slot] or left[slot] != 0

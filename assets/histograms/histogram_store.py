@@ -7,12 +7,14 @@ time. Which version of an output counts, and whether its files are undamaged, is
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assets.contracts import EMBEDDING_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
+from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import (
     COUNTED_PARTS,
     FURTHER_OUTCOMES,
@@ -35,6 +37,7 @@ from assets.store import Record
 CHUNK_BYTES = 4 * 2**20  # few files, and a chunk of every tensor of a layer still fits in memory many times
 READ_AT_ONCE = 16 * 2**20  # counters of one tensor that statistics hold at once
 COMPLETE = "complete"
+BLOCK_POSITIONS, BLOCK_SCALED = "block_positions", "block_scaled"
 
 
 def write_histograms(folder: Path | str, histograms: Histograms) -> None:
@@ -53,10 +56,12 @@ def shapes_of(
     examples: int,
     embedding_predictions: bool = False,
     outcomes: Collection[str] = (),
+    domains: int = 1,
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED}  # fmt: skip
+             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED,
+             "block": domains * FOLDS}  # fmt: skip
     return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in histogram_tensors(embedding_predictions, outcomes)}
 
 
@@ -72,12 +77,15 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
             counts = {counted: histograms[f"{kind}_{counted}"][:, place] for counted in COUNTED_PARTS}
             write_token_counts(arrays, kind, tokens, layer, counts)  # all tokens in one call: 2.5 times less time than one by one
         _write_outcome_sums(arrays, part, place, layer, histograms)
+        _write_block_sums(arrays, part, place, layer, histograms)
         if part.groups:
             for name in SCREEN_SUMS:
                 arrays[name][layer, groups] = histograms[name][place]
     if part.groups:
         arrays["screen_token"][groups] = histograms["screen_token"][:]
         arrays["screen_count"][groups] = histograms["screen_count"][:]
+    if part.is_first_of_layers:
+        arrays[BLOCK_POSITIONS][:] = histograms[BLOCK_POSITIONS][:]
     _write_vocabulary_sums(arrays, histograms)
     _write_samples(arrays, part, histograms)
 
@@ -89,6 +97,40 @@ def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer
             arrays[name][layer, part.tokens.start : part.tokens.stop] = histograms[name][place]
         elif part.is_first_of_layers:
             arrays[name][layer] = histograms[name][place]
+
+
+def _write_block_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:
+    """The counters of a layer by block of documents and of null labels, those of tokens a few tokens at a time."""
+    for tensor in histograms.block_sums:
+        array, source = arrays[tensor.name], histograms[tensor.name]
+        if "token" in tensor.dimensions:
+            for rows in rows_at_once(tensor, source.shape, "token"):
+                own = slice(part.tokens.start + rows.start, part.tokens.start + rows.stop)
+                values = source[index_of(tensor, layer=place, token=rows)]
+                if tensor.name.endswith("_count") or values.any():  # Zarr takes half a millisecond for each chunk of zeros
+                    array[index_of(tensor, layer=layer, token=own)] = values
+        elif "group" in tensor.dimensions:
+            if part.groups:
+                array[index_of(tensor, layer=layer, group=slice(part.groups.start, part.groups.stop))] = source[place]
+        elif tensor.name == BLOCK_SCALED:  # every part knows the positions of its own groups
+            if part.groups:
+                array[:, layer] = array[:, layer] + source[:, place]
+        elif part.is_first_of_layers and tensor.name != BLOCK_POSITIONS:
+            array[:, layer] = source[:, place]
+
+
+def index_of(tensor: Tensor, **places: int | slice) -> tuple[int | slice, ...]:
+    """An index into a tensor by the names of its dimensions; those that are not named are whole."""
+    return tuple(places.get(name, slice(None)) for name in tensor.dimensions)
+
+
+def rows_at_once(tensor: Tensor, shape: Sequence[int], of: str) -> Iterator[slice]:
+    """Rows along the dimension `of`, token or group, of which a layer's numbers are at most READ_AT_ONCE, or one row."""
+    sizes = dict(zip(tensor.dimensions, shape, strict=True))
+    of_row = prod(size for name, size in sizes.items() if name not in ("layer", of)) * np.dtype(tensor.dtype).itemsize
+    rows = max(1, READ_AT_ONCE // max(of_row, 1))
+    for first in range(0, sizes[of], rows):
+        yield slice(first, min(first + rows, sizes[of]))
 
 
 def _write_vocabulary_sums(arrays: Mapping[str, Any], histograms: Histograms) -> None:
@@ -228,6 +270,8 @@ def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, .
     if "group" in whole and "neuron" in whole:
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["group"], block)), max(1, whole["neuron"]))
+    if "block" in whole:
+        return _chunks_by_block(tensor, whole)
     if tensor.dimensions == ("layer", "token", "neuron"):
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["token"], block)), max(1, whole["neuron"]))
@@ -236,6 +280,17 @@ def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, .
         block = max(1, CHUNK_BYTES // (max(beside, 1) * np.dtype(tensor.dtype).itemsize))
         whole["neuron"] = min(whole["neuron"], block)
     whole |= {"layer": 1, "token": min(tokens, whole.get("token", 1))}
+    return tuple(max(1, whole[name]) for name in tensor.dimensions)
+
+
+def _chunks_by_block(tensor: Tensor, whole: dict[str, int]) -> tuple[int, ...]:
+    """One layer, the folds of a domain together, as many neurons as CHUNK_BYTES hold, and as many tokens if these are all neurons."""
+    whole |= {"block": min(whole["block"], FOLDS), "layer": min(whole.get("layer", 1), 1)}
+    left = CHUNK_BYTES // np.dtype(tensor.dtype).itemsize
+    for name in ("block", "bin", "outside", "neuron", "token"):
+        if name in whole:
+            whole[name] = max(1, min(whole[name], left))
+            left //= whole[name]
     return tuple(max(1, whole[name]) for name in tensor.dimensions)
 
 

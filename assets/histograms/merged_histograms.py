@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from assets.contracts import Tensor
+from assets.counting.batches import refuse_large_blocks
 from assets.counting.histograms import (
     COUNTED_PARTS,
     NEURON_TENSORS,
@@ -24,7 +26,15 @@ from assets.counting.histograms import (
     merge_neurons,
 )
 from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLES, merged_samples
-from assets.histograms.histogram_store import create_group, finish_group, token_blocks, write_token_counts
+from assets.histograms.histogram_store import (
+    BLOCK_POSITIONS,
+    create_group,
+    finish_group,
+    index_of,
+    rows_at_once,
+    token_blocks,
+    write_token_counts,
+)
 
 _OF_ALL_POSITIONS = ("occurrences", "predictions", "embedding_predictions")  # one token at every counted position
 
@@ -42,6 +52,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     for name, part in zip(names, parts, strict=True):
         _check_alike(name, part, names[0], first)
         _check_predictions(name, part)
+    refuse_large_blocks("merge", int(sum(np.asarray(part[BLOCK_POSITIONS][:]) for part in parts).max()))
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
     arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
     predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
@@ -51,7 +62,8 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
             _merge_tokens(arrays, layer, names, parts, kind, predictions[kind])
         _merge_outcomes(arrays, layer, names, parts)
         _merge_screen(arrays, layer, names, parts)
-    for tensor in (*first.vocabulary_sums, "screen_count"):
+        _merge_blocks(arrays, layer, names, parts)
+    for tensor in (*first.vocabulary_sums, "screen_count", BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
             total += part[tensor][:]
@@ -89,10 +101,7 @@ def _merge_tokens(
             added = {counted: np.asarray(part[f"{kind}_{counted}"][rows, layer]) for counted in COUNTED_PARTS}  # [token, neuron, slot]
             verify_tokens(name, layer, part, rows, added, kind, predicted[rows])
             for counted, values in added.items():
-                if counted in total:
-                    total[counted] += values
-                else:
-                    total[counted] = values
+                total[counted] = total[counted] + values if counted in total else values
         write_token_counts(arrays, kind, rows, layer, total)
 
 
@@ -124,6 +133,50 @@ def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], p
                     _refuse(name, layer, "a sum of squared activations below 0: it is too large for an int64", (added < 0).any(0))
                 total += added
             arrays[tensor][layer, rows] = total
+
+
+def _merge_blocks(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
+    """The counters of a layer by block of documents and of null labels, some rows of tokens or groups at a time."""
+    for tensor in parts[0].block_sums:
+        along = next((name for name in ("token", "group") if name in tensor.dimensions), None)
+        if tensor.name == BLOCK_POSITIONS:
+            continue
+        for rows in rows_at_once(tensor, parts[0][tensor.name].shape, along) if along else [slice(0, 0)]:
+            here = {"layer": layer} if along is None else {"layer": layer, along: rows}
+            index = index_of(tensor, **here)
+            total: np.ndarray | None = None
+            for name, part in zip(names, parts, strict=True):
+                added = np.asarray(part[tensor.name][index])
+                _verify_blocks(name, part, tensor, here, added)
+                total = added.astype(np.int64) if total is None else total + added
+            if total is not None and (tensor.name.endswith("_count") or total.any()):
+                _refuse_large(tensor, total)
+                arrays[tensor.name][index] = total
+
+
+def _verify_blocks(name: str, part: Histograms, tensor: Tensor, here: Mapping[str, Any], added: np.ndarray) -> None:
+    """Counts by block sum to those of all documents in every slot, and none is negative."""
+    from assets.histograms.held_counts import unlike_blocks
+
+    if not tensor.name.endswith(("_count", "_outside")):
+        return
+    if tensor.name.startswith("null_"):
+        _refuse(name, here["layer"], f"{tensor.name} below 0", (added < 0).any((0, -1)))
+        return
+    whole = tensor.name.removeprefix("block_")
+    if "token" in here:
+        values = np.asarray(part[whole][here["token"], here["layer"]])
+    else:
+        values, added = np.asarray(part[whole][here["layer"]])[None], added[:, None]
+    fault = f"{tensor.name} below 0, or of all blocks not {whole}"
+    _refuse(name, here["layer"], fault, unlike_blocks(added, values).any(0))
+
+
+def _refuse_large(tensor: Tensor, total: np.ndarray) -> None:
+    """Sums beyond what the contract's dtype holds; by block they cannot be, since its positions are few enough."""
+    if total.size and total.max() > np.iinfo(tensor.dtype).max:
+        raise HistogramError(f"merge: {tensor.name} has a counter of {total.max()}, at most {np.iinfo(tensor.dtype).max} can be stored; "
+                             "use a smaller corpus")  # fmt: skip
 
 
 def _merge_samples(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence[Histograms]) -> None:
@@ -211,6 +264,10 @@ def _check_predictions(name: str, part: Histograms) -> None:
     if screened.size and (count.sum() != part.positions or (count[:-1] != part["predictions"][:][screened[:-1]]).any()):
         raise HistogramError(f"shard {name}: screened positions sum to {count.sum()} of {part.positions}, or differ from the predictions of "
                              "their tokens; materialize the shard again")  # fmt: skip
+    held = part[BLOCK_POSITIONS][:]
+    if (held < 0).any() or held.sum() != part.positions:
+        raise HistogramError(f"shard {name}: the positions of its blocks sum to {held.sum()}, but {part.positions} were counted; "
+                             "materialize the shard again")  # fmt: skip
     if (part["correct_predictions"][:] > part["predictions"][:]).any():
         raise HistogramError(f"shard {name}: a token has more correct predictions than predictions; materialize the shard again")
 

@@ -17,6 +17,7 @@ from tests.assets.counting.made_batches import (
     add,
     assert_same_counters,
     counter_of,
+    in_memory,
     inverse_scale_of,
     made_batch,
     made_bins,
@@ -46,7 +47,7 @@ def test_by_hand(kind: str) -> None:
     counter = counter_of(kind, made_bins(1, 1), (1, 2), screened=SCREENED, outcomes=("next_token",))
     activations = np.array([[[[9.0], [1.1], [2.1], [-5.0]]]], np.float32)  # [layer, row, position, neuron]
     add(counter, made_batch([[5, 3, 1, 2]], [4], [0], [0]), activations, np.array([[0, 0, 0, 0]]))
-    found = counter.histograms()
+    found = in_memory(counter.histograms())
     assert found["next_tokens"].tolist() == [0, 1, 1, 0, 0, 0, 0]  # token 3 comes after the beginning, which is not counted
     assert np.flatnonzero(found["next_token_count"][0, 0, 0]).tolist() == [10]  # 1.1 lies in [1.0, 1.2) of bins from -1 on
     assert np.flatnonzero(found["next_token_count"][1, 0, 0]).tolist() == [15]
@@ -63,7 +64,7 @@ def test_every_position_has_a_next_token_or_none_and_probabilities_add_up_in_eve
         add(counter, batch, activations, predictions)
         counted = batch.counted(False)
         expected += probabilities_of(predictions).reshape(-1, VOCABULARY)[counted].sum(0)
-    found = counter.histograms()
+    found = in_memory(counter.histograms())
     whole = {part: found[f"next_token_{part}"].sum(0) + found[f"no_next_token_{part}"] for part in ("count", "outside")}
     np.testing.assert_array_equal(whole["count"], found["count"])
     np.testing.assert_array_equal(whole["outside"], found["outside"])

@@ -20,7 +20,7 @@ from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden
 from assets.model.vocabulary import token_id
 from assets.study import CalibratedBins, FixedBins
-from tests.assets.counting.made_batches import assert_same_counters, windows_frame
+from tests.assets.counting.made_batches import assert_same_counters, in_memory, windows_frame
 from tests.assets.histograms.conftest import STORIES
 from tests.slow_reimplementation import SlowCounts, slow_histograms
 
@@ -45,7 +45,7 @@ def tracked(stories: LanguageModel) -> list[int]:
 
 
 def count(model: LanguageModel, windows: pl.DataFrame, bins: ActivationBins, tracked: list[int], count_bos: bool = False) -> Histograms:
-    return count_windows(
+    found = count_windows(
         model,
         windows,
         bins,
@@ -56,6 +56,7 @@ def count(model: LanguageModel, windows: pl.DataFrame, bins: ActivationBins, tra
         screened_ids=screened(model, tracked),
         outcomes=FURTHER_OUTCOMES,
     )
+    return in_memory(found)
 
 
 def screened(model: LanguageModel, tracked: list[int]) -> list[int]:

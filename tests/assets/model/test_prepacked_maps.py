@@ -75,7 +75,7 @@ def test_the_counts_are_those_of_the_activations_that_it_reports_however_the_win
     whole = count_windows(model, windows, bins, [3], **how)
     halves = [count_windows(model, part, bins, [3], **how) for part in (windows.head(2), windows.tail(4))]
     for name in ("count", "top_prediction_count", "predictions"):
-        np.testing.assert_array_equal(whole[name], halves[0][name] + halves[1][name])
+        np.testing.assert_array_equal(whole[name][:], halves[0][name][:] + halves[1][name][:])
     ids = torch.tensor(windows["token_ids"].to_list())
     for layer, values in enumerate(activations(model, ids)):
         slots = np.floor(values[:, 1:].reshape(-1, model.facts.neurons).numpy() * np.float32(5)).astype(int) + 5
