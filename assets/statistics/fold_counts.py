@@ -29,7 +29,7 @@ def has_folds(histograms: Histograms) -> bool:
 
 def domains_of(histograms: Histograms) -> int:
     """How many domains the corpus has: 1 where it has none of its own."""
-    return len(histograms["block_positions"]) // FOLDS
+    return histograms.blocks // FOLDS
 
 
 def by_fold(blocks: np.ndarray, domain: int | None = None) -> np.ndarray:

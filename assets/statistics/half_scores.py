@@ -131,7 +131,12 @@ def _add_null(null: dict[str, np.ndarray], place: tuple[slice, int, slice], leve
 def _add_contributions(one: OutcomeHalves, part: LayerContributions, halves: Halves) -> None:
     in_discovery, in_telling, left_out = halves.split(np.moveaxis(part.unions, 1, -1))
     low, high = value_interval(in_telling, left_out, halves.degrees(one.totals.cases)[:, None])
-    found = {"discovery_contribution": in_discovery, "telling_contribution": in_telling, "telling_contribution_low": low, "telling_contribution_high": high}  # fmt: skip
+    found = {
+        "discovery_contribution": in_discovery,
+        "telling_contribution": in_telling,
+        "telling_contribution_low": low,
+        "telling_contribution_high": high,
+    }
     for name, values in found.items():
         one.scores[name][:, part.layer] = values
     one.null[CONTRIBUTION][:, part.layer] = part.null
