@@ -144,6 +144,17 @@ IMPROVEMENT = Column(
 )
 
 _float = pl.Float64()
+FEWEST_FOLDS = "Missing with fewer than three folds that hold a case."
+
+
+def _interval(name: str, unit: str, of: str, missing: str = FEWEST_FOLDS) -> tuple[Column, Column]:
+    """The columns <name>_low and <name>_high of an interval that respects documents."""
+    how = "95 % interval by leaving out one fold of documents after the other"
+    return (
+        Column(f"{name}_low", _float, unit, f"Lower end of the {how}, of {of}. {missing}", True),
+        Column(f"{name}_high", _float, unit, f"Upper end of the same interval of {of}.", True),
+    )
+
 
 # The bins of a curve.
 BIN_LEFT = Column("bin_left", _float, "activation", "Lower edge of the bin, inside it; minus infinity for the underflow.", is_open=True)
@@ -381,8 +392,10 @@ TOKEN_NEURON_SCREEN = Table(
         Column("deviation_elsewhere", _float, "activation", "Population standard deviation over the latter."),
         _DIFFERENCE,
         _EXPLAINED,
+        Column("false_discovery_rate", _float, "share", "Of the pairs of a screened token and a neuron whose variance is explained as surely, the share expected to be luck, at most: "
+               "Benjamini-Hochberg over all pairs of the screen, with p-values against the same share of all neurons where the labels of each window were turned.", True),
     ),
-)
+)  # fmt: skip
 
 _CONTRIBUTION = (
     CONGRUENCE_LOGITS,
@@ -398,7 +411,7 @@ CONTRIBUTIONS = Table(
     "contributions",
     "What every neuron adds directly to the logit of each tracked token where the token is predicted, and elsewhere.",
     ("token_id", "layer", "neuron"),
-    (TOKEN_ID, TOKEN, LAYER, NEURON, *_CONTRIBUTION),
+    (TOKEN_ID, TOKEN, LAYER, NEURON, *_CONTRIBUTION, *_interval("contribution", "logit", "contribution")),
 )
 
 CONTRIBUTION_SCREEN = Table(
@@ -465,6 +478,12 @@ CANDIDATES = Table(
     ),
 )  # fmt: skip
 
+_DOCUMENT_INTERVAL = (
+    Column("document_low", _float, "share", "Lower end of the 95 % interval that respects documents: Wilson's with the effective number of positions, from how far folds of "
+           "documents differ. Missing with fewer than three folds that hold a position of the bin.", True),
+    Column("document_high", _float, "share", "Upper end of the same interval.", True),
+)  # fmt: skip
+
 PROPORTION_CURVES = Table(
     "proportion_curves",
     "proportion_curves",
@@ -480,8 +499,9 @@ PROPORTION_CURVES = Table(
         BIN_COUNT,
         Column("top_prediction_count", pl.Int64(), "position", "Of these, positions at which the token is the top prediction."),
         Column("proportion", _float, "share", "top_prediction_count / count; missing in an empty bin.", True),
-        Column("ci_low", _float, "share", "Lower end of the 95 % Wilson interval.", True),
+        Column("ci_low", _float, "share", "Lower end of the 95 % Wilson interval, positions taken as independent.", True),
         Column("ci_high", _float, "share", "Upper end of the 95 % Wilson interval.", True),
+        *_DOCUMENT_INTERVAL,
         Column("reliable", pl.Boolean(), "", "The bin has at least min_count positions."),
     ),
 )
@@ -528,11 +548,13 @@ TOKEN_NEURON_SCORES = Table(
         NEURON,
         Column("auroc", _float, "share", "Area under the ROC curve of the binned activation, ties counted half; 0.5 says nothing.", True),
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent.", True),
+        *_interval("auroc", "share", "auroc"),
         DIRECTION,
         SEPARATION,
         Column(
             "average_precision", _float, "share", "Area under the precision-recall steps, from the bin farthest in the direction on.", True
         ),
+        *_interval("average_precision", "share", "average_precision"),
         Column("highest_proportion", _float, "share", "Largest proportion over the reliable bins; missing where no bin is reliable.", True),
         Column(
             "highest_proportion_at",
@@ -607,6 +629,7 @@ OUTCOME_CURVES = Table(
         Column("proportion", _float, "share", "cases / count; missing in an empty bin.", True),
         Column("ci_low", _float, "share", "Lower end of the 95 % Wilson interval; missing under probability, whose spread is not counted.", True),
         Column("ci_high", _float, "share", "Upper end of the 95 % Wilson interval; missing under probability.", True),
+        *_DOCUMENT_INTERVAL,
         Column("reliable", pl.Boolean(), "", "The bin has at least min_count positions."),
     ),
 )  # fmt: skip
@@ -634,10 +657,159 @@ CONTRASTS = Table(
         NEURON,
         Column("auroc", _float, "share", "The chance that the activation is higher at a position of the token than at one of the other, ties counted half.", True),
         Column("auroc_standard_error", _float, "share", "DeLong standard error of auroc, positions taken as independent; missing under probability.", True),
+        *_interval("auroc", "share", "auroc"),
         Column("direction", pl.Int8(), "", "1: the activation is higher where the token is, auroc at least 0.5. -1: lower.", True, between=(-1, 1)),
         SEPARATION,
         Column("congruence", pl.Float32(), "dot product", "congruence with the token less that with the other, in the convention `logits`."),
         Column("contribution", _float, "logit", "Mean of what the neuron adds to the difference of the two logits at positions of the token, less that at positions of the other.", True),
+        *_interval("contribution", "logit", "contribution"),
+    ),
+)  # fmt: skip
+
+_DISCOVERY_CASES = Column(
+    "discovery_cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."
+)
+_TELLING_CASES = Column("telling_cases", _float, _CASES, "The same of the telling half.")
+_NO_LUCK = "Missing under probability, whose labels cannot be turned."
+
+HALF_SCORES = Table(
+    "half_scores",
+    "half_scores",
+    "Every neuron looked for in one half of the documents, the discovery half, and told in the other, the telling half, beside what luck gives.",
+    ("outcome", "token_id", "layer", "neuron"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        Column("direction", pl.Int8(), "", "Of the discovery half: 1 where the token is at higher activations, -1 where it is at lower ones, 0 where its AUROC is one half.", True, between=(-1, 1)),
+        Column("discovery_auroc", _float, "share", "auroc of the discovery half's documents.", True),
+        Column("telling_auroc", _float, "share", "auroc of the telling half's documents.", True),
+        Column("discovery_separation", _float, "share", "max(discovery_auroc, 1 - discovery_auroc).", True, between=(0.5, 1.0)),
+        Column("telling_separation", _float, "share", "telling_auroc, read in the discovery half's direction: below 0.5 where the telling half says the opposite; 0.5 without a direction.", True),
+        *_interval("telling_separation", "share", "telling_separation"),
+        Column("discovery_average_precision", _float, "share", "Average precision of the discovery half, in its direction.", True),
+        Column("telling_average_precision", _float, "share", "Average precision of the telling half, in the discovery half's direction.", True),
+        *_interval("telling_average_precision", "share", "telling_average_precision"),
+        Column("discovery_contribution", _float, "logit", "contribution over the discovery half.", True),
+        Column("telling_contribution", _float, "logit", "contribution over the telling half.", True),
+        *_interval("telling_contribution", "logit", "telling_contribution"),
+        Column("separation_p", _float, "share", f"How rare a telling separation as large is among all neurons where the labels of each window were turned, in the discovery half's direction. {_NO_LUCK}", True),
+        Column("separation_q", _float, "share", "Benjamini-Hochberg adjusted separation_p, over all neurons, tokens and groups of the outcome: the share of false ones among the pairs with as little, at most.", True),
+        Column("contribution_p", _float, "share", f"The same of telling_contribution, as large with the sign that it has in the discovery half. {_NO_LUCK}", True),
+        Column("contribution_q", _float, "share", "Benjamini-Hochberg adjusted contribution_p.", True),
+    ),
+)  # fmt: skip
+
+HALF_AGREEMENT = Table(
+    "half_agreement",
+    "half_scores",
+    "How far the two halves of the documents rank all neurons alike for a token, and whether the first is beyond luck.",
+    ("outcome", "token_id", "measure"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        Column("measure", pl.String(), "name", "`separation`, `average_precision` or `contribution`."),
+        Column("discovery_positions", pl.Int64(), "position", "Positions of the discovery half that the outcome is read over."),
+        Column("telling_positions", pl.Int64(), "position", "The same of the telling half."),
+        _DISCOVERY_CASES,
+        _TELLING_CASES,
+        Column("rank_correlation", _float, "", "Spearman's correlation of the two halves' values over all neurons; missing where one half's do not vary.", True, between=(-1 - 1e-9, 1 + 1e-9)),
+        Column("common_of_ten", pl.Int32(), "neuron", "Neurons that are among the ten largest of both halves.", True, between=(0, 10)),
+        Column("largest_by_luck", _float, "of its measure", f"The largest of all neurons in the telling half where the labels of each window were turned, in whichever direction or sign suits it. {_NO_LUCK}", True),
+        Column("largest", _float, "of its measure", "The largest of all neurons in the telling half, in the discovery half's direction.", True),
+        Column("first_layer", pl.Int32(), "index", "Layer of the neuron that is first in the discovery half; ties to the lower layer, then neuron.", True),
+        Column("first_neuron", pl.Int32(), "index", "That neuron.", True),
+        Column("first_discovery", _float, "of its measure", "Its value in the discovery half, by which it was chosen.", True),
+        Column("first_telling", _float, "of its measure", "Its value in the telling half, which had no say.", True),
+        Column("beyond_luck", pl.Int32(), "neuron", "Neurons whose value in the telling half, in the direction or with the sign of the discovery half, is above largest_by_luck.", True),
+        Column("discoveries", pl.Int32(), "neuron", "Neurons with separation_q, or contribution_q, of 0.1 at most; missing for average precision, which is not tested.", True),
+    ),
+)  # fmt: skip
+
+CORPUS_GROWTH = Table(
+    "corpus_growth",
+    "corpus_growth",
+    "The first ten neurons of a token, and where their curves reach one half, as documents are added fold by fold.",
+    ("outcome", "token_id", "measure", "step", "rank"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        Column("measure", pl.String(), "name", "`separation` or `contribution`."),
+        Column("step", pl.Int32(), "fold", "Folds of documents that were read, 1 to 8; 8 is the whole corpus.", between=(1, 8)),
+        Column("positions", pl.Int64(), "position", "Positions of these that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("rank", pl.Int32(), "index", "Place among all neurons at that step, 1 is largest; ties to the lower layer, then neuron.", between=(1, 10)),
+        LAYER,
+        NEURON,
+        Column("value", _float, "of its measure", "Separation, or contribution, over the documents read so far."),
+        Column("half_activation", _float, "activation", "half_activation of its curve over these, with the study's min_count.", True, is_open=True),
+    ),
+)  # fmt: skip
+
+DOMAIN = Column("domain", pl.Int32(), "index", "Domain of the corpus, counted from 0.")
+
+DOMAIN_SCORES = Table(
+    "domain_scores",
+    "domain_scores",
+    "The studied neurons over the documents of each domain alone. Empty where the corpus has one domain.",
+    ("outcome", "token_id", "layer", "neuron", "domain"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        DOMAIN,
+        Column("name", pl.String(), "name", "The domain's name."),
+        Column("positions", pl.Int64(), "position", "Positions of the domain that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("auroc", _float, "share", "auroc over the domain.", True),
+        *_interval("auroc", "share", "auroc"),
+        Column("average_precision", _float, "share", "Average precision over the domain, in the direction of the whole corpus.", True),
+        *_interval("average_precision", "share", "average_precision"),
+        Column("contribution", _float, "logit", "contribution over the domain.", True),
+        *_interval("contribution", "logit", "contribution"),
+    ),
+)  # fmt: skip
+
+DOMAIN_CURVES = Table(
+    "domain_curves",
+    "domain_scores",
+    "How often a token has the outcome at each level of a studied neuron's activation, in each domain. Empty where the corpus has one domain.",
+    ("outcome", "token_id", "layer", "neuron", "domain", "bin_left"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        LAYER,
+        NEURON,
+        DOMAIN,
+        BIN_LEFT,
+        BIN_RIGHT,
+        Column("count", pl.Int64(), "position", "Positions of the domain in the bin that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("proportion", _float, "share", "cases / count; missing in an empty bin.", True),
+    ),
+)  # fmt: skip
+
+DOMAIN_TESTS = Table(
+    "domain_tests",
+    "domain_scores",
+    "Whether a studied neuron does the same in all domains: Welch's test of their values. Empty where the corpus has one domain.",
+    ("outcome", "token_id", "layer", "neuron", "measure"),
+    (
+        OUTCOME,
+        TOKEN_ID,
+        LAYER,
+        NEURON,
+        Column("measure", pl.String(), "name", "`auroc` and `average_precision`, compared on the scale of log(x / (1 - x)), or `contribution`."),
+        Column("statistic", _float, "", "Welch's F; missing where fewer than two domains have a value and a spread.", True, between=(0.0, LARGEST)),
+        Column("degrees", pl.Int32(), "", "Domains compared, less one.", True),
+        Column("degrees_within", _float, "", "Degrees of freedom of the spread within domains.", True, between=(0.0, LARGEST)),
+        Column("p_value", _float, "share", "The chance of as much where domains do not differ.", True),
     ),
 )  # fmt: skip
 
@@ -1329,6 +1501,7 @@ TABLES: dict[str, Table] = {
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
+        HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,

@@ -137,6 +137,16 @@ _STAGES = (
         tables=("contrasts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
+        "half_scores", "statistics", "Every neuron looked for in one half of the documents and told in the other, beside what luck gives; and how far the halves agree.",
+        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens", "token_groups")), fields=MODEL_FIELDS,
+        tables=("half_scores", "half_agreement"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+    ),
+    Stage(
+        "corpus_growth", "statistics", "How the first neurons of each token, and where their curves reach one half, moved as documents were added.",
+        reads=(*MODEL, *reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups")), fields=(*MODEL_FIELDS, "min_count"),
+        tables=("corpus_growth",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+    ),
+    Stage(
         "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
         reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
         tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs",
@@ -174,7 +184,7 @@ _STAGES = (
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
-        reads=reads("tracked_tokens", "token_groups", "token_neuron_scores", "contributions", "token_outcomes", "outcome_scores", "outcome_contributions", "contrasts", "token_neuron_screen", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching", "patched_neuron_sets",
+        reads=reads("tracked_tokens", "token_groups", "half_scores", "token_outcomes", "contrasts", "token_neuron_screen", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching", "patched_neuron_sets",
                     "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
@@ -191,6 +201,11 @@ _STAGES = (
         "neuron_behaviour", "statistics", "What else a studied neuron does: which tokens are predicted and come next in each band of its activation.",
         reads=reads("merged_histograms/", "tracked_tokens", "proportion_curves", "token_counts"), tables=("neuron_bands", "neuron_band_tokens"),
         kinds=frozenset({"polars"}),
+    ),
+    Stage(
+        "domain_scores", "statistics", "The studied neurons in each domain of the corpus, and whether they do the same in all. Empty where the corpus has one domain.",
+        reads=(*MODEL, *reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates")), fields=MODEL_FIELDS,
+        tables=("domain_scores", "domain_curves", "domain_tests"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "embedding_predictions", "statistics", "How often each token is the top prediction by the embedding, as published, and the same curves for it. "

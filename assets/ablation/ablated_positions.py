@@ -2,7 +2,8 @@
 
 A token's own positions are those at which it is the top prediction or, where so asked, the next token. The one pass sampled them
 (assets/counting/position_samples.py), so that they are found wherever they are; only the windows that hold them are run again, to tell
-where the token is not predicted. Changes nothing in the model.
+where the token is not predicted. Neurons are chosen by the discovery half of the documents, so positions come from the telling half alone,
+and its documents had no say in who is ablated. Changes nothing in the model.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from assets.counting.batches import Batch, batches, padded_lengths, rows_of_batch
+from assets.counting.document_blocks import TELLING, fold_of
 from assets.counting.position_samples import NEXT_TOKEN, TOP_PREDICTION, position_hash
 from assets.model.language_model import LanguageModel
 from assets.predictions.top_predictions import predictor
@@ -52,6 +54,12 @@ def padded_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions:
     lengths = np.unique(padded_lengths(windows["length"].to_numpy().astype(np.int64), model.facts.context_length))
     rows = {length: rows_of_batch(length, batch_positions, torch.get_num_threads()) for length in lengths.tolist()}
     return list(batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows))
+
+
+def of_telling_half(sampled: pl.DataFrame) -> pl.DataFrame:
+    """The sampled positions, as of position_samples.sampled_positions, whose documents are of the telling half, in their order."""
+    folds = pl.Series(fold_of(sampled["document"].to_numpy()))
+    return sampled.filter(folds.is_in(list(TELLING)))
 
 
 def own_positions(sampled: pl.DataFrame, outcome_of_token: Mapping[int, str], wanted: int) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from assets.ablation.ablated_positions import chosen_windows
+from assets.ablation.ablated_positions import chosen_windows, of_telling_half
 from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.ablation.replacements import DONORS, donors
@@ -33,7 +33,7 @@ def _neuron_ablation(work: Work) -> None:
     made = neuron_ablation(
         model_of(work),
         _windows(work),
-        sampled_positions(counted.tensors, counted.token_ids),
+        of_telling_half(sampled_positions(counted.tensors, counted.token_ids)),
         pairs,
         work.read("neuron_statistics"),
         study.ablation_positions,

@@ -9,16 +9,21 @@ from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histogram
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
-from assets.statistics.candidates import candidates, studied_pairs
+from assets.statistics.candidates import candidates, discovered_by, studied_pairs
 from assets.statistics.congruence_agreement import congruence_agreement
 from assets.statistics.contrasts import contrasted, contrasts
 from assets.statistics.contributions import WRITES, contributions, group_contributions, outcome_contributions
+from assets.statistics.corpus_growth import corpus_growth
+from assets.statistics.domain_scores import domain_scores
 from assets.statistics.embedding_predictions import embedding_curves, embedding_predictions
+from assets.statistics.fold_contributions import told
 from assets.statistics.grouped_histograms import members_of, with_groups
+from assets.statistics.half_agreement import half_agreement
+from assets.statistics.half_scores import SEPARATION, half_scores, halves_of, outcome_halves
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.outcome_scores import outcome_scores
-from assets.statistics.outcomes import of_leading, token_outcomes
+from assets.statistics.outcomes import token_outcomes
 from assets.statistics.proportion_curves import outcome_curves, proportion_curves
 from assets.statistics.proposed_pairs import proposed_pairs
 from assets.statistics.token_counts import token_counts
@@ -40,8 +45,11 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "contributions", _contributions, page="screen.html"),
         study_asset(study, "congruence_agreement", _congruence_agreement, page="congruence.html"),
         study_asset(study, "contrasts", _contrasts, page="index.html"),
+        study_asset(study, "half_scores", _half_scores, page="index.html"),
+        study_asset(study, "corpus_growth", _corpus_growth, page="index.html"),
         study_asset(study, "candidates", _candidates, page="index.html"),
         study_asset(study, "proportion_curves", _proportion_curves, page="index.html"),
+        study_asset(study, "domain_scores", _domain_scores, page="index.html"),
         study_asset(study, "embedding_predictions", _embedding_predictions, page="scorecard.html"),
         study_asset(study, "neuron_contexts", _neuron_contexts, page="index.html"),
     ]
@@ -121,15 +129,42 @@ def _contrasts(work: Work) -> None:
     work.show(contrasts=len(pairs))
 
 
+def _half_scores(work: Work) -> None:
+    model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
+    groups = members_of(work.read("token_groups"))
+    found, members, texts = outcome_halves(model, histograms, groups), told(histograms, groups), _texts(work)
+    work.write("half_scores", half_scores(found, texts, members))
+    agreement = half_agreement(found, halves_of(histograms), texts, members)
+    work.write("half_agreement", agreement)
+    beyond = agreement.filter(outcome=TOP_PREDICTION, measure=SEPARATION).select("token", "beyond_luck").drop_nulls()
+    work.show(beyond_luck=dict(beyond.iter_rows()))
+
+
+def _corpus_growth(work: Work) -> None:
+    bins = ActivationBins.from_frame(work.read("activation_bins"))
+    histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
+    work.write("corpus_growth", corpus_growth(model_of(work), histograms, bins, groups, _texts(work), work.study.min_count))
+
+
+def _domain_scores(work: Work) -> None:
+    bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
+    histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
+    found = domain_scores(model_of(work), histograms, bins, pairs, groups, {}, _texts(work))
+    work.write("domain_scores", found.scores)
+    work.write("domain_curves", found.curves)
+    work.write("domain_tests", found.tests)
+
+
 def _candidates(work: Work) -> None:
     named = [(choice.layer, choice.neuron) for choice in work.study.neurons]
     answers = work.read("prompt_predictions").filter(role="answer").select("prompt", "token_id").unique()
     outcomes = work.read("token_outcomes")
+    discovered = discovered_by(work.read("half_scores"), outcomes)
     chosen = candidates(
         _tokens(work),
         named,
-        of_leading(work.read("token_neuron_scores"), work.read("outcome_scores"), outcomes),
-        of_leading(work.read("contributions"), work.read("outcome_contributions"), outcomes),
+        discovered,
+        discovered,
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
         work.read("patched_neuron_sets").join(answers, on="prompt"),

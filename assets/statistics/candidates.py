@@ -2,7 +2,9 @@
 
 No single line finds every neuron that matters: what separates well need not write the token, what writes it may be rare, and what
 decides a prompt may do little elsewhere. So each line of evidence sends its best, and the neurons that the study names come too. They
-get curves, contexts, ablation and pages. Holds the choice alone; every number is another table's.
+get curves, contexts, ablation and pages. Separation, average precision and contribution are read off the discovery half of the documents
+alone, so that the telling half had no say in who is studied; contrasts and the screen are read off all. Holds the choice alone; every
+number is another table's.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,8 @@ def candidates(
 ) -> pl.DataFrame:
     """One row for each token, neuron and line that sends it; ranks count from 1 within token and line, missing for named neurons.
 
-    tokens: tracked_tokens, whose order stays, and groups of them. named: (layer, neuron) of the study. patched: neuron_patching with the
+    tokens: tracked_tokens, whose order stays, and groups of them. named: (layer, neuron) of the study. scores, contributions: columns
+    separation and average_precision, and contribution, of the outcome that leads (discovered_by). patched: neuron_patching with the
     token_id of each prompt's answer; sets: patched_neuron_sets with the same. contrasted: contrasts, of the outcome that leads for each
     token. screen: token_neuron_screen. congruence: congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most
     `best`) by each other line. Ties go to the lower layer, then neuron. A gated neuron writes a token by either sign of its congruence, for
@@ -76,6 +79,13 @@ def candidates(
     order = pl.col("line").replace_strict({line: place for place, line in enumerate(LINES)}, return_dtype=pl.Int32)
     rows = pl.concat(lines).join(tokens.select("token_id", "token", "row"), on="token_id")
     return conform(CANDIDATES, rows.sort("row", order, "rank", "layer", "neuron").select(CANDIDATES.schema.names()))
+
+
+def discovered_by(half_scores: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """token_id, layer, neuron, separation, average_precision and contribution of the discovery half, each token's under the outcome that
+    leads for it (token_outcomes)."""
+    leading = half_scores.join(outcomes.filter("leads"), on=["token_id", "outcome"], how="semi", maintain_order="left")
+    return leading.select(*_KEY, *(pl.col(f"discovery_{line}").alias(line) for line in ("separation", "average_precision", "contribution")))
 
 
 def studied_pairs(candidates: pl.DataFrame) -> pl.DataFrame:

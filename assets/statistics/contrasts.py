@@ -8,6 +8,8 @@ that could stand in its place only what decides between the two is left. For tok
   in token_neuron_scores. Under probability positions are weighted by the probability of A and of B.
 - contribution = (congruence with A - congruence with B) x (mean of activation / final norm's scale at positions of A - the same of B):
   what the neuron adds to logit A - logit B where A is, less where B is. Negating a gated neuron's weights changes nothing.
+
+Intervals leave out one fold of documents after the other (fold_intervals).
 """
 
 from collections.abc import Sequence
@@ -19,10 +21,16 @@ import polars as pl
 from assets.contracts import CONTRASTS, conform
 from assets.counting.histograms import PROBABILITY, Histograms
 from assets.model.language_model import LanguageModel
-from assets.statistics.contributions import congruence_by_layer, scaled_sums
+from assets.statistics.contributions import scaled_sums
+from assets.statistics.direct_effects import congruence_by_layer
+from assets.statistics.fold_counts import FoldLevels, filled, fold_cases_by_level, fold_scaled_sums, fold_totals, has_folds, without_each
+from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
+from assets.statistics.fold_scores import aurocs
 from assets.statistics.outcomes import cases_of, in_tracked_order, token_levels
 from assets.statistics.token_neuron_scores import area_under_roc, with_direction
 from assets.study import Prompt, TrackedToken
+
+INTERVALS = ("auroc_low", "auroc_high", "contribution_low", "contribution_high")
 
 
 class Contrast(NamedTuple):
@@ -82,10 +90,12 @@ def _of_layer(
     used = np.unique(places)
     levels = {row: token_levels(histograms, outcome, slice(row, row + 1), layer)[0] for row in used}  # float64 [neuron, level]
     means = _scaled_means(histograms, outcome, layer, cases)
+    folds = _Folds(histograms, outcome, layer) if has_folds(histograms) else None
     frames = []
     for pair, (one, other) in zip(pairs, places, strict=True):
         auroc, error = area_under_roc(levels[one], levels[other])
         difference = congruence[one] - congruence[other]
+        ends = folds.intervals(one, other, difference) if folds else dict.fromkeys(INTERVALS, np.full_like(auroc, np.nan))
         frames.append(
             pl.DataFrame(
                 {
@@ -100,10 +110,11 @@ def _of_layer(
                     "auroc_standard_error": np.full_like(auroc, np.nan) if outcome == PROBABILITY else error,
                     "congruence": difference,
                     "contribution": difference * (means[one] - means[other]),
+                    **ends,
                 }
             )
         )
-    found = pl.concat(frames).with_columns(pl.col("auroc", "auroc_standard_error", "contribution").fill_nan(None))
+    found = pl.concat(frames).with_columns(pl.col("auroc", "auroc_standard_error", "contribution", *INTERVALS).fill_nan(None))
     return with_direction(found).select(CONTRASTS.schema.names())
 
 
@@ -115,3 +126,31 @@ def _scaled_means(histograms: Histograms, outcome: str, layer: int, cases: np.nd
     here, _ = scaled_sums(histograms, outcome, layer)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(cases[:, None] > 0, here / cases[:, None], np.nan)
+
+
+class _Folds:
+    """Counters by fold of one outcome and layer."""
+
+    def __init__(self, histograms: Histograms, outcome: str, layer: int) -> None:
+        self._histograms, self._outcome, self._layer = histograms, outcome, layer
+        self._totals = fold_totals(histograms, outcome)
+        self._unions = without_each(filled(self._totals.positions))
+        scaled = fold_scaled_sums(histograms, outcome, layer)[0] if histograms.screened_ids.size else np.full((1, 1, 1), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):  # [union, token, neuron]
+            united = np.einsum("uf,ftn->utn", self._unions, np.broadcast_to(scaled, (self._unions.shape[1], *scaled.shape[1:])))
+            self._means = united / (self._unions @ self._totals.cases.T)[..., None]
+
+    def intervals(self, one: int, other: int, difference: np.ndarray) -> dict[str, np.ndarray]:
+        """INTERVALS [neuron] of the pair in rows `one` and `other`; difference: of their congruence [neuron]."""
+        own, against = (
+            fold_cases_by_level(self._histograms, self._outcome, slice(row, row + 1), self._layer)[:, 0] for row in (one, other)
+        )
+        area = aurocs(FoldLevels(own[:, None], own + against), self._unions)[:, 0]  # [neuron, union]
+        rare = degrees_of(self._totals.cases[[one, other]]).min()  # of the token that fewer folds hold
+        moved = (difference * (self._means[:, one] - self._means[:, other])).T
+        moved = np.broadcast_to(moved, area.shape)
+        found = (
+            *share_interval(area[:, 0], [area[:, 1:]], rare),
+            *value_interval(moved[:, 0], [moved[:, 1:]], rare),
+        )
+        return dict(zip(INTERVALS, found, strict=True))

@@ -18,16 +18,20 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from assets.congruence.conventions import refuse_indirect, token_vectors, writing_weights
+from assets.congruence.conventions import refuse_indirect
 from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, OUTCOME_CONTRIBUTIONS, conform
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
+from assets.statistics.direct_effects import congruence_by_layer
+from assets.statistics.fold_contributions import INTERVAL, contribution_intervals, told
+from assets.statistics.grouped_histograms import members_of
 from assets.statistics.outcomes import cases_of, in_tracked_order, positions_of
 
 NEURONS_OF_END = 10  # kept for each token at either end
 PARTS = ("contribution_where_predicted", "contribution_elsewhere", "contribution")
 WRITES, WRITES_AGAINST = "writes", "writes_against"
+_UNBOUNDED = pl.Schema({name: kind for name, kind in OUTCOME_CONTRIBUTIONS.schema.items() if name not in INTERVAL})
 
 
 class Contributions(NamedTuple):
@@ -69,9 +73,10 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     all_tracked = _named(every, named).with_columns(
         pl.col("token_id").replace_strict(place, default=None, return_dtype=pl.Int32).alias("place")
     )
+    ends_of_intervals = contribution_intervals(model, histograms, told(histograms, {}), [TOP_PREDICTION]).drop("outcome")
     screen = conform(CONTRIBUTION_SCREEN, _ranked(_named(ends, named)).select(CONTRIBUTION_SCREEN.schema.names()))
     return Contributions(
-        conform(CONTRIBUTIONS, all_tracked.sort("place", "layer", "neuron").drop("place", "predictions")),
+        conform(CONTRIBUTIONS, _with(ends_of_intervals, all_tracked.sort("place", "layer", "neuron").drop("place", "predictions"))),
         screen,
         _mutual(screen, np.stack(token_of_neuron), ids[frequent]),
     )
@@ -81,15 +86,23 @@ def outcome_contributions(model: LanguageModel, histograms: Histograms, token_id
     """The table of that name: one row per further outcome, tracked token and neuron; none without a screen, and none of a token that has
     the outcome nowhere or everywhere. Raises ModelError as contributions does."""
     refuse_indirect(model)
-    frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
+    frames = [pl.DataFrame(schema=_UNBOUNDED)]
     if histograms.screened_ids.size:
         frames += [frame for outcome in histograms.outcomes[1:] for frame in _outcome_layers(model, histograms, outcome)]
     texts = pl.col("token_id").replace_strict(token_ids, [model.token_texts[entry] for entry in token_ids], return_dtype=pl.String)
     both = pl.concat(
-        [frames[0], *(frame.with_columns(token=texts).select(OUTCOME_CONTRIBUTIONS.schema.names()) for frame in frames[1:])],
+        [frames[0], *(frame.with_columns(token=texts).select(_UNBOUNDED.names()) for frame in frames[1:])],
         how="vertical_relaxed",
     )
-    return conform(OUTCOME_CONTRIBUTIONS, in_tracked_order(both, token_ids))
+    intervals = contribution_intervals(model, histograms, told(histograms, {}), histograms.outcomes[1:])
+    return conform(OUTCOME_CONTRIBUTIONS, _with(intervals, in_tracked_order(both, token_ids)))
+
+
+def _with(intervals: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame, in its order, with contribution_low and contribution_high of its rows."""
+    key = [name for name in ("outcome", "token_id", "layer", "neuron") if name in intervals.columns]
+    typed = frame.cast({"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32})
+    return typed.join(intervals, on=key, how="left", maintain_order="left")
 
 
 def _outcome_layers(model: LanguageModel, histograms: Histograms, outcome: str) -> Iterator[pl.DataFrame]:
@@ -115,7 +128,7 @@ def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl
     refuse_indirect(model)
     rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
     parts = groups.partition_by("token_id", maintain_order=True) if histograms.screened_ids.size else []
-    frames = [pl.DataFrame(schema=OUTCOME_CONTRIBUTIONS.schema)]
+    frames = [pl.DataFrame(schema=_UNBOUNDED)]
     read = {outcome: (cases_of(histograms, outcome), positions_of(histograms, outcome)) for outcome in histograms.outcomes}
     for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)) if parts else ():
         for outcome, (cases, positions) in read.items():
@@ -132,7 +145,11 @@ def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl
                 neurons = pl.DataFrame({"neuron": np.arange(histograms.neurons, dtype=np.int32), **values})
                 frames.append(neurons.with_columns(**{name: pl.lit(value) for name, value in named.items()}).select(frames[0].columns))
     found = pl.concat(frames, how="vertical_relaxed")
-    return conform(OUTCOME_CONTRIBUTIONS, in_tracked_order(found, groups["token_id"].unique(maintain_order=True).to_list()))
+    members = {entry: own for entry, own in told(histograms, members_of(groups)).items() if entry not in rows}
+    intervals = contribution_intervals(model, histograms, members, histograms.outcomes if parts else ())
+    return conform(
+        OUTCOME_CONTRIBUTIONS, _with(intervals, in_tracked_order(found, groups["token_id"].unique(maintain_order=True).to_list()))
+    )
 
 
 def scaled_sums(histograms: Histograms, outcome: str, layer: int) -> tuple[np.ndarray, np.ndarray]:
@@ -148,16 +165,6 @@ def scaled_sums(histograms: Histograms, outcome: str, layer: int) -> tuple[np.nd
     if outcome == NEXT_TOKEN:
         total = total - np.asarray(histograms["no_next_token_scaled"][layer])
     return here / SCALED_UNITS, total / SCALED_UNITS
-
-
-def congruence_by_layer(model: LanguageModel, token_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each layer with the congruence of its output weights with the tokens, convention `logits`, float64 [token, neuron]."""
-    import torch
-
-    with torch.inference_mode():
-        vectors = token_vectors(model, "logits")[:, torch.as_tensor(token_ids.astype(np.int64), device=model.device)]
-        for layer in range(model.facts.layers):
-            yield layer, (writing_weights(model, layer) @ vectors).T.cpu().numpy().astype(np.float64)
 
 
 def means_added(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.counting.histograms import Histograms
+from assets.counting.histograms import PREDICTIONS, Histograms
 
 Members = Mapping[int, Sequence[int]]  # token ids of the members by the group's number
 
@@ -36,6 +36,10 @@ def with_groups(histograms: Histograms, members: Members) -> Histograms:
     tensors = dict(histograms.tensors)
     for name in (*histograms.token_sums, *(name for name in histograms.outcome_sums if _is_by_token(name))):
         tensors[name] = GroupedRows(histograms[name], groups, axis=0 if name in histograms.token_sums else 1)
+    for name in histograms.tensors:
+        axis = _axis_of_tokens(name)
+        if axis is not None:
+            tensors[name] = GroupedRows(histograms[name], groups, axis)
     for name in dict.fromkeys(histograms.prediction_kinds.values()):
         tensors[name] = _lengthened(np.asarray(histograms[name][:]), members)
     return Histograms(tensors, histograms.positions, (*histograms.token_ids, *members))
@@ -43,6 +47,15 @@ def with_groups(histograms: Histograms, members: Members) -> Histograms:
 
 def _is_by_token(name: str) -> bool:
     return name.endswith("_scaled") and not name.startswith("no_")
+
+
+def _axis_of_tokens(name: str) -> int | None:
+    """Of counters by block and of null labels; None where they are by no token."""
+    if name.startswith("block_no_") or not name.startswith(
+        tuple(f"{kind}_{outcome}_" for kind in ("block", "null") for outcome in PREDICTIONS)
+    ):
+        return None
+    return int(name.startswith("block_")) + int(name.endswith("_scaled"))
 
 
 def _lengthened(counts: np.ndarray, members: Members) -> np.ndarray:
@@ -58,7 +71,7 @@ class GroupedRows:
     """An array by tracked token with the sums of some rows behind it; read by indexing, as the array itself."""
 
     def __init__(self, array: Any, groups: Sequence[Sequence[int]], axis: int) -> None:
-        """`axis` is the array's axis of tokens; all axes before it must be indexed by a number when it is read."""
+        """`axis` is the array's axis of tokens."""
         self._array, self._groups, self._axis = array, [list(group) for group in groups], axis
         self._rows = array.shape[axis]
         self.shape = (*array.shape[:axis], self._rows + len(groups), *array.shape[axis + 1 :])
@@ -73,8 +86,21 @@ class GroupedRows:
         chosen = np.arange(self.shape[self._axis])[wanted]
         if not chosen.size or chosen.max() < self._rows:
             return np.asarray(self._array[(*before, wanted, *after)])
-        return np.stack([self._row(int(row), before, after) for row in chosen])
+        # Stored rows share chunks: all that are needed are read once.
+        members = [self._members(int(row)) for row in chosen]
+        first, last = min(map(min, members)), max(map(max, members))
+        held = np.asarray(self._array[(*before, slice(first, last + 1), *after)])
+        axis = sum(not isinstance(key, int | np.integer) for key in before)  # what is indexed by a number is no axis any more
+        rows = np.moveaxis(held, axis, 0)
+        return np.stack([_sum([rows[one - first] for one in own]) for own in members], axis=axis)
+
+    def _members(self, row: int) -> list[int]:
+        return [row] if row < self._rows else self._groups[row - self._rows]
 
     def _row(self, row: int, before: list[Any], after: list[Any]) -> np.ndarray:
-        own = [row] if row < self._rows else self._groups[row - self._rows]
-        return sum((np.asarray(self._array[(*before, one, *after)]) for one in own[1:]), np.asarray(self._array[(*before, own[0], *after)]))
+        return _sum([np.asarray(self._array[(*before, one, *after)]) for one in self._members(row)])
+
+
+def _sum(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """In the rows' own dtype: members share no position, so their sum counts no more positions than there are."""
+    return sum(rows[1:], rows[0])

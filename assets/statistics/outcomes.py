@@ -75,17 +75,6 @@ def token_outcomes(histograms: Histograms, token_texts: TokenTexts, wanted: str,
     return conform(TOKEN_OUTCOMES, pl.DataFrame(rows, schema=TOKEN_OUTCOMES.schema))
 
 
-def of_leading(published: pl.DataFrame, further: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """The rows of each token under the outcome that leads for it, with the column `outcome`, in the order of the two tables.
-
-    published: a table of top predictions, such as token_neuron_scores. further: its like of the other outcomes, with a column `outcome`.
-    outcomes: token_outcomes.
-    """
-    leading = outcomes.filter("leads").select("token_id", "outcome")
-    both = pl.concat([published.with_columns(outcome=pl.lit(TOP_PREDICTION)), further.select(*published.columns, "outcome")])
-    return both.join(leading, on=["token_id", "outcome"], how="semi", maintain_order="left")
-
-
 def in_tracked_order(frame: pl.DataFrame, token_ids: Sequence[int]) -> pl.DataFrame:
     """The rows by outcome, then in the order of the tracked tokens, layer and neuron."""
     place = pl.col("token_id").replace_strict(list(token_ids), range(len(token_ids)), return_dtype=pl.Int32)

@@ -1,7 +1,8 @@
 """The table `proportion_curves`: at each level of a neuron's activation, how often a token is the top prediction, and how surely.
 
-Holds which (token, neuron) pairs are worth a curve and the curves themselves, with the interval of Wilson (1927). Every level is
-a row, empty ones too, so that the counts of a curve add up to the counted positions that are not NaN.
+Holds which (token, neuron) pairs are worth a curve and the curves themselves, with the interval of Wilson (1927), which takes positions for
+independent, and one that respects documents (fold_intervals). Every level is a row, empty ones too, so that the counts of a curve add up to
+the counted positions that are not NaN.
 """
 
 import numpy as np
@@ -9,6 +10,8 @@ import polars as pl
 
 from assets.contracts import OUTCOME_CURVES, PROPORTION_CURVES, conform
 from assets.counting.histograms import PROBABILITY, TOP_PREDICTION, ActivationBins, Histograms
+from assets.statistics.fold_counts import fold_cases_by_level, fold_positions_by_level, has_folds
+from assets.statistics.fold_intervals import Interval, proportion_interval
 from assets.statistics.levels import TokenTexts, lower_edges
 from assets.statistics.outcomes import all_levels, token_levels
 
@@ -54,11 +57,14 @@ def _curves(
         proportion=pl.when(pl.col("count") > 0).then(pl.col("cases") / pl.col("count")),
         ci_low=pl.Series(low, dtype=pl.Float64).fill_nan(None),
         ci_high=pl.Series(high, dtype=pl.Float64).fill_nan(None),
+        document_low=pl.col("document_low").fill_nan(None),
+        document_high=pl.col("document_high").fill_nan(None),
         reliable=pl.col("count") >= min_count,
     )
 
 
-_COUNTED = pl.Schema(list(OUTCOME_CURVES.schema.items())[1:9])  # the columns up to the two counts
+_ENDS = ("document_low", "document_high")
+_COUNTED = pl.Schema([*list(OUTCOME_CURVES.schema.items())[1:9], *((end, pl.Float64) for end in _ENDS)])  # up to the two counts, and these
 
 
 def _layer_curves(
@@ -82,7 +88,19 @@ def _layer_curves(
         bin_right=pl.Series(np.concatenate([left[:, 1:], np.full((len(left), 1), np.inf)], axis=1).reshape(-1)),
         count=pl.Series(all_counts[neurons].reshape(-1)),
         cases=pl.Series(cases[rows, neurons].reshape(-1)),
+        **dict(
+            zip(_ENDS, (pl.Series(end.reshape(-1)) for end in _document_interval(histograms, outcome, layer, neurons, rows)), strict=True)
+        ),
     )
+
+
+def _document_interval(histograms: Histograms, outcome: str, layer: int, neurons: np.ndarray, rows: np.ndarray) -> Interval:
+    """Of each pair's proportions, [pair, level]; NaN where counters were not kept by block."""
+    if not has_folds(histograms):
+        nothing = np.full((len(neurons), histograms.bins + 2), np.nan)
+        return Interval(nothing, nothing)
+    cases = fold_cases_by_level(histograms, outcome, slice(None), layer, neurons)  # [pair, token, fold, level]
+    return proportion_interval(cases[np.arange(len(rows)), rows], fold_positions_by_level(histograms, outcome, layer, neurons))
 
 
 def wilson_interval(successes: np.ndarray, trials: np.ndarray, quantile: float = QUANTILE_95) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histogram
 from assets.histograms.histogram_store import counter_blocks
 from assets.statistics.levels import TokenTexts, lower_edges
 from assets.statistics.outcomes import all_levels, token_levels
+from assets.statistics.score_intervals import INTERVALS, score_intervals
 
 SCORES = (
     "auroc",
@@ -69,6 +70,7 @@ def scores_of(histograms: Histograms, bins: ActivationBins, outcome: str, token_
             edges = lower_edges(bins, layer, there)
             for name, values in _scores(predicted[:, part], count[part], edges, min_count).items():
                 scores[name][held, layer, there] = values
+    scores |= score_intervals(histograms, outcome)
     token, layer_index, neuron = (index.reshape(-1) for index in np.indices((tokens, layers, neurons), dtype=np.int32))
     token_ids = np.asarray(histograms.token_ids, dtype=np.int32)
     texts = pl.Series([token_texts[entry] for entry in histograms.token_ids], dtype=pl.String)
@@ -81,7 +83,7 @@ def scores_of(histograms: Histograms, bins: ActivationBins, outcome: str, token_
             **{name: values.reshape(-1) for name, values in scores.items()},
         }
     )
-    return with_direction(frame.with_columns(pl.col(SCORES).fill_nan(None)))
+    return with_direction(frame.with_columns(pl.col(*SCORES, *INTERVALS).fill_nan(None)))
 
 
 def with_direction(scores: pl.DataFrame) -> pl.DataFrame:
@@ -97,16 +99,27 @@ def _scores(predicted: np.ndarray, count: np.ndarray, edges: np.ndarray, min_cou
     all_positions = count.astype(np.float64)
     area, error = area_under_roc(positives, all_positions - positives)
     downwards = area < 0.5
-    # With activations negated the levels stand in reverse, and the upper edge of a level is, negated, its lower one.
     positives, all_positions = _turned(positives, downwards), _turned(all_positions, downwards)
-    upper_edges = np.concatenate([edges[..., 1:], np.full_like(edges[..., :1], np.inf)], axis=-1)
-    edges = np.where(downwards[..., None], upper_edges[..., ::-1], edges)
     return {
         "auroc": area,
         "auroc_standard_error": error,
         "average_precision": average_precision(positives, all_positions),
-        **_proportion_scores(positives, all_positions, edges, min_count),
+        **_proportion_scores(positives, all_positions, _turned_edges(edges, downwards), min_count),
     }
+
+
+def half_activations(positives: np.ndarray, all_positions: np.ndarray, edges: np.ndarray, min_count: int) -> np.ndarray:
+    """half_activation of curves, float64 [curve], from positives, all_positions and edges [curve, level]; NaN where none is."""
+    area, _ = area_under_roc(positives, all_positions - positives)
+    downwards = area < 0.5
+    own, every = _turned(positives, downwards), _turned(all_positions, downwards)
+    return _proportion_scores(own, every, _turned_edges(edges, downwards), min_count)["half_activation"]
+
+
+def _turned_edges(edges: np.ndarray, downwards: np.ndarray) -> np.ndarray:
+    """Of the levels so turned: with activations negated the upper edge of a level is, negated, its lower one."""
+    upper_edges = np.concatenate([edges[..., 1:], np.full_like(edges[..., :1], np.inf)], axis=-1)
+    return np.where(downwards[..., None], upper_edges[..., ::-1], edges)
 
 
 def _turned(counts: np.ndarray, downwards: np.ndarray) -> np.ndarray:

@@ -6,8 +6,10 @@ the sum of squares about its mean over all positions:
 - between the groups lie B = n_1 n_0 / n (m_1 - m_0)^2, within them T - B;
 - variance explained (eta squared) = B / T, and standardized difference = (m_1 - m_0) / sqrt((T - B) / (n - 2)).
 
-Within a token both order neurons alike. m_1 comes from the screen's sums and T from the streamed moments, so neither depends on
-the bins. The loop goes layer by layer; what is held is one layer of sums and, for each token, its best neurons so far.
+Within a token both order neurons alike. The share of variance that luck explains is that of the sums that were taken with every window's
+labels turned (screen_null_sum); false discovery rates come from it as luck tells, over all pairs of a screened token and a neuron. m_1
+comes from the screen's sums and T from the streamed moments, so neither depends on the bins. The loop goes layer by layer; what is held is
+one layer of sums and, for each token, its best neurons and luck's so far.
 """
 
 import numpy as np
@@ -17,6 +19,7 @@ from assets.contracts import TOKEN_NEURON_SCREEN, conform
 from assets.counting.histograms import Histograms
 from assets.counting.token_sum_units import UNITS
 from assets.statistics.levels import TokenTexts
+from assets.statistics.luck import beyond_tail, q_values_of_least, tail_length
 
 NEURONS_OF_TOKEN = 10  # kept for each token
 # Sums are rounded to multiples of 2^-24 an activation, so a mean is off by 2^-25 at most: a 512th of this. Neurons that vary less,
@@ -37,14 +40,16 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
     screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])
     # The last group, all tokens that are not screened, belongs to no token.
     groups = np.flatnonzero((screened >= 0) & (counts >= max(min_count, 1)) & (counts < histograms.positions - 1))
-    best = _Best(len(groups))
+    best, luck = _Best(len(groups)), _Luck(histograms, len(groups))
     for layer in range(histograms.layers):
         sums, squares = (np.asarray(histograms[name][layer])[groups] / UNITS for name in ("screen_sum", "screen_squares"))
         mean, total = (np.asarray(histograms[name][layer]) for name in ("mean", "moment_2"))
         for start in range(0, len(groups), GROUPS_OF_BLOCK):
             rows = np.arange(start, min(start + GROUPS_OF_BLOCK, len(groups)))
             best.add(rows, layer, standing_out(sums[rows], squares[rows], counts[groups[rows]], mean, total, histograms.positions))
+            luck.add(rows, layer, groups[rows], counts[groups[rows]], mean, total)
     frame = best.frame().filter(pl.col("variance_explained") >= 0)
+    frame = frame.with_columns(false_discovery_rate=pl.Series(luck.false_discovery_rates(frame), dtype=pl.Float64).fill_nan(None))
     finite = pl.when(pl.col("standardized_difference").is_finite()).then(pl.col("standardized_difference"))
     frame = frame.with_columns(finite.alias("standardized_difference"))
     ids = pl.Series(screened[groups], dtype=pl.Int32)
@@ -84,6 +89,39 @@ def standing_out(
         "standardized_difference": difference,
         "variance_explained": np.where(varies, explained, -1.0),
     }
+
+
+class _Luck:
+    """The largest shares of variance that luck explains, of each token, over the layers seen so far."""
+
+    def __init__(self, histograms: Histograms, tokens: int) -> None:
+        self._histograms, self._neurons = histograms, histograms.layers * histograms.neurons
+        self._is_counted = "screen_null_sum" in histograms.tensors
+        self._tail = tail_length(self._neurons)
+        # As many as a token has rows, so that whatever lies below all of these is no discovery at any rate.
+        self._largest = np.zeros((tokens, max(self._tail, min(self._neurons - 1, NEURONS_OF_TOKEN)) + 1))
+
+    def add(self, rows: np.ndarray, layer: int, groups: np.ndarray, counts: np.ndarray, mean: np.ndarray, total: np.ndarray) -> None:
+        """A layer's neurons, for the tokens in `rows`, which are these groups of the screen."""
+        if not self._is_counted:
+            return
+        sums = np.asarray(self._histograms["screen_null_sum"][layer])[groups] / UNITS
+        explained = standing_out(sums, np.zeros_like(sums), counts, mean, total, self._histograms.positions)["variance_explained"]
+        both = np.concatenate([self._largest[rows], explained], axis=1)
+        keep = self._largest.shape[1]
+        self._largest[rows] = -np.sort(-np.partition(both, both.shape[1] - keep, axis=1)[:, -keep:], axis=1)
+
+    def false_discovery_rates(self, frame: pl.DataFrame) -> np.ndarray:
+        """Float64 [row of frame], which has columns row and variance_explained; NaN where luck was not counted."""
+        row, explained = frame["row"].to_numpy(), frame["variance_explained"].to_numpy()
+        if not self._is_counted or not len(row):
+            return np.full(len(row), np.nan)
+        largest = self._largest[row]
+        as_large = (largest >= explained[:, None]).sum(axis=1)
+        counted = (1 + as_large) / (1 + self._neurons)
+        modelled = beyond_tail(explained, largest[:, : self._tail + 1], self._neurons)
+        p_values = np.where(as_large < self._tail, np.minimum(counted, modelled), counted)
+        return q_values_of_least(p_values, self._neurons * len(self._largest))
 
 
 class _Best:

@@ -18,7 +18,7 @@ from assets.statistics.contrasts import Contrast, contrasted, contrasts
 from assets.statistics.contributions import contributions, group_contributions, outcome_contributions
 from assets.statistics.grouped_histograms import GroupedRows, with_groups
 from assets.statistics.outcome_scores import outcome_scores
-from assets.statistics.outcomes import of_leading, token_levels, token_outcomes
+from assets.statistics.outcomes import token_levels, token_outcomes
 from assets.statistics.proportion_curves import outcome_curves
 from assets.statistics.token_neuron_scores import area_under_roc
 from assets.study import FixedBins, Prompt
@@ -127,15 +127,6 @@ def test_the_studys_outcome_leads_unless_it_is_too_rare_and_another_is_not() -> 
     assert leading("top_prediction", 10_000) == "top_prediction"
     assert leading("next_token", 1) == "next_token"
     assert leading("probability", 1) in ("probability", "top_prediction")
-
-
-def test_rows_of_the_leading_outcome_are_taken_from_either_table() -> None:
-    published = pl.DataFrame({"token_id": [1, 2], "auroc": [0.6, 0.7]})
-    further = pl.DataFrame({"outcome": ["next_token"] * 2, "token_id": [1, 2], "auroc": [0.8, 0.9]})
-    outcomes = pl.DataFrame(
-        {"token_id": [1, 1, 2, 2], "outcome": ["top_prediction", "next_token"] * 2, "leads": [True, False, False, True]}
-    )
-    assert of_leading(published, further, outcomes).rows() == [(1, 0.6, "top_prediction"), (2, 0.9, "next_token")]
 
 
 def test_a_group_is_scored_as_one_token_that_is_any_of_its_members() -> None:

@@ -77,6 +77,7 @@ def test_a_hand_worked_token_and_neuron() -> None:
             "deviation_elsewhere": math.sqrt(0.5),
             "standardized_difference": 3.0,
             "variance_explained": 0.75,
+            "false_discovery_rate": None,
         }
     ]
 

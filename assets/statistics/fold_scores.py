@@ -1,0 +1,74 @@
+"""AUROC, average precision and contribution of any union of folds of documents, for many unions at once.
+
+The formulas are those of token_neuron_scores and contributions; here they are arranged so that leaving out each fold in turn costs
+little. With p the cases of a level and a all its positions, P and A their sums over a union U of folds,
+
+    P N x AUROC = sum over levels of p (a below + a / 2) - P^2 / 2,   N = A - P,
+
+is bilinear in the folds of p and those of a: one small product of matrices a neuron serves every union. Holds no choice of folds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from assets.statistics.fold_counts import FoldLevels
+
+
+class UnionScores(NamedTuple):
+    """Float64 [neuron, token, union]; NaN where undefined."""
+
+    auroc: np.ndarray
+    average_precision: np.ndarray
+
+
+def aurocs(levels: FoldLevels, unions: np.ndarray) -> np.ndarray:
+    """AUROC [neuron, token, union]; `unions` [union, fold] holds 1 where a union has the fold. NaN without a case, or without any other."""
+    positions, cases = levels.positions, levels.cases
+    below = np.cumsum(positions, axis=-1) - positions / 2  # [neuron, fold, level]
+    pairs = cases @ below.swapaxes(-1, -2)[:, None]  # [neuron, token, fold of the cases, fold of all positions]
+    won = ((unions @ pairs) * unions).sum(-1)
+    own = cases.sum(-1) @ unions.T
+    others = (positions.sum(-1) @ unions.T)[:, None] - own
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where((own > 0) & (others > 0), (won - own**2 / 2) / (own * others), np.nan)
+
+
+def average_precisions(levels: FoldLevels, unions: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Average precision [neuron, token, union], read from the highest level down where `directions` [neuron, token] is 1, from the lowest up
+    where it is -1. Where it is 0 levels say nothing, and all are taken together. NaN without a case."""
+    cases, positions = unions @ levels.cases, unions @ levels.positions
+    total = cases.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = total / positions.sum(-1)[:, None]
+    for direction in (1, -1):
+        neurons, tokens = np.nonzero(directions == direction)
+        own, every = cases[neurons, tokens][..., ::-direction], positions[neurons][..., ::-direction]  # first level first
+        reached = np.cumsum(own, axis=-1)
+        reached /= np.maximum(np.cumsum(every, axis=-1), 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[neurons, tokens] = (own * reached).sum(-1) / total[neurons, tokens]
+    return np.where(total > 0, found, np.nan)
+
+
+def directions_of(auroc: np.ndarray) -> np.ndarray:
+    """Int8: 1 above one half, -1 below, 0 where it is one half or missing."""
+    return np.nan_to_num(np.sign(auroc - 0.5)).astype(np.int8)
+
+
+def read_in(auroc: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """AUROC as it is where activations are negated in direction -1; one half where there is no direction."""
+    return 0.5 + direction * (auroc - 0.5)
+
+
+def contributions_of(congruence: np.ndarray, here: np.ndarray, total: np.ndarray, cases: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """What neurons add to a token's logit where it has the outcome, less what they add elsewhere: logits [union, neuron].
+
+    Of a token, or of a group with a row for each member: congruence [member, neuron]; here [union, member, neuron] and total [union,
+    neuron] sums of activation / scale; cases [union, member]; positions [union]. NaN where the token has the outcome nowhere or everywhere.
+    """
+    own = cases.sum(1)[:, None]  # [union, 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        there = (congruence * here).sum(1) / own
+        elsewhere = (cases / own) @ congruence * (total - here.sum(1)) / (positions[:, None] - own)
+        return np.where((own > 0) & (own < positions[:, None]), there - elsewhere, np.nan)

@@ -1,0 +1,180 @@
+"""The table `half_scores`: every neuron looked for in one half of the documents and told in the other, beside what luck gives.
+
+The best of 46,080 neurons is shown too good by the very scores that it was chosen by. So whatever chooses (direction, order, who is studied)
+reads the discovery half alone, and what is told as evidence comes from the telling half, which had no say:
+
+- telling separation = AUROC of the telling half, read in the discovery half's direction: from 0 to 1, about one half for a neuron that
+  was chosen by luck, below it for one that tells the opposite. Average precision in the same direction; contribution with its own sign.
+- intervals by leaving out folds of documents (fold_intervals); p-values and false discovery rates against the same numbers of all
+  neurons where labels say nothing (luck). A p-value is one-sided: as much in the discovery half's direction, or sign, as this.
+
+Holds the table alone; how far the halves agree is in half_agreement. Memory: a dozen numbers for every token and neuron of an outcome, and
+what fold_counts reads at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from assets.contracts import HALF_SCORES, conform
+from assets.counting.document_blocks import DISCOVERY, TELLING
+from assets.counting.histograms import Histograms
+from assets.model.language_model import LanguageModel
+from assets.statistics.fold_contributions import LayerContributions, Members, told, union_contributions
+from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, null_levels, without_each
+from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
+from assets.statistics.fold_scores import aurocs, average_precisions, directions_of, read_in
+from assets.statistics.grouped_histograms import with_groups
+from assets.statistics.levels import TokenTexts
+from assets.statistics.luck import luck_p_values, q_values
+
+SEPARATION, AVERAGE_PRECISION, CONTRIBUTION = "separation", "average_precision", "contribution"
+MEASURES = (SEPARATION, AVERAGE_PRECISION, CONTRIBUTION)
+TESTED = (SEPARATION, CONTRIBUTION)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The folds of each half that hold positions, and as unions: each half whole, then without each of its folds."""
+
+    discovery: tuple[int, ...]
+    telling: tuple[int, ...]
+
+    @property
+    def unions(self) -> np.ndarray:
+        """Float64 [union, fold]: those of the discovery half, then those of the telling half."""
+        return np.concatenate([without_each(self.discovery), without_each(self.telling)])
+
+    def split(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """From values [..., union]: those of the discovery half and of the telling half, [...], and each half's without its folds."""
+        first = len(self.discovery) + 1
+        return values[..., 0], values[..., first], [values[..., first + 1 :], values[..., 1:first]]
+
+    def degrees(self, cases: np.ndarray) -> np.ndarray:
+        """Degrees of freedom [...] of the spread within both halves, of cases [..., fold]; -1 where either half has too few folds."""
+        both = np.stack([degrees_of(cases[..., list(folds)]) for folds in (self.discovery, self.telling)])
+        return np.where((both > 0).all(0), both.sum(0), -1)
+
+
+class OutcomeHalves(NamedTuple):
+    """Of one outcome, float64 [token, layer, neuron] under the table's names, and what luck gives: `null` by measure, of the same shape."""
+
+    outcome: str
+    totals: FoldTotals
+    scores: dict[str, np.ndarray]
+    null: dict[str, np.ndarray]
+
+
+def halves_of(histograms: Histograms) -> Halves:
+    """The folds of the corpus' two halves."""
+    positions = fold_totals(histograms, histograms.outcomes[0]).positions
+    return Halves(filled(positions, DISCOVERY), filled(positions, TELLING))
+
+
+def outcome_halves(model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]]) -> list[OutcomeHalves]:
+    """The scores of every outcome that was counted, of tracked tokens and behind them of groups (grouped_histograms.members_of).
+
+    histograms: of the tracked tokens alone, with counters by block. Raises ModelError as contributions does.
+    """
+    grouped, halves, members = with_groups(histograms, groups), halves_of(histograms), told(histograms, groups)
+    found = [_separations(grouped, outcome, halves) for outcome in histograms.outcomes]
+    of_outcome = {one.outcome: one for one in found}
+    for part in union_contributions(model, histograms, members, histograms.outcomes, halves.unions, halves.telling):
+        _add_contributions(of_outcome[part.outcome], part, halves)
+    for one in found:
+        _add_p_values(one)
+    return found
+
+
+def _separations(histograms: Histograms, outcome: str, halves: Halves) -> OutcomeHalves:
+    """AUROC, separation and average precision; contributions and p-values are still NaN."""
+    shape = (len(histograms.token_ids), histograms.layers, histograms.neurons)
+    scores = {column.name: np.full(shape, np.nan) for column in HALF_SCORES.columns if column.dtype.is_float()}
+    scores["direction"] = np.zeros(shape, np.int8)
+    null = {measure: np.full(shape, np.nan) for measure in MEASURES}
+    totals, has_null = fold_totals(histograms, outcome), f"null_{outcome}_count" in histograms.tensors
+    unions, degrees = halves.unions, halves.degrees(totals.cases)
+    telling = list(halves.telling)
+    for block, levels in fold_counters(histograms, outcome):
+        place = (block.tokens, block.layer, block.neurons)
+        area = aurocs(levels, unions)  # [neuron, token, union]
+        direction = directions_of(area[..., 0])
+        precision = average_precisions(levels, unions, direction)
+        of_token = degrees[block.tokens]
+        for name, values in ((SEPARATION, read_in(area, direction[..., None])), (AVERAGE_PRECISION, precision)):
+            in_discovery, in_telling, left_out = halves.split(values)
+            low, high = share_interval(in_telling, left_out, of_token)
+            parts = {"discovery": in_discovery, "telling": in_telling, "low": low, "high": high}
+            for part, held in parts.items():
+                column = f"{part}_{name}" if part in ("discovery", "telling") else f"telling_{name}_{part}"
+                scores[column][place] = held.T
+        scores["direction"][place] = direction.T
+        scores["discovery_auroc"][place], scores["telling_auroc"][place] = (values.T for values in halves.split(area)[:2])
+        if has_null:
+            turned = null_levels(histograms, outcome, *place)
+            every = levels.positions[:, telling].sum(1, keepdims=True)
+            _add_null(null, place, FoldLevels(turned[:, :, None], every), direction)
+    return OutcomeHalves(outcome, totals, scores, null)
+
+
+def _add_null(null: dict[str, np.ndarray], place: tuple[slice, int, slice], levels: FoldLevels, direction: np.ndarray) -> None:
+    """What luck gives: separation in the direction of the discovery half, average precision in its own, as if chosen for it."""
+    whole = np.ones((1, 1))
+    area = aurocs(levels, whole)
+    null[SEPARATION][place] = read_in(area[..., 0], direction).T
+    null[AVERAGE_PRECISION][place] = average_precisions(levels, whole, directions_of(area[..., 0]))[..., 0].T
+
+
+def _add_contributions(one: OutcomeHalves, part: LayerContributions, halves: Halves) -> None:
+    in_discovery, in_telling, left_out = halves.split(np.moveaxis(part.unions, 1, -1))
+    low, high = value_interval(in_telling, left_out, halves.degrees(one.totals.cases)[:, None])
+    found = {
+        "discovery_contribution": in_discovery,
+        "telling_contribution": in_telling,
+        "telling_contribution_low": low,
+        "telling_contribution_high": high,
+    }
+    for name, values in found.items():
+        one.scores[name][:, part.layer] = values
+    one.null[CONTRIBUTION][:, part.layer] = part.null
+
+
+def _add_p_values(one: OutcomeHalves) -> None:
+    """Of separation and contribution, each against its own token's null values of all neurons; corrected over all pairs of the outcome."""
+    for measure, beyond, turned in (
+        (SEPARATION, one.scores["telling_separation"] - 0.5, one.null[SEPARATION] - 0.5),
+        (CONTRIBUTION, *signed_contributions(one)),
+    ):
+        for row in range(len(beyond)):
+            one.scores[f"{measure}_p"][row] = luck_p_values(beyond[row], turned[row].reshape(-1))
+        one.scores[f"{measure}_q"][:] = q_values(one.scores[f"{measure}_p"])
+
+
+def signed_contributions(one: OutcomeHalves) -> tuple[np.ndarray, np.ndarray]:
+    """Of the telling half, and where labels say nothing: positive where they have the sign of the discovery half's."""
+    sign = np.sign(one.scores["discovery_contribution"])
+    return sign * one.scores["telling_contribution"], sign * one.null[CONTRIBUTION]
+
+
+def half_scores(found: list[OutcomeHalves], token_texts: TokenTexts, members: Members) -> pl.DataFrame:
+    """The table, by outcome, token, layer and neuron. Missing where nothing can be said: a token that has the outcome nowhere in a half, or
+    everywhere; intervals with fewer than three folds of a half that hold a case; contributions without a screen; p-values and rates under
+    probability, whose labels cannot be turned."""
+    frames = [pl.DataFrame(schema=HALF_SCORES.schema)]
+    ids = np.asarray(list(members), np.int32)
+    texts = pl.Series([token_texts[entry] for entry in ids.tolist()], dtype=pl.String)
+    for one in found:
+        token, layer, neuron = (
+            index.reshape(-1) for index in np.indices(one.scores["direction"].shape, dtype=np.int32)
+        )  # fmt: skip
+        values = {name: scores.reshape(-1) for name, scores in one.scores.items()}
+        frame = pl.DataFrame({"token_id": ids[token], "layer": layer, "neuron": neuron, **values}).with_columns(
+            outcome=pl.lit(one.outcome), token=texts.gather(token)
+        )
+        missing = pl.col("discovery_auroc").is_nan()
+        frame = frame.with_columns(direction=pl.when(~missing).then("direction"))
+        frames.append(frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(HALF_SCORES.schema.names()))
+    return conform(HALF_SCORES, pl.concat(frames, how="vertical_relaxed"))
