@@ -204,7 +204,7 @@ _STAGES = (
     ),
     Stage(
         "domain_scores", "statistics", "The studied neurons in each domain of the corpus, and whether they do the same in all. Empty where the corpus has one domain.",
-        reads=(*MODEL, *reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates")), fields=MODEL_FIELDS,
+        reads=(*MODEL, *reads("corpus_domains", "merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates")), fields=MODEL_FIELDS,
         tables=("domain_scores", "domain_curves", "domain_tests"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(

@@ -149,7 +149,8 @@ def _corpus_growth(work: Work) -> None:
 def _domain_scores(work: Work) -> None:
     bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
     histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
-    found = domain_scores(model_of(work), histograms, bins, pairs, groups, {}, _texts(work))
+    names = dict(work.read("corpus_domains").select("domain", "name").iter_rows())
+    found = domain_scores(model_of(work), histograms, bins, pairs, groups, names, _texts(work))
     work.write("domain_scores", found.scores)
     work.write("domain_curves", found.curves)
     work.write("domain_tests", found.tests)
