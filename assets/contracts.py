@@ -634,6 +634,27 @@ OUTCOME_CURVES = Table(
     ),
 )  # fmt: skip
 
+HALF_CURVES = Table(
+    "half_curves",
+    "proportion_curves",
+    "The curves of proportion_curves and outcome_curves in either half of the documents: neurons are found in the discovery half and told by the telling half.",
+    ("outcome", "layer", "neuron", "token_id", "half", "bin_left"),
+    (
+        OUTCOME,
+        LAYER,
+        NEURON,
+        TOKEN_ID,
+        Column("half", pl.String(), "name", "`discovery` or `telling`."),
+        BIN_LEFT,
+        BIN_RIGHT,
+        Column("count", pl.Int64(), "position", "Positions of the half in the bin that the outcome is read over."),
+        Column("cases", _float, _CASES, "Of these, positions with the outcome; under probability how many are expected."),
+        Column("proportion", _float, "share", "cases / count; missing in an empty bin.", True),
+        *_DOCUMENT_INTERVAL,
+        Column("reliable", pl.Boolean(), "", "The bin has at least min_count positions of the half."),
+    ),
+)  # fmt: skip
+
 OUTCOME_CONTRIBUTIONS = Table(
     "outcome_contributions",
     "contributions",
@@ -1500,7 +1521,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
-        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
+        TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,

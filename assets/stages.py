@@ -191,7 +191,7 @@ _STAGES = (
     Stage(
         "proportion_curves", "statistics", "How often the token is the top prediction at each level of the neuron's activation, with counts and 95 % intervals.",
         reads=reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups", "candidates"),
-        fields=("min_count",), tables=("proportion_curves", "outcome_curves"), kinds=frozenset({"polars"}),
+        fields=("min_count",), tables=("proportion_curves", "outcome_curves", "half_curves"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "sparse_probes", "statistics", "How well one neuron, a few, a whole layer and the residual stream tell each token's positions: probes fitted on one half of the documents and told on the other.",

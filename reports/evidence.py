@@ -172,8 +172,17 @@ def _cases(data: ReportData, token_id: int, predictions: int) -> float:
 
 
 def curve_of(data: ReportData, token_id: int, neuron: tuple[int, int]) -> pl.DataFrame:
-    """The curve of one pair by the outcome that leads for the token, with `cases` for its count; no rows if the pair is not studied."""
+    """The curve of one pair by the outcome that leads for the token, with `cases` for its count; no rows if the pair is not studied.
+
+    It is that of the telling half, with intervals by document and the discovery half's proportion as `discovery_proportion`. Where halves
+    are not known, it is the whole corpus' with Wilson's intervals.
+    """
     outcome = data.leading.get(token_id, TOP_PREDICTION)
+    halves = data.table("half_curves").filter(outcome=outcome, token_id=token_id, layer=neuron[0], neuron=neuron[1])
+    if halves.height:
+        found = halves.filter(half="discovery").select("bin_left", discovery_proportion=pl.when("reliable").then("proportion"))
+        told = halves.filter(half="telling").join(found, on="bin_left", maintain_order="left")
+        return told.rename({"document_low": "ci_low", "document_high": "ci_high"})
     if outcome == TOP_PREDICTION:
         curves = data.table("proportion_curves").rename({"top_prediction_count": "cases"})
     else:

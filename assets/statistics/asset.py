@@ -19,6 +19,7 @@ from assets.statistics.embedding_predictions import embedding_curves, embedding_
 from assets.statistics.fold_contributions import told
 from assets.statistics.grouped_histograms import members_of, with_groups
 from assets.statistics.half_agreement import half_agreement
+from assets.statistics.half_curves import half_curves
 from assets.statistics.half_scores import SEPARATION, half_scores, halves_of, outcome_halves
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
@@ -183,6 +184,7 @@ def _proportion_curves(work: Work) -> None:
     bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
     work.write("proportion_curves", proportion_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
     work.write("outcome_curves", outcome_curves(histograms, bins, pairs, _texts(work), work.study.min_count))
+    work.write("half_curves", half_curves(histograms, bins, pairs, work.study.min_count))
 
 
 def _embedding_predictions(work: Work) -> None:

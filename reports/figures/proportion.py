@@ -1,7 +1,8 @@
 """The plot that the work is known for: a neuron's activation against the proportion of positions at which a token is predicted.
 
-Each point is a bin with its Wilson interval; below it stands how many positions the bin holds. Bins with fewer than `min_count`
-positions are drawn hollow and grey, without a line through them. Underflow and overflow stand at the edges, labelled.
+Each point is a bin with its interval; below it stands how many positions the bin holds. Bins with fewer than `min_count`
+positions are drawn hollow and grey, without a line through them. Where the curve is told by one half of the documents, the half by which the
+neuron was found is a dashed line. Underflow and overflow stand at the edges, labelled.
 """
 
 import math
@@ -31,6 +32,7 @@ SYMBOLS = (
 )  # for those who do not tell the colours apart
 
 
+FOUND = "discovery_proportion"  # column of a curve that is told by the other half
 SHORT = {TOP_PREDICTION: "is predicted", NEXT_TOKEN: "comes next", PROBABILITY: "is expected"}
 HOVER = {TOP_PREDICTION: "is predicted at", NEXT_TOKEN: "comes next at", PROBABILITY: "is expected at"}
 
@@ -53,7 +55,7 @@ def proportion_figure(name: str, curves: Sequence[Curve], min_count: int) -> Fig
     return Figure(
         name=name,
         title="Activation against proportion of predictions",
-        note=f"Top: share of the positions in each bin at which the token {_meant(curves)}, with its 95 % Wilson interval; "
+        note=f"Top: share of the positions in each bin at which the token {_meant(curves)}, {_interval(curves)}; "
         f"hollow grey points rest on fewer than {min_count} positions and are unreliable. Bottom, logarithmic: positions in each "
         "bin (grey), and those of the token (coloured).",
         summary=f"How often the token {_meant(curves)}, against the activation, bin by bin, for {tokens}.",
@@ -61,6 +63,16 @@ def proportion_figure(name: str, curves: Sequence[Curve], min_count: int) -> Fig
         views=views,
         legend_label="Token",
     )
+
+
+def _interval(curves: Sequence[Curve]) -> str:
+    """What the bars and the dashed line are."""
+    if any(FOUND in curve.rows.columns for curve in curves):
+        return (
+            "in the half of the documents that the neuron was not found in, with its 95 % interval, documents taken whole; dashed: the half "
+            "that it was found in"
+        )
+    return "with its 95 % Wilson interval"
 
 
 def _meant(curves: Sequence[Curve]) -> str:
@@ -83,6 +95,7 @@ def _view(curve: Curve, min_count: int) -> View:
     data = (
         _bars(rows, "count", "$bar", text),
         _bars(rows, "cases", SERIES[0], text),
+        *([_found(rows)] if FOUND in rows.columns else []),
         _points(rows, text, [not flag for flag in reliable], "$unreliable", hollow=True),
         _points(rows, text, reliable, SERIES[0], hollow=False),
     )
@@ -147,6 +160,19 @@ def _bars(rows: pl.DataFrame, column: str, color: str, text: list[str]) -> Json:
         "hovertext": text,
         "hovertemplate": "%{hovertext}<extra></extra>",
         "yaxis": "y2",
+    }
+
+
+def _found(rows: pl.DataFrame) -> Json:
+    """The curve of the half that the neuron was found in, where its bins are reliable."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": rounded(rows["centre"], 7),
+        "y": rounded(rows[FOUND]),
+        "line": line(1.5, "$muted", dash="dash"),
+        "connectgaps": False,
+        "hoverinfo": "skip",
     }
 
 

@@ -31,7 +31,9 @@ class Truth(NamedTuple):
 def contributions(drawn: Corpora, unions: np.ndarray) -> np.ndarray:
     """[corpus, union], as if a unit of activation added 1 to the token's logit at a scale of 1."""
     found = [
-        contributions_of(np.ones((1, 1)), (unions @ own)[:, None, None], (unions @ every)[:, None], (unions @ cases)[:, None], unions @ count)
+        contributions_of(
+            np.ones((1, 1)), (unions @ own)[:, None, None], (unions @ every)[:, None], (unions @ cases)[:, None], unions @ count
+        )
         for own, every, cases, count in zip(
             drawn.case_sums, drawn.sums, drawn.levels.cases[:, 0].sum(-1), drawn.levels.positions.sum(-1), strict=True
         )

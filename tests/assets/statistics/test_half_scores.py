@@ -116,7 +116,9 @@ def test_every_number_is_that_of_the_half_counted_by_itself() -> None:
     (one,) = outcome_halves(NO_MODEL, histograms, {})
     table = half_scores([one], TEXTS, {2: [0]})
     assert table.height == 40
-    parts = {name: ascending_levels(histograms[f"{name}count"], histograms[f"{name}outside"]) for name in ("block_", "block_top_prediction_")}
+    parts = {
+        name: ascending_levels(histograms[f"{name}count"], histograms[f"{name}outside"]) for name in ("block_", "block_top_prediction_")
+    }
     null = ascending_levels(histograms["null_top_prediction_count"], histograms["null_top_prediction_outside"])[0, 0]
     for row in table.iter_rows(named=True):
         neuron = row["neuron"]
