@@ -31,7 +31,9 @@ class Truth(NamedTuple):
 def contributions(drawn: Corpora, unions: np.ndarray) -> np.ndarray:
     """[corpus, union], as if a unit of activation added 1 to the token's logit at a scale of 1."""
     found = [
-        contributions_of(np.ones((1, 1)), (unions @ own)[:, None, None], (unions @ every)[:, None], (unions @ cases)[:, None], unions @ count)
+        contributions_of(
+            np.ones((1, 1)), (unions @ own)[:, None, None], (unions @ every)[:, None], (unions @ cases)[:, None], unions @ count
+        )
         for own, every, cases, count in zip(
             drawn.case_sums, drawn.sums, drawn.levels.cases[:, 0].sum(-1), drawn.levels.positions.sum(-1), strict=True
         )
@@ -189,4 +191,5 @@ def test_ends_stay_within_zero_and_one_and_hold_the_estimate() -> None:
     area = aurocs(drawn.levels, without_each(range(8)))[:, 0]
     low, high = share_interval(area[:, 0], [area[:, 1:]], degrees_of(drawn.levels.cases[:, 0].sum(-1)))
     known = np.isfinite(low)
-    assert known.any() and ((low >= 0) & (low <= area[:, 0]) & (area[:, 0] <= high) & (high <= 1))[known].all()
+    assert known.any()
+    assert ((low >= 0) & (low <= area[:, 0]) & (area[:, 0] <= high) & (high <= 1))[known].all()
