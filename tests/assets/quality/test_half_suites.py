@@ -36,7 +36,7 @@ SAME = "the first neuron, what both halves say of it, the largest and the discov
 
 @pytest.fixture(scope="module")
 def both() -> dict[str, pl.DataFrame]:
-    histograms = counted(120)[0]
+    histograms = counted(40)[0]
     found = outcome_halves(NO_MODEL, histograms, {})
     return {
         "half_scores": half_scores(found, TEXTS, MEMBERS),
