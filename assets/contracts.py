@@ -827,9 +827,9 @@ DOMAIN_TESTS = Table(
         LAYER,
         NEURON,
         Column("measure", pl.String(), "name", "`auroc` and `average_precision`, compared on the scale of log(x / (1 - x)), or `contribution`."),
-        Column("statistic", _float, "", "Welch's F; missing where fewer than two domains have a value and a spread.", True, between=(0.0, LARGEST)),
+        Column("statistic", _float, "", "Welch's F; missing where fewer than two domains have a value and a spread.", True),
         Column("degrees", pl.Int32(), "", "Domains compared, less one.", True),
-        Column("degrees_within", _float, "", "Degrees of freedom of the spread within domains.", True, between=(0.0, LARGEST)),
+        Column("degrees_within", _float, "", "Degrees of freedom of the spread within domains.", True),
         Column("p_value", _float, "share", "The chance of as much where domains do not differ.", True),
     ),
 )  # fmt: skip

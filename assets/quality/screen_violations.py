@@ -77,6 +77,7 @@ def _tokens(histograms: Histograms, screened: np.ndarray, counts: np.ndarray) ->
 def screen(frame: pl.DataFrame, min_count: int) -> pl.DataFrame:
     """One row per token of token_neuron_screen: rows, and those whose values contradict what they mean."""
     share, difference = pl.col("variance_explained"), pl.col("standardized_difference")
+    rate = pl.col("false_discovery_rate")
     gap = pl.col("mean_where_predicted") - pl.col("mean_elsewhere")
     strange = (
         (difference.sign() != gap.sign()).fill_null(False)
@@ -85,5 +86,8 @@ def screen(frame: pl.DataFrame, min_count: int) -> pl.DataFrame:
         | (pl.col("predictions") < min_count)
     )
     return frame.group_by("token_id", "token", maintain_order=True).agg(
-        rows=pl.len().cast(pl.Int64), strange=strange.sum().cast(pl.Int64), disordered=out_of_order(share).sum().cast(pl.Int64)
+        rows=pl.len().cast(pl.Int64),
+        strange=strange.sum().cast(pl.Int64),
+        disordered=out_of_order(share).sum().cast(pl.Int64),
+        falling=(rate < rate.shift(1)).sum().cast(pl.Int64),
     )

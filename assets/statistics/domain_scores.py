@@ -77,13 +77,14 @@ def domain_scores(
     if has_folds(histograms) and domains_of(histograms) > 1:
         grouped, members = with_groups(histograms, groups), told(histograms, groups)
         texts = {entry: token_texts[entry] for entry in members}
-        layers = dict(congruence_by_layer(model, np.asarray(histograms.token_ids)))
+        has_sums = histograms.screened_ids.size > 0
+        layers = dict(congruence_by_layer(model, np.asarray(histograms.token_ids))) if has_sums else {}
         for (layer,), part in sorted(pairs.partition_by("layer", as_dict=True).items()):
             studied = _Studied(int(str(layer)), part.sort("neuron", "token_id"), list(members), names)
             for outcome in histograms.outcomes:
                 directions = _directions(grouped, outcome, studied)
                 found = [
-                    _of_domain(histograms, grouped, members, outcome, domain, studied, directions, layers[studied.layer])
+                    _of_domain(histograms, grouped, members, outcome, domain, studied, directions, layers.get(studied.layer))
                     for domain in range(domains_of(histograms))
                 ]
                 scores.append(_scores(found, studied, outcome, texts))
@@ -128,8 +129,9 @@ def _of_domain(
     domain: int,
     studied: _Studied,
     directions: np.ndarray,
-    congruence: np.ndarray,
+    congruence: np.ndarray | None,
 ) -> _Domain:
+    """congruence: of the layer, float64 [token, neuron]; without, contributions are NaN."""
     layer, neurons, rows = studied.layer, studied.neurons, studied.rows
     totals = fold_totals(grouped, outcome, domain)
     unions = without_each(filled(totals.positions))
@@ -138,7 +140,7 @@ def _of_domain(
     levels = FoldLevels(cases[:, None], count)
     values = {AUROC: aurocs(levels, unions)[:, 0], AVERAGE_PRECISION: average_precisions(levels, unions, directions[:, None])[:, 0]}
     values[CONTRIBUTION] = np.full_like(values[AUROC], np.nan)
-    if histograms.screened_ids.size:
+    if congruence is not None:
         here, total = fold_scaled_sums(histograms, outcome, layer, domain)
         own = fold_totals(histograms, outcome, domain).cases @ unions.T  # [token, union]
         told_rows = list(members.values())

@@ -103,8 +103,9 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves) -> Outcom
         area = aurocs(levels, unions)  # [neuron, token, union]
         direction = directions_of(area[..., 0])
         precision = average_precisions(levels, unions, direction)
-        of_token = degrees[block.tokens]
-        for name, values in ((SEPARATION, read_in(area, direction[..., None])), (AVERAGE_PRECISION, precision)):
+        of_token, is_lost = degrees[block.tokens], np.isnan(area[..., :1])  # nothing is read where the discovery half says nothing
+        for name, scored in ((SEPARATION, read_in(area, direction[..., None])), (AVERAGE_PRECISION, precision)):
+            values = np.where(is_lost, np.nan, scored)
             in_discovery, in_telling, left_out = halves.split(values)
             low, high = share_interval(in_telling, left_out, of_token)
             parts = {"discovery": in_discovery, "telling": in_telling, "low": low, "high": high}

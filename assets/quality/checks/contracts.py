@@ -8,6 +8,7 @@ from assets.quality import table_violations
 from assets.quality.check import Check, Frames
 from assets.quality.expectations import equal, none_of, unlike
 from assets.reading import Reading
+from assets.statistics.half_scores import MEASURES
 
 Axes = Mapping[str, Sequence[int | str]]
 PROMISE = "Columns, types, keys, missing values and limits are those of the contract."
@@ -57,6 +58,12 @@ GRIDS = {
         lambda reading: {"outcome": list(reading.study.further_outcomes), **_told(reading), **_neurons(reading)},
         (*_SIZES, *_TOLD),
         ("outcomes",),
+    ),
+    "half_scores": Grid(
+        lambda reading: {"outcome": list(reading.study.outcomes), **_told(reading), **_neurons(reading)}, (*_SIZES, *_TOLD), ("outcomes",)
+    ),
+    "half_agreement": Grid(
+        lambda reading: {"outcome": list(reading.study.outcomes), **_told(reading), "measure": list(MEASURES)}, _TOLD, ("outcomes",)
     ),
     "congruence_tracked_tokens": Grid(lambda reading: {**_SIDES, **_tracked(reading), **_neurons(reading)}, (*_SIZES, "tracked_tokens")),
     "congruence_neurons_of_interest": Grid(

@@ -190,6 +190,7 @@ CHECKS = (
                     by=("token_id",),
                 ),
                 none_of("ranks follow the share of variance explained", "disordered", "rows out of order", of="rows", by=("token_id",)),
+                none_of("false discovery rates do not fall with the rank", "falling", "rates too small", of="rows", by=("token_id",)),
             ],
             "left_out": [
                 small_share(

@@ -31,7 +31,7 @@ def contributions() -> pl.DataFrame:
     frame = pl.DataFrame({"neuron": range(4), "contribution_where_predicted": there, "contribution_elsewhere": [0.25, 0.25, 0.0, 0.5]})
     size = pl.col("contribution_where_predicted") - pl.col("contribution_elsewhere")
     named = frame.with_columns(token_id=7, token=pl.lit(" an"), layer=0, congruence=1.0, contribution=size)
-    return conform(TABLES["contributions"], named)
+    return conform(TABLES["contributions"], named.with_columns(contribution_low=size - 0.1, contribution_high=size + 0.1))
 
 
 @pytest.fixture

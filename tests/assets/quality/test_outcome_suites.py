@@ -109,7 +109,8 @@ def test_each_fault_in_contrasts_is_found(change: Change, broken: set[str]) -> N
     sound = pl.DataFrame(
         {"token_id": [1, 1], "token": ["x", "x"], "other_id": [2, 2], "other": ["y", "y"], "outcome": ["next_token"] * 2, "layer": [0, 0],
          "neuron": [0, 1], "auroc": [0.75, 0.25], "auroc_standard_error": [0.1, 0.1], "direction": [1, -1], "separation": [0.75, 0.75],
-         "congruence": [1.0, 1.0], "contribution": [0.1, 0.2]},
+         "congruence": [1.0, 1.0], "contribution": [0.1, 0.2], "auroc_low": [0.7, 0.2], "auroc_high": [0.8, 0.3],
+         "contribution_low": [0.0, 0.1], "contribution_high": [0.2, 0.3]},
         schema=CONTRASTS.schema,
     )  # fmt: skip
     judge = check("contrast_values", "contrasts").judged

@@ -191,4 +191,5 @@ def test_ends_stay_within_zero_and_one_and_hold_the_estimate() -> None:
     area = aurocs(drawn.levels, without_each(range(8)))[:, 0]
     low, high = share_interval(area[:, 0], [area[:, 1:]], degrees_of(drawn.levels.cases[:, 0].sum(-1)))
     known = np.isfinite(low)
-    assert known.any() and ((low >= 0) & (low <= area[:, 0]) & (area[:, 0] <= high) & (high <= 1))[known].all()
+    assert known.any()
+    assert ((low >= 0) & (low <= area[:, 0]) & (area[:, 0] <= high) & (high <= 1))[known].all()

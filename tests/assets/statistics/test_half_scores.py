@@ -106,8 +106,10 @@ def test_halves_that_agree_rank_alike_and_halves_of_luck_do_not() -> None:
     )
     assert alike["rank_correlation"] > 0.3 > 0.1 > abs(apart["rank_correlation"])
     assert alike["common_of_ten"] > apart["common_of_ten"]
-    assert alike["beyond_luck"] > 50 and apart["beyond_luck"] <= 2
-    assert alike["discoveries"] > 100 and apart["discoveries"] == 0
+    assert alike["beyond_luck"] > 50
+    assert apart["beyond_luck"] <= 2
+    assert alike["discoveries"] > 100
+    assert apart["discoveries"] == 0
 
 
 def test_every_number_is_that_of_the_half_counted_by_itself() -> None:
@@ -175,7 +177,8 @@ def test_agreement_is_counted_as_told() -> None:
     first, second = (scores(one, f"{half}_separation") for half in ("discovery", "telling"))
     assert row["rank_correlation"] == pytest.approx(spearmanr(first, second).statistic)
     assert row["common_of_ten"] == len(set(np.argsort(-first)[:10]) & set(np.argsort(-second)[:10]))
-    assert row["first_neuron"] == first.argmax() and row["first_telling"] == second[first.argmax()]
+    assert row["first_neuron"] == first.argmax()
+    assert row["first_telling"] == second[first.argmax()]
     assert row["largest"] == second.max()
     luck = np.abs(one.null["separation"] - 0.5).max() + 0.5
     assert (row["largest_by_luck"], row["beyond_luck"]) == (luck, (second > luck).sum())
@@ -198,5 +201,7 @@ def test_what_cannot_be_said_is_missing() -> None:
     for name in ("telling_separation", "telling_separation_low", "separation_p", "separation_q", "telling_average_precision"):
         assert table[name].null_count() == table.height, name
     row = half_agreement(found, HALVES, TEXTS, {2: [0]}).row(0, named=True)
-    assert row["telling_cases"] == 0 and row["first_neuron"] is row["rank_correlation"] is row["discoveries"] is None
-    assert isinstance(table, pl.DataFrame) and set(FURTHER_OUTCOMES).isdisjoint(table["outcome"])
+    assert row["telling_cases"] == 0
+    assert row["first_neuron"] is row["rank_correlation"] is row["discoveries"] is None
+    assert isinstance(table, pl.DataFrame)
+    assert set(FURTHER_OUTCOMES).isdisjoint(table["outcome"])
