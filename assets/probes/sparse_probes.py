@@ -26,7 +26,7 @@ ADDED = 32  # neurons by what is left unexplained, in each of ROUNDS
 ROUNDS = 2
 PENALTY = 1.0  # C of a sparse probe on standardized activations
 STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # C of a whole layer's probe: one is chosen by cross-validation
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of a whole layer's probe: one is chosen by cross-validation
 STEPS = 60  # of the optimizer for a whole layer: more change the third digit
 NEURONS, LAYER, RESIDUAL, FREQUENCY = "neurons", "layer", "residual", "frequency"
 
@@ -239,11 +239,9 @@ def preselected(histograms: Histograms, rows: int, every: Sequence[Cases]) -> di
 
 
 def _contrast(cases: Cases, left: np.ndarray) -> np.ndarray:
-    """Float32 [position]: weight times what is to be gone along with, 0 in the telling half."""
-    there = np.zeros(cases.is_case.size)
+    """Float32 [position of the discovery half]: weight times what is to be gone along with."""
     is_here = ~cases.is_telling
-    there[is_here] = class_weights(cases.is_case[is_here], cases.base_rate)
-    return np.asarray(there * left, np.float32)
+    return np.asarray(class_weights(cases.is_case[is_here], cases.base_rate) * left[is_here], np.float32)
 
 
 def _unexplained(cases: Cases, chosen: Preselection) -> np.ndarray:
@@ -275,7 +273,7 @@ def _strongest(
             own = slab[cases.places]
             is_here = ~cases.is_telling
             scaled = scaling(own[is_here], class_weights(cases.is_case[is_here], cases.base_rate))
-            sums = np.abs(contrast[is_here] @ scaled.of(own[is_here]))
+            sums = np.abs(contrast @ scaled.of(own[is_here]))
             sums[[neuron for at, neuron in taken[place] if at == layer]] = -1
             first = np.argsort(-sums, kind="stable")[:number]
             merged = sorted([*best[place], *((-float(sums[neuron]), layer, int(neuron)) for neuron in first if sums[neuron] >= 0)])[:number]
