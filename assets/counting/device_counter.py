@@ -2,29 +2,37 @@
 
 kernel_counter counts the same with kernels, where the device has Triton.
 
+Counters are kept by block of documents, in 32 bits; int64 only where they are sums of probabilities.
+
 Everything stays on the device until `histograms`: no operation of a batch waits for it, for all shapes follow from the batch
 alone (but for top predictions by the embedding, where a study asks for them). Each activation is counted once, when the
-predictions are known, under the tracked token that is predicted there or under a last row for all other tokens; the plain counts
-are the sum over these rows. Integers, extremes and examples equal the CPU's on the same activations; moments agree to rounding.
+predictions are known, under the tracked token that is predicted there or under a block's last row for all other tokens; the plain
+counts are the sum over these rows. Integers, extremes and examples equal the CPU's on the same activations; moments agree to rounding.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assets.counting.batch_counter import Answers, EmbeddingCounts, refuse_other_predictions, slot_dtype
 from assets.counting.batches import Batch
+from assets.counting.block_counts import by_block_and_whole, null_counts
+from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
 from assets.counting.histograms import (
+    COUNTED_PARTS,
     EXAMPLE_PARTS,
+    NEURON_TENSORS,
     NEXT_TOKEN,
     PROBABILITY,
     PROBABILITY_UNITS,
+    TOP_PREDICTION,
     ActivationBins,
     Histograms,
     empty_tensors,
     merged_moments,
 )
+from assets.counting.null_labels import CountedPositions, rotated
 from assets.counting.outcome_counts import (
     NextTokenCounts,
     ProbabilityCounts,
@@ -43,18 +51,18 @@ if TYPE_CHECKING:
 
 
 class DeviceEmbeddingCounter:
-    """Slots at which a tracked token is the top prediction by the embedding, in tensors of the device.
+    """Slots at which a tracked token is the top prediction by the embedding, in tensors of the device, of all documents together.
 
     Only the slots of these few places are counted, so the host must know how many there are: it waits for the device once a batch,
     which counting every slot of the batch a second time would cost more than.
     """
 
-    def __init__(self, alike: "torch.Tensor", vocabulary: int) -> None:
-        """Counters of the shape of `alike`, int64 [token, layer, neuron, slot], on its device."""
+    def __init__(self, shape: Sequence[int], vocabulary: int, device: "torch.device") -> None:
+        """Counters of the shape [token, layer, neuron, slot]."""
         import torch
 
-        self.count = torch.zeros_like(alike)
-        self._predictions = torch.zeros(vocabulary, dtype=torch.int64, device=alike.device)
+        self.count = torch.zeros(*shape, dtype=torch.int64, device=device)
+        self._predictions = torch.zeros(vocabulary, dtype=torch.int64, device=device)
 
     def add_predictions(self, predicted: "torch.Tensor") -> None:
         """Count the predictions, int64 [counted]."""
@@ -97,31 +105,39 @@ class DeviceCounter:
         device: "torch.device",
         embedding_predictions: bool = False,
         outcomes: Collection[str] = (),
+        sizes: BlockSizes = UNKNOWN_SIZES,
     ) -> None:
         import torch
 
         refuse_unknown(outcomes)
         layers, neurons = bins.per_unit.shape
+        blocks, tokens = sizes.blocks, len(token_ids)
         self._bins, self._token_ids, self._count_bos, self._device = bins, tuple(token_ids), count_bos, device
         self._slots = bins.bins + 3
         self._per_unit = torch.from_numpy(bins.per_unit.astype(np.float32)).to(device)
         self._lowest = torch.from_numpy(bins.first_bin.astype(np.float32)).to(device)
-        empty = empty_tensors(layers, neurons, 0, 0, 0, examples)
-        names = [name for name in empty if name not in ("count", "outside", "top_prediction_count", "top_prediction_outside")]
+        empty = empty_tensors(layers, neurons, 0, 0, 0, examples, blocks=blocks)
+        names = [name for name in NEURON_TENSORS if name not in COUNTED_PARTS]
         self._tensors = {name: torch.from_numpy(empty[name]).to(device) for name in names}
-        self._empty_scaled = empty_scaled(outcomes, layers, len(token_ids), neurons)
+        self._on_host = {name: of for name, of in empty.items() if name not in NEURON_TENSORS}
+        self._on_host |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
         self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
-        self._counts = torch.zeros(len(token_ids) + 1, layers, neurons, self._slots, dtype=torch.int64, device=device)
+        of_token = (layers, neurons, self._slots)
+        self._counts = torch.zeros(blocks, tokens + 1, *of_token, dtype=torch.int32, device=device)
+        self._null = torch.zeros(tokens + 1, *of_token, dtype=torch.int32, device=device)  # the last row is of no tracked token
         self._occurrences = np.zeros(vocabulary, np.int64)  # known without the model
         self._predictions, self._correct_predictions = (torch.zeros(vocabulary, dtype=torch.int64, device=device) for _ in range(2))
         row_of_token = np.full(vocabulary, len(token_ids), np.int64)
         row_of_token[list(token_ids)] = np.arange(len(token_ids))
         self._row_of_token = torch.from_numpy(row_of_token).to(device)
-        self._by_embedding = DeviceEmbeddingCounter(self._counts[:-1], vocabulary) if embedding_predictions else None
-        # Int64 [token + 1, layer, neuron, slot]: the next token, or none; and what is known of it without the model.
+        self._by_embedding = DeviceEmbeddingCounter((tokens, *of_token), vocabulary, device) if embedding_predictions else None
+        # [block, token + 1, layer, neuron, slot]: the next token, or none; its null labels; and what is known of it without the model.
         self._next = torch.zeros_like(self._counts) if NEXT_TOKEN in outcomes else None
+        self._null_next = torch.zeros_like(self._null[:-1]) if NEXT_TOKEN in outcomes else None
         self._next_tokens = np.zeros(vocabulary, np.int64)
-        self._probability = torch.zeros_like(self._counts[:-1]) if PROBABILITY in outcomes else None
+        self._probability: torch.Tensor | None = None
+        if PROBABILITY in outcomes:
+            self._probability = torch.zeros(blocks, tokens, *of_token, dtype=torch.int64, device=device)
         self._probability_sums = torch.zeros(len(token_ids), dtype=torch.int64, device=device)
         self._codes: list[torch.Tensor] = []
         self._positions = 0
@@ -130,7 +146,11 @@ class DeviceCounter:
         """Send the batch's indexes to the device."""
         import torch
 
-        counted = batch.counted(self._count_bos)
+        here = CountedPositions.of(batch, self._count_bos)
+        counted, telling = here.places, np.flatnonzero(is_telling(here.blocks))
+        self._on_host["block_positions"] += np.bincount(here.blocks, minlength=self._counts.shape[0])
+        self._blocks, self._telling = sent(here.blocks, self._device), sent(telling, self._device)
+        self._null_source = sent(here.source[telling], self._device)
         is_counted = np.zeros(batch.token_ids.size, dtype=bool)
         is_counted[counted] = True
         self._occurrences += np.bincount(batch.token_ids.reshape(-1)[counted], minlength=self._occurrences.size)
@@ -139,13 +159,20 @@ class DeviceCounter:
         self._following = sent(following, self._device)
         if self._next is not None:
             self._next_tokens += np.bincount(following[following >= 0], minlength=self._next_tokens.size)
-            rows = rows_of_next_tokens(following, self._token_ids, self._next_tokens.size)
-            places = np.flatnonzero(rows >= 0)
-            self._next_places, self._next_rows = sent(places, self._device), sent(rows[places], self._device)
+            self._send_next_rows(batch, here, rows_of_next_tokens(following, self._token_ids, self._next_tokens.size))
         self._is_counted = sent(is_counted.reshape(batch.token_ids.shape), self._device)
         self._documents = sent(batch.documents, self._device)
         self._windows = sent(batch.windows, self._device)
         self._codes = [torch.empty(0)] * self._per_unit.shape[0]
+
+    def _send_next_rows(self, batch: Batch, here: CountedPositions, rows: np.ndarray) -> None:
+        """`rows` of the next tokens at the counted positions, int64 [counted]: where they and their null labels are to be counted."""
+        tokens, telling = len(self._token_ids), is_telling(here.blocks)
+        null = rows[rotated(batch, here.places, with_next_token=True)]
+        places, null_places = np.flatnonzero(rows >= 0), np.flatnonzero(telling & (null >= 0) & (null < tokens))
+        by_block = here.blocks * (tokens + 1) + rows
+        self._next_places, self._next_rows = sent(places, self._device), sent(by_block[places], self._device)
+        self._null_next_places, self._null_next_rows = sent(null_places, self._device), sent(null[null_places], self._device)
 
     def add_layer(self, layer: int, activations: "torch.Tensor") -> None:
         """Take a layer's moments and examples, [row, position, neuron]; its slots are kept until the predictions are known."""
@@ -172,36 +199,48 @@ class DeviceCounter:
         self._predictions.scatter_add_(0, predicted, one.expand_as(predicted))
         self._correct_predictions.scatter_add_(0, predicted, (predicted == self._following).long())
         self._positions += predicted.numel()
-        self._count_slots(predictions)
-        if self._next is not None:
-            self._count_next_tokens(self._next)
+        self._count_slots(self._row_of_token.index_select(0, predicted))
+        if self._next is not None and self._null_next is not None:
+            self._add_slots(self._next.flatten(0, 1), self._next_rows, self._next_places)
+            self._add_slots(self._null_next, self._null_next_rows, self._null_next_places)
         if self._probability is not None and self._token_ids:  # a part may have groups of the screen alone
             given = required_probabilities(answers.probabilities).reshape(-1, len(self._token_ids)).index_select(0, self._counted)
             units = (given.double() * PROBABILITY_UNITS).round().long()  # [counted, token]
             self._probability_sums += units.sum(0)
             self._count_probabilities(self._probability, units)
 
-    def _count_next_tokens(self, counts: "torch.Tensor") -> None:
-        """The slots of the places at which a tracked token or nothing follows: known to the host, so nothing is waited for."""
+    def _count_slots(self, labels: "torch.Tensor") -> None:
+        """All slots of the batch under the rows of the tokens that are predicted, int64 [counted], the last row for all other tokens; and
+        those of the telling half under null labels."""
+        rows = self._blocks * self._counts.shape[1] + labels
+        self._add_slots(self._counts.flatten(0, 1), rows)
+        self._add_slots(self._null, labels.index_select(0, self._null_source), self._telling)
+
+    def _add_slots(self, counts: "torch.Tensor", rows: "torch.Tensor", places: "torch.Tensor | None" = None) -> None:
+        """The slots at `places`, int64, which of the counted (all if absent), each under its row of counts [row, layer, neuron, slot]."""
         import torch
 
         _, layers, neurons, slots = counts.shape
-        first = self._next_rows[:, None] * (layers * neurons * slots) + torch.arange(neurons, device=self._device) * slots
-        one = torch.ones((), dtype=torch.int64, device=self._device)
+        first = rows[:, None] * (layers * neurons * slots) + torch.arange(neurons, device=self._device) * slots  # [place, neuron]
+        one = torch.ones((), dtype=counts.dtype, device=self._device)
         for layer in range(layers):
-            index = (first + layer * neurons * slots + self._counted_slots(layer).index_select(0, self._next_places)).view(-1)
+            here = self._counted_slots(layer)
+            here = here if places is None else here.index_select(0, places)
+            index = (first + (layer * neurons * slots) + here).view(-1)
             counts.view(-1).scatter_add_(0, index, one.expand_as(index))
 
     def _count_probabilities(self, counts: "torch.Tensor", units: "torch.Tensor") -> None:
-        """Every place's probabilities, int64 [counted, token], under its slots."""
+        """Every place's probabilities, int64 [counted, token], under its slots in counts [block, token, layer, neuron, slot]."""
         import torch
 
-        tokens, layers, neurons, slots = counts.shape
+        _, tokens, layers, neurons, slots = counts.shape
+        of_layer = neurons * slots
+        first = self._blocks[:, None] * (tokens * layers * of_layer) + torch.arange(neurons, device=self._device) * slots
         for layer in range(layers):
-            index = (torch.arange(neurons, device=self._device) * slots + self._counted_slots(layer)).view(-1)
+            index = first + self._counted_slots(layer)
             for token in range(tokens):
                 added = units[:, token, None].expand(-1, neurons).reshape(-1)
-                counts[token, layer].view(-1).scatter_add_(0, index, added)
+                counts.view(-1).scatter_add_(0, (index + (token * layers + layer) * of_layer).view(-1), added)
 
     def _counted_slots(self, layer: int) -> "torch.Tensor":
         """Int64 [counted, neuron]: the batch's slots of a layer."""
@@ -210,13 +249,9 @@ class DeviceCounter:
     def histograms(self) -> Histograms:
         """All that was counted so far, copied to the host."""
         bins = self._bins.bins
-        top_count, count = self._counts[:-1].cpu().numpy(), self._count_of_all().cpu().numpy()
-        counts = {
-            "count": count[..., :bins],
-            "outside": count[..., bins:],
-            "top_prediction_count": top_count[..., :bins],
-            "top_prediction_outside": top_count[..., bins:],
-        }
+        counts = by_block_and_whole("", self._count_of_all().cpu().numpy(), bins)
+        counts |= by_block_and_whole(TOP_PREDICTION, self._counts.cpu().numpy()[:, :-1], bins)
+        counts |= null_counts(TOP_PREDICTION, self._null[:-1].cpu().numpy(), bins)
         kept = {name: tensor.cpu().numpy() for name, tensor in self._tensors.items()}
         tokens = {
             "occurrences": self._occurrences,
@@ -224,39 +259,27 @@ class DeviceCounter:
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
         embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
-        return Histograms(kept | counts | tokens | embedding | self._outcome_tensors(bins), self._positions, self._token_ids)
+        tensors = self._on_host | kept | counts | tokens | embedding | self._outcome_tensors(bins)
+        return Histograms(tensors, self._positions, self._token_ids)
 
-    def _outcome_tensors(self, bins: int) -> dict[str, np.ndarray]:
+    def _outcome_tensors(self, bins: int) -> dict[str, Any]:
         """Of the further outcomes, copied to the host."""
-        found = dict(self._empty_scaled)
-        if self._next is not None:
-            found |= NextTokenCounts(self._next.cpu().numpy(), self._next_tokens).tensors(bins)
+        found: dict[str, Any] = {}
+        if self._next is not None and self._null_next is not None:
+            found |= NextTokenCounts(self._next.cpu().numpy(), self._null_next.cpu().numpy(), self._next_tokens).tensors(bins)
         if self._probability is not None:
             sums = np.zeros_like(self._next_tokens)
             sums[list(self._token_ids)] = self._probability_sums.cpu().numpy()
             found |= ProbabilityCounts(self._probability.cpu().numpy(), sums).tensors(bins)
         return found
 
-    def _count_slots(self, predictions: "torch.Tensor") -> None:
-        """All slots of the batch under the predictions, int64 [row, position]."""
-        import torch
-
-        predicted = predictions.reshape(-1).index_select(0, self._counted)
-        _, layers, neurons, slots = self._counts.shape
-        first = self._row_of_token.index_select(0, predicted)[:, None] * (layers * neurons * slots)
-        first = first + torch.arange(neurons, device=self._device) * slots  # [counted, neuron]
-        one = torch.ones((), dtype=torch.int64, device=self._device)
-        for layer in range(layers):
-            index = (first + (layer * neurons * slots) + self._codes[layer]).view(-1)
-            self._counts.view(-1).scatter_add_(0, index, one.expand_as(index))
-
     def _count_slots_by_embedding(self, counter: DeviceEmbeddingCounter, predictions: "torch.Tensor") -> None:
         """The slots of the tracked places under the predictions by the embedding, int64 [row, position]."""
         counter.add_slots(predictions.reshape(-1).index_select(0, self._counted), self._row_of_token, self._codes)
 
     def _count_of_all(self) -> "torch.Tensor":
-        """Int64 [layer, neuron, slot] over all counted positions."""
-        return self._counts.sum(0)
+        """Int32 [block, layer, neuron, slot] over all counted positions."""
+        return self._counts.sum(1, dtype=self._counts.dtype)
 
     def _slot_numbers(self, layer: int, values: "torch.Tensor") -> "torch.Tensor":
         """Int64 [counted, neuron]: the bin, or after the bins underflow, overflow, NaN."""

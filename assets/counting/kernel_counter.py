@@ -20,7 +20,7 @@ from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, A
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
-from assets.counting.token_sums import DeviceSums, GroupSums, TokenSums, group_of_token, group_tokens
+from assets.counting.token_sums import IGNORED, DeviceSums, GroupedPlaces, GroupSums, TokenSums, group_of_token, group_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +37,12 @@ def new_device_sums(device: "torch.device") -> DeviceSums:
 
 
 def outcome_sums_of(device: "torch.device") -> type[OutcomeSums]:
-    """The sums over the final norm's scale by tracked token on a device."""
-    return OutcomeSums
+    """The sums over the final norm's scale by tracked token on a device, whichever it is."""
+    return KernelOutcomeSums if are_kernels_usable(device) else OutcomeSums
 
 
 class KernelCounter(DeviceCounter):
-    """Counters in tensors of one device, each activation read once from its memory. The last row of counters is that of all positions."""
+    """Counters in tensors of one device, each activation read once from its memory. A block's last row of counters is that of all positions."""
 
     def __init__(self, bins: ActivationBins, *counted: Any, **how: Any) -> None:
         """As DeviceCounter."""
@@ -63,7 +63,7 @@ class KernelCounter(DeviceCounter):
         super().start(batch)
         layers, neurons = self._bins.per_unit.shape
         self._rows, self._row_positions = batch.token_ids.shape
-        self._lengths = sent(batch.lengths, self._device)
+        self._lengths, self._row_blocks = sent(batch.lengths, self._device), sent(batch.blocks, self._device)
         self._steps = min(-(-self._row_positions // kernels.LANES), kernels.TILE_STEPS)
         self._tiles_of_row = -(-self._row_positions // (self._steps * kernels.LANES))
         tiles = self._rows * self._tiles_of_row
@@ -87,7 +87,9 @@ class KernelCounter(DeviceCounter):
                 self._lengths,
                 self._per_unit[layer],
                 self._lowest[layer],
-                self._counts[-1, layer],
+                self._counts[0, -1, layer],
+                self._row_blocks,
+                self._counts.stride(0),
                 self._batch_slots[layer],
                 self._sums,
                 self._extremes,
@@ -124,36 +126,39 @@ class KernelCounter(DeviceCounter):
                 **kernels.OPTIONS,
             )
 
-    def _count_slots(self, predictions: "torch.Tensor") -> None:
+    def _count_slots(self, labels: "torch.Tensor") -> None:
         """Only the positions at which a tracked token is predicted: those of all are counted already."""
-        self._count_tracked(predictions, self._counts)
+        import torch
+
+        tokens, counts = len(self._token_ids), self._counts.flatten(0, 1)
+        rows = torch.where(labels < tokens, self._blocks * self._counts.shape[1] + labels, len(counts))
+        self._count_tracked(counts, rows, self._counted, len(counts))
+        null_places = self._counted.index_select(0, self._telling)
+        self._count_tracked(self._null, labels.index_select(0, self._null_source), null_places, tokens)
 
     def _count_slots_by_embedding(self, counter: DeviceEmbeddingCounter, predictions: "torch.Tensor") -> None:
-        self._count_tracked(predictions, counter.count)
+        labels = self._row_of_token.index_select(0, predictions.reshape(-1).index_select(0, self._counted))
+        self._count_tracked(counter.count, labels, self._counted, len(self._token_ids))
 
-    def _count_tracked(self, predictions: "torch.Tensor", counts: "torch.Tensor") -> None:
-        """Add the slots of tracked positions to `counts`, int64 [token, layer, neuron, slot].
+    def _count_tracked(self, counts: "torch.Tensor", rows: "torch.Tensor", places: "torch.Tensor", none: int) -> None:
+        """Add the slots of `places`, flattened positions, to their rows of `counts` [row, layer, neuron, slot]; from `none` on they have none.
 
         The positions are brought together on the device: their number is not asked for.
         """
-        import torch
-
         import assets.counting.kernels as kernels
 
-        if not self._token_ids:
+        if not self._token_ids or not rows.numel():
             return
-        others = len(self._token_ids)
-        rows = torch.where(self._is_counted, self._row_of_token[predictions], others).view(-1)
-        tokens, places = rows.sort(stable=True)
+        ascending, order = rows.sort(stable=True)
         layers, neurons = self._bins.per_unit.shape
         with _launching_on(self._device):
             kernels.count_tracked[(-(-neurons // kernels.TRACKED_NEURONS), layers, kernels.TRACKED_SHARES)](
                 self._batch_slots,
-                places,
-                tokens,
-                (rows < others).sum(),
+                places[order],
+                ascending,
+                (ascending < none).sum(),
                 counts,
-                rows.numel(),
+                self._rows * self._row_positions,
                 neurons,
                 BINS=self._bins.bins,
                 NEURONS=kernels.TRACKED_NEURONS,
@@ -162,7 +167,7 @@ class KernelCounter(DeviceCounter):
             )
 
     def _count_of_all(self) -> "torch.Tensor":
-        return self._counts[-1]
+        return self._counts[:, -1]
 
     def _counted_slots(self, layer: int) -> "torch.Tensor":
         import torch
@@ -178,24 +183,31 @@ class KernelSums(DeviceSums):
     """The sums by predicted token, each activation read once, a group's sums added once for each run of its positions."""
 
     def __call__(
-        self, activations: "Sequence[torch.Tensor]", places: "torch.Tensor", groups: "torch.Tensor", inverse_scale: "torch.Tensor", held: GroupSums
-    ) -> None:  # fmt: skip
+        self, activations: "Sequence[torch.Tensor]", grouped: GroupedPlaces, inverse_scale: "torch.Tensor", held: GroupSums
+    ) -> None:
         """As DeviceSums; positions of the group IGNORED are left out."""
+        import torch
+
         import assets.counting.kernels as kernels
 
-        if not places.numel():
+        if not grouped.places.numel():
             return
-        ascending, order = groups.sort(stable=True)
-        places = places[order]
+        ascending, order = grouped.groups.sort(stable=True)
+        places = grouped.places[order]
+        null_groups, null_order = grouped.null_groups.sort(stable=True)
+        null_places = grouped.places[null_order]
+        blocks = torch.where(grouped.groups != IGNORED, grouped.blocks, IGNORED)
         neurons = held.sums.shape[-1]
-        with _launching_on(held.sums.device):
-            for layer, kept in enumerate(activations):
+        scale = inverse_scale.contiguous()
+        for layer, kept in enumerate(activations):
+            values = kept.contiguous()
+            with _launching_on(held.sums.device):
                 kernels.add_groups[(-(-neurons // kernels.GROUPED_NEURONS), -(-places.numel() // kernels.GROUPED_POSITIONS))](
-                    kept.contiguous(),
+                    values,
                     places,
                     ascending,
                     *held.of_layer(layer),
-                    inverse_scale.contiguous(),
+                    scale,
                     places.numel(),
                     neurons,
                     UNITS=UNITS,
@@ -205,6 +217,47 @@ class KernelSums(DeviceSums):
                     SHARE=kernels.GROUPED_POSITIONS,
                     **kernels.OPTIONS,
                 )
+            _add_rows(values, null_places, null_groups, held.null_sums[layer], scale, is_scaled=False)
+            _add_rows(values, grouped.places, blocks, held.block_scaled[layer], scale, is_scaled=True)
+
+
+class KernelOutcomeSums(OutcomeSums):
+    """The sums over the final norm's scale by tracked token, each activation of theirs read once."""
+
+    def _add_rows(
+        self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: "torch.Tensor", rows: "torch.Tensor", scale: "torch.Tensor"
+    ) -> None:  # fmt: skip
+        ascending, order = rows.sort(stable=True)
+        here = places[order]
+        for layer, kept in enumerate(activations if sums.shape[1] else ()):
+            _add_rows(kept.contiguous(), here, ascending, sums[layer], scale.contiguous(), is_scaled=True)
+
+
+def _add_rows(
+    values: "torch.Tensor", places: "torch.Tensor", rows: "torch.Tensor", sums: "torch.Tensor", scale: "torch.Tensor", *, is_scaled: bool
+) -> None:
+    """One layer's activations at `places` added to their rows of sums [row, neuron]; negative rows are left out."""
+    import assets.counting.kernels as kernels
+
+    if not places.numel():
+        return
+    neurons = sums.shape[-1]
+    with _launching_on(sums.device):
+        kernels.add_rows[(-(-neurons // kernels.GROUPED_NEURONS), -(-places.numel() // kernels.GROUPED_POSITIONS))](
+            values,
+            places,
+            rows,
+            sums,
+            scale,
+            places.numel(),
+            neurons,
+            UNITS=SCALED_UNITS if is_scaled else UNITS,
+            LARGEST=LARGEST,
+            IS_SCALED=is_scaled,
+            NEURONS=kernels.GROUPED_NEURONS,
+            SHARE=kernels.GROUPED_POSITIONS,
+            **kernels.OPTIONS,
+        )
 
 
 def _launching_on(device: "torch.device") -> AbstractContextManager[None]:
@@ -233,19 +286,23 @@ def are_kernels_usable(device: "torch.device") -> bool:
 
 def differing_tensors(device: "torch.device", neurons: int = 700) -> list[str]:
     """Names of the tensors in which kernels and tensor operations differ on two random batches: moments by more than rounding."""
-    kernel = _trial(KernelCounter, KernelSums(), device, neurons)
-    plain = _trial(DeviceCounter, DeviceSums(), device, neurons)
+    kernel = _trial(KernelCounter, KernelSums(), KernelOutcomeSums, device, neurons)
+    plain = _trial(DeviceCounter, DeviceSums(), OutcomeSums, device, neurons)
 
     def differ(name: str) -> bool:
-        if name in MOMENTS:
-            return not np.allclose(kernel[name], plain[name], rtol=1e-9, atol=1e-9)
-        return not np.array_equal(kernel[name], plain[name])
+        found, expected = np.asarray(kernel[name][...]), np.asarray(plain[name][...])
+        return not (np.allclose(found, expected, rtol=1e-9, atol=1e-9) if name in MOMENTS else np.array_equal(found, expected))
 
     return [name for name in plain.tensors if differ(name)]
 
 
-def _trial(kind: type[DeviceCounter], sums: DeviceSums, device: "torch.device", neurons: int) -> Histograms:
-    """Two layers over two batches: windows shorter and longer than a tile, padding, a dummy row, NaN, ties, what is almost 0."""
+def _trial(
+    kind: type[DeviceCounter], sums: DeviceSums, outcome_sums: type[OutcomeSums], device: "torch.device", neurons: int
+) -> Histograms:
+    """Two layers over two batches: windows shorter and longer than a tile, padding, a dummy row, NaN, ties, what is almost 0.
+
+    Documents 0 and 2 are of the telling half, 1 of the discovery half.
+    """
     import torch
 
     random = np.random.default_rng(0)
@@ -260,6 +317,7 @@ def _trial(kind: type[DeviceCounter], sums: DeviceSums, device: "torch.device", 
         sums,
         count_bos=False,
         device=device,
+        outcome_sums=outcome_sums((), (1, 3), vocabulary, layers, neurons, device=device, threads=0),
     )
     for number, positions in enumerate((24, 136)):
         lengths, documents = np.array([positions, 5, 0]), np.array([number, 2, -1])

@@ -4,7 +4,7 @@
 registers until the tile is done. `merge_tiles` adds a batch's tiles to the running counters and ranks each window's extremes among
 the examples, in one fixed order, so that another run gives the same bits. `count_tracked` reads the slots again where a tracked token
 is predicted. `add_groups` adds activations to the sums by predicted token, which reads them a second time, since predictions come
-after the last layer. Several programs add to the same counters, but integers only, which is exact in any order.
+after the last layer; `add_rows` does for any rows, one sum of them. Several programs add to the same counters, but integers only, which is exact in any order.
 
 Slots are those of counting._write_slots bit for bit: a floor stands between the product and the difference, so the two cannot become
 one rounding, and products below float32's normal range are kept (OPTIONS). In Triton's interpreter the same source runs on CPU
@@ -41,13 +41,15 @@ def _slots(values, per_unit, first_bin, BINS: tl.constexpr):
     return tl.where(is_nan, BINS + 2, slot)
 
 
-@triton.jit(do_not_specialize=["first", "positions", "tiles_of_row", "steps"])
+@triton.jit(do_not_specialize=["first", "positions", "tiles_of_row", "steps", "block_stride"])
 def count_tiles(
     activations,  # [row, position, neuron], any float
     lengths,  # int64 [row]
     per_unit,  # float32 [neuron]
     first_bin,  # float32 [neuron]
-    count,  # int64 [neuron, bins + 3], added to
+    count,  # int32 [neuron, bins + 3] of a layer in block 0, added to
+    blocks,  # int64 [row]: the block whose counters a row adds to
+    block_stride,  # from a block's counters to the next block's
     slots,  # unsigned [row, position, neuron], written where counted
     sums,  # float64 [4, tile, neuron], written: mean, central squares, cubes, fourths
     extremes,  # float32 [2, tile, neuron], written: largest, smallest
@@ -75,7 +77,8 @@ def count_tiles(
     length = tl.load(lengths + row)
     units = tl.load(per_unit + neuron, mask=is_neuron, other=1.0)[None, :]
     lowest = tl.load(first_bin + neuron, mask=is_neuron, other=0.0)[None, :]
-    counters = count + neuron.to(tl.int64)[None, :] * (BINS + 3)
+    block = tl.load(blocks + row) * block_stride.to(tl.int64)
+    counters = count + block + neuron.to(tl.int64)[None, :] * (BINS + 3)
 
     number = tl.zeros([LANES, NEURONS], tl.int32)
     above = tl.zeros([LANES, NEURONS], tl.int32)
@@ -97,7 +100,7 @@ def count_tiles(
         values = tl.load(activations + place, mask=is_counted, other=0.0).to(tl.float32)
         slot = _slots(values, units, lowest, BINS)
         tl.store(slots + place, slot.to(slots.dtype.element_ty), mask=is_counted)
-        tl.atomic_add(counters + slot, tl.full([LANES, NEURONS], 1, tl.int64), mask=is_counted, sem="relaxed")
+        tl.atomic_add(counters + slot, tl.full([LANES, NEURONS], 1, tl.int32), mask=is_counted, sem="relaxed")
 
         is_number = is_counted & (values == values)
         shift = tl.where(is_number & (number == 0), values, shift)
@@ -281,10 +284,10 @@ def merge_tiles(
 @triton.jit(do_not_specialize=["positions"])
 def count_tracked(
     slots,  # unsigned [layer, position of the batch, neuron]
-    places,  # int64 [position]: positions of the batch, those at which a tracked token is predicted first
-    tokens,  # int64 [position]: row of the token that is predicted there
-    tracked,  # int64: how many they are
-    count,  # int64 [token, layer, neuron, bins + 3], added to
+    places,  # int64: positions of the batch, those that belong to a row first
+    rows,  # int64: the row of each, of a block and a tracked token
+    tracked,  # int64: how many belong to one
+    count,  # whole numbers [row, layer, neuron, bins + 3], added to
     positions,
     neurons,
     BINS: tl.constexpr,
@@ -295,11 +298,11 @@ def count_tracked(
     neuron = tl.program_id(0) * NEURONS + tl.arange(0, NEURONS)
     is_neuron = neuron < neurons
     layer, layers = tl.program_id(1).to(tl.int64), tl.num_programs(1).to(tl.int64)
-    one = tl.full([NEURONS], 1, tl.int64)
+    one = tl.full([NEURONS], 1, count.dtype.element_ty)
     for k in range(tl.program_id(2), tl.load(tracked).to(tl.int32), SHARES):
-        place, token = tl.load(places + k), tl.load(tokens + k)
+        place, row = tl.load(places + k), tl.load(rows + k)
         slot = tl.load(slots + (layer * positions + place) * neurons + neuron, mask=is_neuron, other=0)
-        counter = ((token * layers + layer) * neurons + neuron) * (BINS + 3) + slot
+        counter = ((row * layers + layer) * neurons + neuron) * (BINS + 3) + slot
         tl.atomic_add(count + counter, one, mask=is_neuron, sem="relaxed")
 
 
@@ -355,3 +358,40 @@ def add_groups(
     tl.atomic_add(sums + current * neurons + neuron, total, mask=is_neuron & (current >= 0), sem="relaxed")
     tl.atomic_add(squares + current * neurons + neuron, total_squares, mask=is_neuron & (current >= 0), sem="relaxed")
     tl.atomic_add(scaled + current * neurons + neuron, total_scaled, mask=is_neuron & (current >= 0), sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["number"])
+def add_rows(
+    activations,  # [position of the batch, neuron], any float
+    places,  # int64: positions of the batch
+    rows,  # int64: the row of each, equal ones side by side as far as may be; negative is left out
+    sums,  # int64 [row, neuron], added to
+    inverse_scale,  # float32 [position of the batch], read where IS_SCALED
+    number,  # of places
+    neurons,
+    UNITS: tl.constexpr,
+    LARGEST: tl.constexpr,
+    IS_SCALED: tl.constexpr,  # the sums are of activations over the final norm's scale
+    NEURONS: tl.constexpr,
+    SHARE: tl.constexpr,
+):
+    """Neurons of axis 0 at SHARE places that follow each other, the share of axis 1; a row's sum is added where it ends."""
+    neuron = tl.program_id(0) * NEURONS + tl.arange(0, NEURONS)
+    is_neuron = neuron < neurons
+    begin = tl.program_id(1) * SHARE
+    current = tl.load(rows + begin)
+    total = tl.zeros([NEURONS], tl.int64)
+    for k in range(begin, tl.minimum(begin + SHARE, number)):
+        row = tl.load(rows + k)
+        if row != current:
+            tl.atomic_add(sums + current * neurons + neuron, total, mask=is_neuron & (current >= 0), sem="relaxed")
+            total = tl.zeros([NEURONS], tl.int64)
+            current = row
+        place = tl.load(places + k)
+        values = tl.load(activations + place * neurons + neuron, mask=is_neuron & (row >= 0), other=0.0).to(tl.float32)
+        values = tl.minimum(tl.maximum(tl.where(values == values, values, 0.0), -LARGEST), LARGEST).to(tl.float64)
+        if IS_SCALED:
+            values = values * tl.load(inverse_scale + place).to(tl.float64)
+            values = tl.minimum(tl.maximum(values, -LARGEST), LARGEST)
+        total += _whole(values * UNITS)
+    tl.atomic_add(sums + current * neurons + neuron, total, mask=is_neuron & (current >= 0), sem="relaxed")

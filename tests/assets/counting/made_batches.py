@@ -14,8 +14,9 @@ from assets.contracts import TOKEN_WINDOWS
 from assets.counting.batch_counter import Answers, BatchCounter
 from assets.counting.batches import Batch
 from assets.counting.device_counter import DeviceCounter
+from assets.counting.document_blocks import FOLDS, MOST, BlockSizes
 from assets.counting.histograms import FURTHER_OUTCOMES, MOMENTS, ActivationBins, Histograms
-from assets.counting.kernel_counter import KernelCounter, KernelSums
+from assets.counting.kernel_counter import KernelCounter, KernelOutcomeSums, KernelSums
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import PositionSampler
@@ -50,6 +51,7 @@ def counter_of(
     screened: Sequence[int] = (),
     embedding_predictions: bool = False,
     outcomes: Sequence[str] = (),
+    domains: int = 1,
 ) -> Any:
     """`compiled` (two threads), `device` (tensor operations), `kernel` (in Triton's interpreter), both on CPU tensors, or `slow`."""
     if kind == "slow":
@@ -62,10 +64,12 @@ def counter_of(
             screened=screened,
             embedding_predictions=embedding_predictions,
             outcomes=outcomes,
+            domains=domains,
         )
     counter: Any
     counted: dict[str, Any] = {"count_bos": count_bos, "examples": examples, "embedding_predictions": embedding_predictions}
-    counted["outcomes"] = outcomes
+    blocks = FOLDS * domains
+    counted |= {"outcomes": outcomes, "sizes": BlockSizes(blocks, *((1000, 1000) if domains > 1 else (MOST, MOST)))}
     if kind == "compiled":
         counter = BatchCounter(bins, token_ids, VOCABULARY, threads=2, **counted)
     else:
@@ -79,8 +83,10 @@ def counter_of(
     layers, neurons = bins.per_unit.shape
     kept = CompiledSums(2) if kind == "compiled" else KernelSums() if kind == "kernel" else DeviceSums()
     # Compiled loops are for the CPU; what stands for another device here must take tensor operations.
-    sums = OutcomeSums(outcomes, token_ids, VOCABULARY, layers, neurons, device=torch.device("cpu"), threads=2 if kind == "compiled" else 0)
-    return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=torch.device("cpu"), outcome_sums=sums)
+    threads, of_outcomes = (2 if kind == "compiled" else 0), (KernelOutcomeSums if kind == "kernel" else OutcomeSums)
+    here = torch.device("cpu")
+    sums = of_outcomes(outcomes, token_ids, VOCABULARY, layers, neurons, device=here, threads=threads, blocks=blocks)
+    return TokenSums(counter, layers, neurons, rows, tokens, kept, count_bos=count_bos, device=here, outcome_sums=sums, blocks=blocks)
 
 
 def inverse_scale_of(predictions: np.ndarray) -> np.ndarray:
@@ -123,7 +129,7 @@ def in_memory(histograms: Histograms) -> Histograms:
     return dataclasses.replace(histograms, tensors={name: np.asarray(histograms[name][...]) for name in histograms.tensors})
 
 
-def random_batches(seed: int, layers: int, neurons: int, number: int = 3) -> list[tuple[Batch, np.ndarray, np.ndarray]]:
+def random_batches(seed: int, layers: int, neurons: int, number: int = 3, domains: int = 1) -> list[tuple[Batch, np.ndarray, np.ndarray]]:
     """Seeded batches with padding, a dummy row, several windows a document, ties, and now and then NaN and infinities."""
     random = np.random.default_rng(seed)
     made = []
@@ -137,7 +143,8 @@ def random_batches(seed: int, layers: int, neurons: int, number: int = 3) -> lis
         unusual = random.random(activations.shape)
         activations[unusual < 0.02] = np.nan
         activations[unusual > 0.99] = 400.0
-        made.append((made_batch(ids, lengths, documents, windows), activations, random.integers(0, VOCABULARY, (rows, positions))))
+        batch = dataclasses.replace(made_batch(ids, lengths, documents, windows), domains=np.maximum(documents, 0) % domains)
+        made.append((batch, activations, random.integers(0, VOCABULARY, (rows, positions))))
     return made
 
 
@@ -180,7 +187,7 @@ def random_histograms(
     counter = counter_of("compiled", made_bins(2, 3), screened=SCREENED, embedding_predictions=embedding_predictions, outcomes=outcomes)
     for place, (batch, activations, predictions) in enumerate(random_batches(seed, 2, 3, number)):
         documents = np.where(batch.documents >= 0, batch.documents + 100 * seed, -1)
-        own = Batch(batch.token_ids, batch.lengths, documents, batch.windows)
+        own = dataclasses.replace(batch, documents=documents)
         by_embedding = other_predictions(batch, place) if embedding_predictions else None
         add(counter, own, np.nan_to_num(activations, nan=0.3), predictions, by_embedding)
     return in_memory(counter.histograms())

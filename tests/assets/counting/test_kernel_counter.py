@@ -20,13 +20,14 @@ from assets.counting.device_counter import DeviceCounter
 from assets.counting.histograms import MOMENTS, ActivationBins
 from assets.counting.kernel_counter import (
     KernelCounter,
+    KernelOutcomeSums,
     KernelSums,
     are_kernels_usable,
     device_counter_of,
     differing_tensors,
     new_device_sums,
 )
-from assets.counting.token_sums import DeviceSums, GroupSums, TokenSums, group_of_token, group_tokens
+from assets.counting.token_sums import DeviceSums, GroupedPlaces, GroupSums, TokenSums, group_of_token, group_tokens
 from tests.assets.counting.made_batches import (
     VOCABULARY,
     add,
@@ -161,11 +162,12 @@ def test_nothing_around_the_launches_needs_to_know_what_a_tensor_of_the_device_h
     import assets.counting.kernels as kernels
 
     launches = Launches()
-    for name in ("count_tiles", "merge_tiles", "count_tracked", "add_groups"):
+    for name in ("count_tiles", "merge_tiles", "count_tracked", "add_groups", "add_rows"):
         monkeypatch.setattr(kernels, name, launches)
     inner = KernelCounter(made_bins(2, 5), (1, 2), VOCABULARY, count_bos=False, examples=3, device=NOWHERE)
     groups, tokens = group_of_token(VOCABULARY, [1, 4], range(1, 3)), group_tokens([1, 4], range(1, 3))
-    counter = TokenSums(inner, 2, 5, groups, tokens, KernelSums(), count_bos=False, device=NOWHERE)
+    sums = KernelOutcomeSums(("next_token",), (1, 2), VOCABULARY, 2, 5, device=NOWHERE, threads=0)
+    counter = TokenSums(inner, 2, 5, groups, tokens, KernelSums(), count_bos=False, device=NOWHERE, outcome_sums=sums)
     for batch, activations, predictions in random_batches(0, 2, 5):
         counter.start(batch)
         for layer in range(2):
@@ -224,11 +226,11 @@ from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 POINTERS = {
     "*fp64": "sums moment_1 moment_2 moment_3 moment_4",
     "*fp32": "per_unit first_bin extremes minimum maximum top_values bottom_values inverse_scale",
-    "*i32": "wholes windows top_windows top_positions bottom_windows bottom_positions",
-    "*i64": "lengths count documents values above top_documents bottom_documents places tokens tracked groups squares scaled",
+    "*i32": "wholes windows top_windows top_positions bottom_windows bottom_positions count",
+    "*i64": "lengths blocks documents values above top_documents bottom_documents places tracked groups squares scaled",
     "*u8": "slots",
     "*bf16": "activations",
-    "i32": "first positions neurons tiles_of_row steps rows number",
+    "i32": "first positions neurons tiles_of_row steps rows number block_stride",
 }
 kind_of = {name: kind for kind, names in POINTERS.items() for name in names.split()}
 
@@ -247,9 +249,13 @@ def told(kernel, warps, own_kinds={}, **constants):
 print(json.dumps({
     "count_tiles": told(kernels.count_tiles, kernels.TILE_WARPS, BINS=80, LANES=kernels.LANES, NEURONS=kernels.TILE_NEURONS),
     "merge_tiles": told(kernels.merge_tiles, kernels.MERGE_WARPS, RANKS=10, NEURONS=kernels.MERGED_NEURONS),
-    "count_tracked": told(kernels.count_tracked, 4, BINS=80, NEURONS=kernels.TRACKED_NEURONS, SHARES=kernels.TRACKED_SHARES),
+    "count_tracked": told(kernels.count_tracked, 4, {"rows": "*i64"}, BINS=80, NEURONS=kernels.TRACKED_NEURONS, SHARES=kernels.TRACKED_SHARES),
     "add_groups": told(
         kernels.add_groups, 4, {"sums": "*i64"}, UNITS=UNITS, SCALED_UNITS=SCALED_UNITS, LARGEST=LARGEST,
+        NEURONS=kernels.GROUPED_NEURONS, SHARE=kernels.GROUPED_POSITIONS,
+    ),
+    "add_rows": told(
+        kernels.add_rows, 4, {"sums": "*i64", "rows": "*i64"}, UNITS=SCALED_UNITS, LARGEST=LARGEST, IS_SCALED=True,
         NEURONS=kernels.GROUPED_NEURONS, SHARE=kernels.GROUPED_POSITIONS,
     ),
 }))
@@ -274,12 +280,13 @@ def test_sums_by_predicted_token_leave_out_the_groups_of_another_pass() -> None:
     activations = stored_activations(1, 40, 300, torch.bfloat16)
     random = torch.Generator().manual_seed(0)
     places = torch.randperm(120, generator=random)[:97]
-    groups = torch.randint(-1, 3, (97,), generator=random)
+    groups, null_groups = (torch.randint(-1, 3, (97,), generator=random) for _ in range(2))
+    grouped = GroupedPlaces(places, groups, null_groups, torch.randint(0, 3, (97,), generator=random))
     scale = torch.rand(120, generator=random)
-    found, expected = (torch.zeros(3, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
+    found, expected = (torch.zeros(5, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
     for kept, sums in ((found, KernelSums()), (expected, DeviceSums())):
         unused = torch.zeros(0)
-        sums(list(activations), places, groups, scale, GroupSums(unused.numpy(), unused, unused, *kept[:, 1:3]))
+        sums(list(activations), grouped, scale, GroupSums(unused.numpy(), unused, unused, *kept[:, 1:3]))
     assert expected[:, 1:3].any(-1).all()
     assert torch.equal(found, expected)
 
