@@ -146,7 +146,8 @@ class KeptPositionCounter:
 
     def _put_in_order(self) -> None:
         used = len(self._rows)
-        for values in (self._residual, *(self._activations[:, layer] for layer in range(self._activations.shape[1]))):
+        slabs: list[np.ndarray] = [self._residual, *self._activations.swapaxes(0, 1)]
+        for values in slabs:
             values[:used] = values[self._slots]  # a layer at a time: a whole copy would double what is held
             values[used:] = 0
         self._slots = np.arange(used)

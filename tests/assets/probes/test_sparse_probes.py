@@ -130,3 +130,13 @@ def test_nothing_of_the_telling_half_reaches_what_is_chosen_and_fitted() -> None
     told = ["discovery_average_precision", "penalty", "kind", "size"]
     assert_frame_equal(plain.probes.select(told), other.probes.select(told))
     assert not plain.probes["average_precision"].equals(other.probes["average_precision"])
+
+
+def test_a_model_with_fewer_neurons_than_candidates_has_probes_of_all_sizes_that_it_can() -> None:
+    kept = Corpus(0).kept(one)
+    few = type(kept)({**kept.tensors, "kept_activations": kept["kept_activations"][:, :2, 5:10]}, kept.positions, kept.token_ids)
+    few.tensors["count"] = kept["count"][:2, 5:10]  # type: ignore[index]
+    found = sparse_probes(few, TEXTS)
+    sizes = found.probes.filter(outcome="top_prediction", token_id=TOKEN, kind="neurons")["size"].to_list()
+    assert sizes == [10, 8, 4, 2, 1]
+    assert members(found, 1) == {(1, 2)}
