@@ -82,22 +82,23 @@ class KeptPositionCounter:
         return Histograms({**inner.tensors, **kept}, inner.positions, inner.token_ids)
 
     def _sent_off(self, answers: Answers) -> _Waiting:
-        import torch
-
         batch, places = self._batch, self._batch.counted(self._count_bos)
         row, position = np.divmod(places, batch.token_ids.shape[1])
         following = following_tokens(batch).reshape(-1)[places]
         rows = KeptRows.of(batch.documents[row], batch.windows[row], position, np.zeros(places.size), following)
-        given = answers.predictions.int()
-        arrived = None
-        if given.device.type == "cuda":
-            predictions = torch.empty(given.shape, dtype=torch.int32, pin_memory=True)
-            predictions.copy_(given, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
-        else:
-            predictions = given.cpu()
-        return _Waiting(rows, places, predictions, arrived, self._layers, answers.residual)
+        return _Waiting(rows, places, *self._to_host(answers.predictions.int()), self._layers, answers.residual)
+
+    def _to_host(self, predictions: "torch.Tensor") -> "tuple[torch.Tensor, torch.cuda.Event | None]":
+        """A copy on the host, and what says that it has arrived; a GPU copies it while the host goes on."""
+        import torch
+
+        if predictions.device.type != "cuda":
+            return predictions.cpu(), None
+        here = torch.empty(predictions.shape, dtype=torch.int32, pin_memory=True)
+        here.copy_(predictions, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return here, arrived
 
     def _look_through(self) -> None:
         """Keep what is now among the positions of lowest hash, and let go of what no longer is."""
@@ -145,7 +146,8 @@ class KeptPositionCounter:
 
     def _put_in_order(self) -> None:
         used = len(self._rows)
-        for values in (self._residual, *(self._activations[:, layer] for layer in range(self._activations.shape[1]))):
+        slabs: list[np.ndarray] = [self._residual, *self._activations.swapaxes(0, 1)]
+        for values in slabs:
             values[:used] = values[self._slots]  # a layer at a time: a whole copy would double what is held
             values[used:] = 0
         self._slots = np.arange(used)

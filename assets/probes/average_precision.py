@@ -23,7 +23,7 @@ def average_precision(scores: np.ndarray, is_case: np.ndarray, weights: np.ndarr
     positions = np.cumsum(sorted_weights, axis=-1)[..., ends]
     found = np.diff(cases, axis=-1, prepend=0.0)
     precision = np.divide(cases, positions, out=np.zeros_like(cases), where=positions > 0)
-    return np.asarray((precision * found).sum(-1) / cases[..., -1])
+    return np.minimum((precision * found).sum(-1) / cases[..., -1], 1.0)  # a perfect score's sum may round to above 1
 
 
 def class_weights(is_case: np.ndarray, base_rate: float, times: np.ndarray | None = None) -> np.ndarray:

@@ -7,8 +7,8 @@ adaptive thresholding. Differs from it in a second preselection, by what the fir
 sharpen others. Holds the table; reads activations a layer at a time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,9 @@ ADDED = 32  # neurons by what is left unexplained, in each of ROUNDS
 ROUNDS = 2
 PENALTY = 1.0  # C of a sparse probe on standardized activations
 STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # C of a whole layer's probe: one is chosen by cross-validation
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of a whole layer's probe: one is chosen by cross-validation
 STEPS = 60  # of the optimizer for a whole layer: more change the third digit
 NEURONS, LAYER, RESIDUAL, FREQUENCY = "neurons", "layer", "residual", "frequency"
-
-Slab = Callable[[int], np.ndarray]  # layer -> float16 [row, neuron] of the used rows
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _frequency(cases: Cases) -> dict[str, Any]:
 
 def _probes(histograms: Histograms, rows: int, cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
     yield from _sparse(cases, chosen)
-    layer = chosen.best_layer
+    layer = chosen.neurons[0][0]
     yield _dense(cases, LAYER, layer, _layer(histograms, layer, rows)[cases.places])
     residual = np.asarray(histograms["kept_residual"][:rows])[cases.places]
     if residual.any():
@@ -210,16 +208,15 @@ def chosen_penalty(values: np.ndarray, is_case: np.ndarray, fold: np.ndarray, ba
 class Preselection:
     """Candidates for the sparse probes of one token: their standardized activations float32 [position, neuron] at its Cases.
 
-    `best_layer` is that of the neuron with the largest difference of means.
+    The first has the largest difference of means.
     """
 
     neurons: tuple[tuple[int, int], ...]
     values: np.ndarray
-    best_layer: int
 
     def with_neurons(self, others: "Preselection") -> "Preselection":
         """These candidates, then those."""
-        return replace(self, neurons=self.neurons + others.neurons, values=np.hstack([self.values, others.values]))
+        return Preselection(self.neurons + others.neurons, np.hstack([self.values, others.values]))
 
 
 def preselected(histograms: Histograms, rows: int, every: Sequence[Cases]) -> dict[tuple[str, int], Preselection]:
@@ -239,11 +236,9 @@ def preselected(histograms: Histograms, rows: int, every: Sequence[Cases]) -> di
 
 
 def _contrast(cases: Cases, left: np.ndarray) -> np.ndarray:
-    """Float32 [position]: weight times what is to be gone along with, 0 in the telling half."""
-    there = np.zeros(cases.is_case.size)
+    """Float32 [position of the discovery half]: weight times what is to be gone along with."""
     is_here = ~cases.is_telling
-    there[is_here] = class_weights(cases.is_case[is_here], cases.base_rate)
-    return np.asarray(there * left, np.float32)
+    return np.asarray(class_weights(cases.is_case[is_here], cases.base_rate) * left[is_here], np.float32)
 
 
 def _unexplained(cases: Cases, chosen: Preselection) -> np.ndarray:
@@ -275,7 +270,7 @@ def _strongest(
             own = slab[cases.places]
             is_here = ~cases.is_telling
             scaled = scaling(own[is_here], class_weights(cases.is_case[is_here], cases.base_rate))
-            sums = np.abs(contrast[is_here] @ scaled.of(own[is_here]))
+            sums = np.abs(contrast @ scaled.of(own[is_here]))
             sums[[neuron for at, neuron in taken[place] if at == layer]] = -1
             first = np.argsort(-sums, kind="stable")[:number]
             merged = sorted([*best[place], *((-float(sums[neuron]), layer, int(neuron)) for neuron in first if sums[neuron] >= 0)])[:number]
@@ -286,9 +281,15 @@ def _strongest(
             for name in new:
                 columns[place][name] = Scaling(scaled.mean[[name[1]]], scaled.deviation[[name[1]]]).of(own[:, [name[1]]])[:, 0]
     return [
-        Preselection(tuple((layer, neuron) for _, layer, neuron in ranked), np.stack([held[layer, neuron] for _, layer, neuron in ranked], 1), ranked[0][1])
-        for ranked, held in zip(best, columns, strict=True)
-    ]  # fmt: skip
+        _candidates([(layer, neuron) for _, layer, neuron in ranked], held, cases.places.size)
+        for cases, ranked, held in zip(every, best, columns, strict=True)
+    ]
+
+
+def _candidates(neurons: list[tuple[int, int]], held: Mapping[tuple[int, int], np.ndarray], positions: int) -> Preselection:
+    """Neurons, best first, with their columns; none where all neurons of a small model are taken."""
+    values = np.stack([held[neuron] for neuron in neurons], 1) if neurons else np.empty((positions, 0), np.float32)
+    return Preselection(tuple(neurons), values)
 
 
 def _layer(histograms: Histograms, layer: int, rows: int) -> np.ndarray:

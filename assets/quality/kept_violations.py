@@ -46,8 +46,8 @@ def _held(histograms: Histograms) -> pl.DataFrame:
     names = (*PLACE, "next_token", "is_background")
     frame = pl.DataFrame({name: np.asarray(histograms[f"kept_{name}"][:]) for name in names}).with_row_index("row")
     used = frame.filter(pl.col("document") >= 0).with_columns(pl.col("row").cast(pl.Int64), pl.col("is_background").cast(pl.Int64))
-    place = [used[name].to_numpy() for name in PLACE]
-    return used.with_columns(hash=pl.Series(position_hash(*place, seed=SEED), dtype=pl.UInt64))
+    document, window, position = (used[name].to_numpy() for name in PLACE)
+    return used.with_columns(hash=pl.Series(position_hash(document, window, position, seed=SEED), dtype=pl.UInt64))
 
 
 def _with_text(held: pl.DataFrame, windows: pl.LazyFrame) -> pl.DataFrame:

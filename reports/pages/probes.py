@@ -88,8 +88,8 @@ def _band_label(row: dict[str, Any]) -> str:
     if row["end"] == BETWEEN:
         return "between"
     way = "highest" if row["end"] == HIGH else "lowest"
-    begins, ends = percent(row["from_share"]).replace(" %", ""), percent(row["to_share"])
-    return f"{way} {ends}" if row["from_share"] == 0 else f"{way}, {begins} to {ends}"
+    ends = f"{100 * row['to_share']:g} %"
+    return f"{way} {ends}" if row["from_share"] == 0 else f"{way}, {100 * row['from_share']:g} to {ends}"
 
 
 def _told(tokens: pl.DataFrame) -> dict[str, dict[str, Any]]:
@@ -107,6 +107,6 @@ def _told(tokens: pl.DataFrame) -> dict[str, dict[str, Any]]:
 def _band_sentence(where: str, row: dict[str, Any]) -> str:
     predicted, following = (row["told"][outcome]["tracked"] for outcome in ("top_prediction", "next_token"))
     return (
-        f"At its {where} activations ({plural(row['positions'], 'position')} of {plural(row['documents'], 'document')}) a tracked token is "
-        f"predicted at {percent(predicted)} and comes next at {percent(following)}; the rest is something else."
+        f"At its {where} activations ({plural(row['positions'], 'position')} of {plural(row['documents'], 'document')}), tracked tokens are "
+        f"{percent(predicted)} of what is predicted and {percent(following)} of what comes next."
     )

@@ -119,6 +119,25 @@ def test_scores_are_those_of_the_other_end(two: Two, table: str) -> None:
     assert_equal(one.filter(~tied), turned.filter(~tied), 1e-12)
 
 
+def test_bands_of_a_negated_neuron_have_their_ends_exchanged_and_probes_stay(two: Two) -> None:
+    turned_end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
+    order = ["layer", "neuron", "end", "band"]
+    one, other = two.tables("neuron_bands")
+    turned = other.with_columns(
+        end=turned_end,
+        lowest=pl.when(IS_FLIPPED).then(-pl.col("highest")).otherwise("lowest"),
+        highest=pl.when(IS_FLIPPED).then(-pl.col("lowest")).otherwise("highest"),
+    )
+    assert one.filter(IS_FLIPPED & (pl.col("end") != "middle")).height > 10
+    assert_equal(one.sort(order), turned.sort(order))
+    one, other = two.tables("neuron_band_tokens")
+    keys = [*order, "outcome", "token_id"]
+    assert_equal(one.sort(keys), other.with_columns(end=turned_end).sort(keys))
+    one, other = two.tables("sparse_probes")
+    assert one.height > 0
+    assert_equal(one, other, 1e-3)
+
+
 def test_contributions_and_patching_are_equal(two: Two) -> None:
     for name, column in ((name, "contribution") for name in ("contributions", "contribution_screen", "outcome_contributions", "contrasts")):
         one, other = two.tables(name)

@@ -1,6 +1,7 @@
 """Kept positions: those that the words name, the same however they come by, with the activations that the counter was given."""
 
 import functools
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,28 @@ LAYERS, NEURONS, WIDTH, TRACKED, OUTCOMES = 2, 3, 5, (1, 2), ("next_token",)
 Made = list[tuple[Batch, np.ndarray, np.ndarray]]
 
 
-def count(made: Made, kept: int, **given: Any) -> Histograms:
+class OfGpu(KeptPositionCounter):
+    """Waits for predictions as for those of a GPU: the batch is looked through while the next one's layers come."""
+
+    def _to_host(self, predictions: torch.Tensor) -> Any:
+        return predictions.clone(), Arrival()
+
+    def _beside(self, waiting: Any) -> Any:
+        return nullcontext()
+
+
+class Arrival:
+    """What says that predictions have arrived."""
+
+    def synchronize(self) -> None:
+        """They are there."""
+
+
+def count(made: Made, kept: int, kind: type[KeptPositionCounter] = KeptPositionCounter) -> Histograms:
     """Histograms of batches, `kept` positions kept; the stream at a position is told by its place."""
     inner = counter_of("compiled", made_bins(LAYERS, NEURONS), TRACKED, screened=SCREENED, outcomes=OUTCOMES)
     share = quotas(kept, TRACKED, OUTCOMES)
-    counter = KeptPositionCounter(inner, kept, share, VOCABULARY, LAYERS, NEURONS, WIDTH, count_bos=False, **given)
+    counter = kind(inner, kept, share, VOCABULARY, LAYERS, NEURONS, WIDTH, count_bos=False)
     for batch, activations, predictions in made:
         counter.start(batch)
         for layer in range(LAYERS):
@@ -116,6 +134,13 @@ def test_rows_of_a_batch_cut_into_single_rows_are_the_same() -> None:
     whole, cut = count(made, 12), count(single, 12)
     for name in KEPT_TENSORS:
         np.testing.assert_array_equal(cut[name], whole[name], err_msg=name)
+
+
+def test_a_batch_that_is_held_into_the_next_one_gives_the_same() -> None:
+    made = batches_of(9, 6)
+    whole, held = count(made, 16), count(made, 16, OfGpu)
+    for name in KEPT_TENSORS:
+        np.testing.assert_array_equal(held[name], whole[name], err_msg=name)
 
 
 def test_stored_shards_merge_to_what_one_pass_keeps(tmp_path: Any) -> None:

@@ -23,18 +23,18 @@ class Corpus:
         predictions = np.where(self.is_case, TOKEN, self.random.integers(7, VOCABULARY, positions))
         self.rows = KeptRows.of(self.documents, np.zeros(positions), np.arange(positions) % 40 + 1, predictions, following)
 
-    def kept(self, plant: Any = None, outcomes: tuple[str, ...] = ("next_token",)) -> Histograms:
+    def kept(self, plant: Any = None, outcomes: tuple[str, ...] = ("next_token",), room: int = KEPT) -> Histograms:
         """What a pass keeps of it. `plant(activations, is_case, rows, random)` changes noise float32 [kept row, layer, neuron] in place."""
-        share = quotas(KEPT, (TOKEN, OTHER), outcomes)
+        share = quotas(room, (TOKEN, OTHER), outcomes)
         places, is_background = chosen(self.rows, share)
         rows, is_case = self.rows.at(places), self.is_case[places]
         activations = self.random.normal(0, 1, (len(rows), LAYERS, NEURONS)).astype(np.float32)
         if plant:
             plant(activations, is_case, rows, self.random)
-        tensors: dict[str, Any] = row_tensors(rows, is_background, KEPT)
-        values = np.zeros((KEPT, LAYERS, NEURONS), np.float16)
+        tensors: dict[str, Any] = row_tensors(rows, is_background, room)
+        values = np.zeros((room, LAYERS, NEURONS), np.float16)
         values[: len(rows)] = activations
-        residual = np.zeros((KEPT, WIDTH), np.float32)
+        residual = np.zeros((room, WIDTH), np.float32)
         residual[: len(rows)] = self.random.normal(0, 1, (len(rows), WIDTH)) + 3 * is_case[:, None]
         counted = {name: np.bincount(label[label >= 0], minlength=VOCABULARY) for name, label in (("predictions", self.rows.prediction), ("next_tokens", self.rows.next_token))}  # fmt: skip
         tensors |= {"kept_activations": values, "kept_residual": residual, "count": np.zeros((LAYERS, NEURONS, 4), np.int64), **counted}

@@ -8,9 +8,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from assets.contracts import TABLES, conform
+from assets.counting.document_blocks import TELLING, fold_of
 from assets.probes.kept_cases import cases_of, kept_of
 from assets.probes.sparse_probes import Probes, sparse_probes
-from tests.assets.probes.made_kept import LAYERS, NEURONS, OTHER, TOKEN, Corpus
+from tests.assets.probes.made_kept import OTHER, TOKEN, Corpus
 
 TEXTS = {TOKEN: " an", OTHER: " the"}
 
@@ -104,18 +105,38 @@ def test_without_kept_positions_both_tables_are_empty() -> None:
 
 
 def test_cases_and_others_are_an_even_sample_whatever_else_was_kept() -> None:
-    """Where a token comes next more often beside another token, rows kept for the other must not count."""
+    """Where another token comes next at half of a token's cases, and now and then elsewhere, rows that were kept for it must not count."""
     corpus = Corpus(3)
-    corpus.rows.next_token[corpus.is_case] = OTHER  # every case of TOKEN is also one of OTHER, and OTHER is nowhere else
-    kept = corpus.kept()
-    cases = {(of.outcome, of.token_id): of for of in cases_of(kept, kept_of(kept))}
-    own = cases["top_prediction", TOKEN]
-    assert own.base_rate == pytest.approx(corpus.is_case.mean())
+    is_other = np.where(corpus.is_case, np.arange(len(corpus.rows)) % 2 == 0, np.arange(len(corpus.rows)) % 400 == 0)
+    corpus.rows.next_token[is_other] = OTHER
+    kept = corpus.kept(room=1024)
     rows = kept_of(kept)
-    others = own.places[~own.is_case]
-    assert rows.is_background[others].all()
-    assert own.is_case.sum() == max(256, (rows.is_background & (rows.rows.prediction == TOKEN)).sum())
+    own = next(of for of in cases_of(kept, rows) if (of.outcome, of.token_id) == ("top_prediction", TOKEN))
+    assert own.base_rate == pytest.approx(corpus.is_case.mean())
+    assert rows.is_background[own.places[~own.is_case]].all()
+    lowest = np.sort(corpus.rows.hash[corpus.is_case])[: own.is_case.sum()]
+    np.testing.assert_array_equal(rows.rows.hash[own.places[own.is_case]], lowest)
+    assert (rows.rows.prediction == TOKEN).sum() > own.is_case.sum()
 
 
-def test_the_shape_of_what_is_planted_is_the_shape_of_the_test() -> None:
-    assert (LAYERS, NEURONS) == (3, 40)
+def test_nothing_of_the_telling_half_reaches_what_is_chosen_and_fitted() -> None:
+    def changed(activations: np.ndarray, is_case: np.ndarray, rows: Any, random: Any) -> None:
+        pair(activations, is_case, rows, random)
+        telling = np.isin(fold_of(rows.document), TELLING)
+        activations[telling, :, 20:] += 9 * is_case[telling, None, None]
+
+    plain, other = probes_of(pair), probes_of(changed)
+    assert_frame_equal(plain.neurons, other.neurons)
+    told = ["discovery_average_precision", "penalty", "kind", "size"]
+    assert_frame_equal(plain.probes.select(told), other.probes.select(told))
+    assert not plain.probes["average_precision"].equals(other.probes["average_precision"])
+
+
+def test_a_model_with_fewer_neurons_than_candidates_has_probes_of_all_sizes_that_it_can() -> None:
+    kept = Corpus(0).kept(one)
+    few = type(kept)({**kept.tensors, "kept_activations": kept["kept_activations"][:, :2, 5:10]}, kept.positions, kept.token_ids)
+    few.tensors["count"] = kept["count"][:2, 5:10]  # type: ignore[index]
+    found = sparse_probes(few, TEXTS)
+    sizes = found.probes.filter(outcome="top_prediction", token_id=TOKEN, kind="neurons")["size"].to_list()
+    assert sizes == [10, 8, 4, 2, 1]
+    assert members(found, 1) == {(1, 2)}
