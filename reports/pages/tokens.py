@@ -23,6 +23,7 @@ from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.proportion import overlay_figure
 from reports.figures.small_curve import small_curve
 from reports.outcome import told_by
+from reports.pages.halves import agreement, domains, growth
 from reports.pages.page import Page, neuron_page, token_page
 from reports.pages.probes import probes_of
 from reports.report_data import ReportData
@@ -54,6 +55,9 @@ def _page(data: ReportData, place: int) -> Page:
             "card": card(data, token_id, found.neuron) if found.neuron else [],
             "by_embedding": _predictions_by_embedding(data, token_id),
             "rows": rows,
+            "agreement": agreement(data, token_id),
+            "growth": growth(data, token_id),
+            "domains": domains(data, token_id, found.neuron),
             "all_neurons": best_neurons(data, token_id).height,
             "conventions": CONVENTIONS,
             "by_size": writes_by_size(data),
