@@ -35,17 +35,20 @@ class Correction:
     token_means: "Tensor"  # [ranked token], of x over the neurons that do not; zeros for gated MLPs
     is_gated: bool
 
-    def corrected(self, scores: "Tensor", first: int) -> "Tensor":
-        """Scores of some neurons, number `first` and those behind it, [neuron, ranked token], as `corrected`."""
+    def corrected(self, scores: "Tensor", first: int, into: "Tensor") -> "Tensor":
+        """Scores of some neurons, number `first` and those behind it, [neuron, ranked token], as `corrected`, written into `into`."""
+        import torch
+
         chunk = slice(first, first + len(scores))
         factors = self.factors[chunk, None]
-        moved = scores * factors
-        moved -= self.means[chunk, None] * factors
-        return moved if self.is_gated else moved.sub_(self.token_means).mul_(factors > 0)
+        torch.addcmul(-self.means[chunk, None] * factors, scores, factors, out=into)
+        return into if self.is_gated else into.sub_(self.token_means).mul_(factors > 0)
 
-    def size(self, scores: "Tensor") -> "Tensor":
-        """By what scores are compared: by size where a sign is a convention, as they are elsewhere."""
-        return scores.abs() if self.is_gated else scores
+    def size(self, scores: "Tensor", into: "Tensor") -> "Tensor":
+        """By what scores are compared: by size, written into `into`, where a sign is a convention; as they are elsewhere."""
+        import torch
+
+        return torch.abs(scores, out=into) if self.is_gated else scores
 
     def of_pairs(self, congruence: "Tensor", neurons: "Tensor", tokens: "Tensor") -> "Tensor":
         """Congruence of pairs [pair] (numbers of neurons, places among ranked tokens) as `corrected`."""

@@ -112,10 +112,13 @@ class _Beyond:
         self.correction = correction_of(model, ranked_ids)
         self.strongest = Strongest(self.correction, len(ranked_ids), every)
         self.columns = np.full((len(wanted.token_ids), every), np.nan, dtype=np.float32)
+        self._chunk: Tensor | None = None  # of corrected scores, written anew
         self._tracked = [(row, place_of[entry]) for row, entry in enumerate(wanted.token_ids) if entry in place_of]
 
     def add(self, first: int, ranked: "Tensor") -> None:
-        corrected = self.correction.corrected(ranked, first)
+        if self._chunk is None or len(self._chunk) < len(ranked):
+            self._chunk = ranked.new_empty(ranked.shape)
+        corrected = self.correction.corrected(ranked, first, into=self._chunk[: len(ranked)])
         for row, place in self._tracked:
             self.columns[row, first : first + len(ranked)] = corrected[:, place].cpu().numpy()
         self.strongest.add(first, ranked, corrected)

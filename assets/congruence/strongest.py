@@ -57,9 +57,12 @@ class Strongest:
         self._of = {measure: _OneMeasure(RunningBest.empty(tokens, min(PLACES, neurons), device)) for measure in MEASURES}
 
     def add(self, first: int, plain: "Tensor", corrected: "Tensor") -> None:
-        """Take in the chunk of neurons that begins with number `first`: float32 [neuron, ranked token] by either measure."""
-        for measure, scores in ((PLAIN, plain), (CORRECTED, corrected)):
-            size, own = self.correction.size(scores), self._of[measure]
+        """Take in the chunk of neurons that begins with number `first`: float32 [neuron, ranked token] by either measure.
+
+        `corrected` is no longer of use afterwards: what a chunk needs is written over it, for fresh memory costs more than the sums.
+        """
+        for measure, scores in ((CORRECTED, corrected), (PLAIN, plain)):
+            size, own = self.correction.size(scores, into=corrected), self._of[measure]
             own.running.add(size, first)
             values, tokens = best(size, min(PLACES, size.shape[1]))
             own.values.append(values)

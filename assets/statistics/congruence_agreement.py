@@ -37,8 +37,9 @@ def _published(tokens: pl.DataFrame, mutual: pl.DataFrame) -> dict[tuple[str, st
 
 def _counts(pairs: pl.DataFrame, screen: pl.DataFrame) -> dict[str, int]:
     """Columns of the table by name. A neuron stands at one end of a token at most: contributions have one sign."""
-    told = pairs.join(screen.select("token_id").unique(), on="token_id", how="semi")
-    both = told.join(screen, on=["token_id", "layer", "neuron"]).select("end", "rank")
+    pair = ["token_id", "layer", "neuron"]
+    told = pairs.select(pair).join(screen.select("token_id").unique(), on="token_id", how="semi")  # ranks are the screen's alone
+    both = told.join(screen, on=pair).select("end", "rank")
     counts = {"pairs": pairs.height, "told": told.height}
     for end, (first, among) in _ENDS.items():
         at_end = both.filter(pl.col("end") == end)

@@ -21,8 +21,29 @@ def congruence_page(data: ReportData) -> Page:
         file="congruence.html",
         template="congruence.html",
         title="Congruence of neurons and tokens",
-        context={"parts": [part for convention in CONVENTIONS if (part := _part(data, convention))]},
+        context={"parts": [part for convention in CONVENTIONS if (part := _part(data, convention))], "beyond": _beyond(data)},
     )
+
+
+def _beyond(data: ReportData) -> dict[str, Any] | None:
+    """Congruence beyond what neuron and token bring along: hubs before and after, pairs, and agreement with contributions."""
+    strongest, pairs = data.table("strongest_neurons"), data.table("corrected_mutual_pairs")
+    if strongest.is_empty():
+        return None
+    by_measure = {measure: strongest.filter(pl.col("measure") == measure) for measure in ("plain", "corrected")}
+    hubs = data.table("congruence_hubs").sort("plain_rank", "corrected_rank", nulls_last=True)
+    agreement = data.table("congruence_agreement")
+    return {
+        "neurons": {measure: frame.select("layer", "neuron").n_unique() for measure, frame in by_measure.items()},
+        "tokens": by_measure["plain"].height,
+        "hubs": hubs.to_dicts(),
+        "first": hubs.row(0, named=True) if hubs.height else None,
+        "pairs": pairs.sort("score", "token_id", descending=[True, False]).head(PAIRS).to_dicts(),
+        "all_pairs": pairs.height,
+        "agreement": agreement.with_columns(ends=pl.col("among_writers") + pl.col("among_against")).to_dicts(),
+        "told": int(agreement["told"].sum()),
+        "is_gated": bool(data.facts.get("is_gated")),
+    }
 
 
 def _part(data: ReportData, convention: str) -> dict[str, Any] | None:

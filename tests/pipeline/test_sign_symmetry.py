@@ -148,6 +148,16 @@ def test_contributions_and_patching_are_equal(two: Two) -> None:
     assert_equal(one.drop("clean_activation", "corrupt_activation"), other.drop("clean_activation", "corrupt_activation"), 1e-6)
 
 
+def test_corrected_congruence_names_the_same_neurons_and_agrees_as_often(two: Two) -> None:
+    for name in ("strongest_neurons", "corrected_mutual_pairs"):
+        one, other = two.tables(name)
+        turned = other.with_columns(pl.when(IS_FLIPPED).then(-pl.col(column)).otherwise(column) for column in ("congruence", "corrected"))
+        assert_equal(one, turned, 1e-5)
+        assert one.filter(IS_FLIPPED).height > 2
+    for name in ("congruence_hubs", "congruence_agreement"):
+        assert_equal(*two.tables(name))
+
+
 def test_the_same_neurons_are_patched_together_and_restore_the_same(two: Two) -> None:
     one, other = two.tables("patched_neuron_sets")
     assert one.filter(IS_FLIPPED).height >= 2

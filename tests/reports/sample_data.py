@@ -379,7 +379,15 @@ def _contexts(neurons: pl.DataFrame, generator: np.random.Generator) -> pl.DataF
 
 def _congruence(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
     """All congruence tables from one random matrix a convention and side."""
-    frames: dict[str, list[pl.DataFrame]] = {name: [] for name in ALL if name.startswith("congruence")}
+    own = (
+        "congruence_tokens",
+        "congruence_neurons",
+        "congruence_tracked_tokens",
+        "congruence_neurons_of_interest",
+        "congruence_mutual_pairs",
+    )
+    frames: dict[str, list[pl.DataFrame]] = {name: [] for name in own}
+    beyond: dict[str, pl.DataFrame] = {}
     for convention in ("published", "logits"):
         for side in ("output", "input"):
             matrix = generator.normal(0, 0.22, (LAYERS * NEURONS, VOCABULARY)).astype(np.float32)
@@ -390,7 +398,13 @@ def _congruence(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                 matrix[2 * NEURONS + 60, AN] = 0.4
                 matrix[30, 7] = 3.0
             long = _long(matrix).with_columns(convention=pl.lit(convention), side=pl.lit(side))
-            frames["congruence_tracked_tokens"].append(long.filter(pl.col("token_id").is_in(TRACKED)).sort("token_id", "layer", "neuron"))
+            tracked = long.filter(pl.col("token_id").is_in(TRACKED)).sort("token_id", "layer", "neuron")
+            is_corrected = (convention, side) == ("logits", "output")
+            frames["congruence_tracked_tokens"].append(
+                tracked.with_columns(corrected=pl.col("congruence") * 4 if is_corrected else pl.lit(None, pl.Float32))
+            )
+            if is_corrected:
+                beyond = _beyond_hubs(matrix)
             frames["congruence_neurons_of_interest"].append(long.filter(_is_one_of([(1, 17), (2, 30)])).sort("layer", "neuron", "token_id"))
             if side == "output":
                 tokens = _ranked(long, "token_id", 5, descending=True)
@@ -403,7 +417,41 @@ def _congruence(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                 frames["congruence_mutual_pairs"].append(
                     pairs.with_columns(score=pl.col("token_gap") * pl.col("neuron_gap")).sort("token_id")
                 )
-    return {name: pl.concat([part.select(TABLES[name].schema.names()) for part in parts]) for name, parts in frames.items()}
+    return beyond | {name: pl.concat([part.select(TABLES[name].schema.names()) for part in parts]) for name, parts in frames.items()}
+
+
+def _beyond_hubs(matrix: np.ndarray) -> dict[str, pl.DataFrame]:
+    """Strongest neurons, pairs and hubs of a matrix [neuron, token], and how many of them contributions name."""
+    standard = (matrix - matrix.mean(1, keepdims=True)) / matrix.std(1, keepdims=True)
+    corrected, entries, words = standard - standard.mean(0), np.arange(VOCABULARY), pl.Series(texts())
+    chosen, hubs = [], pl.DataFrame({"number": np.arange(LAYERS * NEURONS)})
+    for measure, values in (("plain", matrix), ("corrected", corrected)):
+        first, ordered = values.argmax(0), np.sort(values, axis=0)
+        neuron_gap = np.sort(values, axis=1)[first, -1] - np.sort(values, axis=1)[first, -2]
+        frame = pl.DataFrame({"token_id": entries, "token": words, "number": first, "congruence": matrix[first, entries]})
+        chosen.append(
+            frame.with_columns(
+                measure=pl.lit(measure), corrected=pl.Series(corrected[first, entries]), gap=pl.Series(ordered[-1] - ordered[-2]),
+                is_mutual=pl.Series(values[first].argmax(1) == entries), neuron_gap=pl.Series(neuron_gap),
+            )
+        )  # fmt: skip
+        counts = pl.Series(np.bincount(first, minlength=len(matrix)).astype(np.int64))
+        rank = counts.rank("ordinal", descending=True)
+        hubs = hubs.with_columns(
+            rank.alias(f"{measure}_rank"), counts.alias(f"{measure}_tokens"), (counts / VOCABULARY).alias(f"{measure}_share")
+        )
+    place = {"layer": (pl.col("number") // NEURONS).cast(pl.Int32), "neuron": (pl.col("number") % NEURONS).cast(pl.Int32)}
+    strongest = pl.concat(chosen).with_columns(**place)
+    pairs = strongest.filter(pl.col("measure") == "corrected", pl.col("is_mutual")).rename({"gap": "token_gap"})
+    pairs = pairs.with_columns(score=pl.col("token_gap") * pl.col("neuron_gap"), is_mutual_before=pl.col("token_id") % 2 == 0)
+    shown = hubs.filter((pl.col("plain_rank") <= 10) | (pl.col("corrected_rank") <= 10)).with_columns(**place)
+    agreement = [
+        (measure, kind, 400, 40, 12, 20, 3, 6) for measure in ("published", "plain", "corrected") for kind in ("strongest", "mutual")
+    ]
+    frames = {"strongest_neurons": strongest, "corrected_mutual_pairs": pairs, "congruence_hubs": shown}
+    return {name: frame.select(TABLES[name].schema.names()) for name, frame in frames.items()} | {
+        "congruence_agreement": pl.DataFrame(agreement, schema=TABLES["congruence_agreement"].schema, orient="row")
+    }
 
 
 def _long(matrix: np.ndarray) -> pl.DataFrame:

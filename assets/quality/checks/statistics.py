@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from assets.quality import table_violations
+from assets.quality import congruence_violations, table_violations
 from assets.quality.check import Check, Frames
 from assets.quality.expectations import Expectation, equal, none_of, share_frame, small_share
 from assets.quality.screen_violations import screen as screen_violations
@@ -38,6 +38,15 @@ def _screen(reading: Reading, shard: str | None) -> Frames:
 def screen_table_frames(token_neuron_screen: pl.DataFrame, min_count: int, left_out: int, positions: int) -> Frames:
     """The neurons that stand out. `left_out` of `positions` predict a token that is not screened."""
     return {"tokens": screen_violations(token_neuron_screen, min_count), "left_out": share_frame(left_out, positions)}
+
+
+def corrected_frames(strongest_neurons: pl.DataFrame, corrected_mutual_pairs: pl.DataFrame, congruence_hubs: pl.DataFrame) -> Frames:
+    """Pairs and hubs by corrected congruence, against each token's strongest neuron."""
+    return {
+        "pairs": congruence_violations.pairs(strongest_neurons, corrected_mutual_pairs),
+        "shared": congruence_violations.shared(strongest_neurons),
+        "hubs": congruence_violations.hubs(strongest_neurons, congruence_hubs),
+    }
 
 
 def contribution_frames(contributions: pl.DataFrame, contribution_screen: pl.DataFrame, proposed_pairs: pl.DataFrame) -> Frames:
@@ -245,6 +254,37 @@ CHECKS = (
                 none_of("proposed pairs follow the size of the contribution", "disordered", "pairs out of order", of="pairs"),
                 none_of("a direction is the sign of the standardized difference", "turned", "pairs of another direction", of="pairs"),
             ],
+        },
+    ),
+    Check(
+        name="corrected_values",
+        asset="congruence",
+        promise="Corrected pairs and hubs are those of each token's strongest neuron, and a neuron is in one pair at most.",
+        needs=("strongest_neurons", "corrected_mutual_pairs", "congruence_hubs"),
+        count=lambda reading, shard: corrected_frames(
+            *(reading.raw(name) for name in ("strongest_neurons", "corrected_mutual_pairs", "congruence_hubs"))
+        ),
+        sentences={
+            "pairs": [
+                none_of("corrected pairs are the strongest neurons that are mutual", "other", "pairs differ", of="pairs"),
+                none_of("a corrected score is the product of its gaps", "wrong", "scores wrong", of="pairs"),
+                none_of("corrected pairs follow the score", "disordered", "pairs out of order", of="pairs"),
+            ],
+            "shared": [none_of("a neuron is in one mutual pair at most", "shared", "pairs share a neuron", of="pairs", by=("measure",))],
+            "hubs": [
+                none_of("a hub has the tokens whose strongest neuron it is", "other", "hubs differ", of="hubs", by=("measure",)),
+                none_of("ranks of hubs follow their tokens", "disordered", "hubs out of order", of="hubs", by=("measure",)),
+            ],
+        },
+    ),
+    Check(
+        name="agreement_values",
+        asset="congruence_agreement",
+        promise="No part of the pairs is larger than what it is a part of.",
+        needs=("congruence_agreement",),
+        count=lambda reading, shard: {"rows": congruence_violations.agreement(reading.raw("congruence_agreement"))},
+        sentences={
+            "rows": [none_of("parts of the pairs are no larger than the whole", "larger", "rows wrong", by=("measure", "pairs_of"))]
         },
     ),
     Check(
