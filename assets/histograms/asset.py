@@ -62,7 +62,7 @@ def _activation_histograms(work: Work) -> None:
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     screened = work.read("screened_tokens")["token_id"].sort().to_list()  # not by rank: the same tokens give the same tensors
     domains = work.fact("corpus_documents", "domains")
-    plan = shard_plan(work, windows)  # before the model is loaded
+    plan = shard_plan(work, windows, domains)  # before the model is loaded
     model = model_of(work)
     shapes = shapes_of(
         model.facts,
@@ -106,7 +106,7 @@ def _activation_histograms(work: Work) -> None:
     work.show(**_shown(read_histograms(work.draft.folder)), positions_per_second=rate, **plan.summary(), measured_peak_bytes=peak_bytes())
 
 
-def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
+def shard_plan(work: Work, windows: pl.DataFrame, domains: int) -> MemoryPlan:
     """The plan of one shard's pass, told in one line. Raises HistogramError where the study's memory cannot hold it.
 
     It reads more than the stage declares: it decides in how many passes is counted, never what.
@@ -126,7 +126,7 @@ def shard_plan(work: Work, windows: pl.DataFrame) -> MemoryPlan:
     return tell_plan(
         study,
         model,
-        planned_pass(study, model, snapshot["context_length"], windows),
+        planned_pass(study, model, snapshot["context_length"], windows, domains),
         choose_device(study.model.device),
         work.tell,
         work.shard,

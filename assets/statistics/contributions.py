@@ -24,7 +24,7 @@ from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
 from assets.statistics.direct_effects import congruence_by_layer
-from assets.statistics.fold_contributions import INTERVAL, contribution_intervals, told
+from assets.statistics.fold_contributions import INTERVAL, half_widths, told, with_interval
 from assets.statistics.grouped_histograms import members_of
 from assets.statistics.outcomes import cases_of, in_tracked_order, positions_of
 
@@ -73,10 +73,10 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     all_tracked = _named(every, named).with_columns(
         pl.col("token_id").replace_strict(place, default=None, return_dtype=pl.Int32).alias("place")
     )
-    ends_of_intervals = contribution_intervals(model, histograms, told(histograms, {}), [TOP_PREDICTION]).drop("outcome")
+    widths = half_widths(model, histograms, told(histograms, {}), [TOP_PREDICTION]).drop("outcome")
     screen = conform(CONTRIBUTION_SCREEN, _ranked(_named(ends, named)).select(CONTRIBUTION_SCREEN.schema.names()))
     return Contributions(
-        conform(CONTRIBUTIONS, _with(ends_of_intervals, all_tracked.sort("place", "layer", "neuron").drop("place", "predictions"))),
+        conform(CONTRIBUTIONS, with_interval(all_tracked.sort("place", "layer", "neuron").drop("place", "predictions"), widths)),
         screen,
         _mutual(screen, np.stack(token_of_neuron), ids[frequent]),
     )
@@ -94,15 +94,8 @@ def outcome_contributions(model: LanguageModel, histograms: Histograms, token_id
         [frames[0], *(frame.with_columns(token=texts).select(_UNBOUNDED.names()) for frame in frames[1:])],
         how="vertical_relaxed",
     )
-    intervals = contribution_intervals(model, histograms, told(histograms, {}), histograms.outcomes[1:])
-    return conform(OUTCOME_CONTRIBUTIONS, _with(intervals, in_tracked_order(both, token_ids)))
-
-
-def _with(intervals: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame, in its order, with contribution_low and contribution_high of its rows."""
-    key = [name for name in ("outcome", "token_id", "layer", "neuron") if name in intervals.columns]
-    typed = frame.cast({"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32})
-    return typed.join(intervals, on=key, how="left", maintain_order="left")
+    widths = half_widths(model, histograms, told(histograms, {}), histograms.outcomes[1:])
+    return conform(OUTCOME_CONTRIBUTIONS, with_interval(in_tracked_order(both, token_ids), widths))
 
 
 def _outcome_layers(model: LanguageModel, histograms: Histograms, outcome: str) -> Iterator[pl.DataFrame]:
@@ -146,10 +139,9 @@ def group_contributions(model: LanguageModel, histograms: Histograms, groups: pl
                 frames.append(neurons.with_columns(**{name: pl.lit(value) for name, value in named.items()}).select(frames[0].columns))
     found = pl.concat(frames, how="vertical_relaxed")
     members = {entry: own for entry, own in told(histograms, members_of(groups)).items() if entry not in rows}
-    intervals = contribution_intervals(model, histograms, members, histograms.outcomes if parts else ())
-    return conform(
-        OUTCOME_CONTRIBUTIONS, _with(intervals, in_tracked_order(found, groups["token_id"].unique(maintain_order=True).to_list()))
-    )
+    widths = half_widths(model, histograms, members, histograms.outcomes if parts else ())
+    ids = groups["token_id"].unique(maintain_order=True).to_list()
+    return conform(OUTCOME_CONTRIBUTIONS, with_interval(in_tracked_order(found, ids), widths))
 
 
 def scaled_sums(histograms: Histograms, outcome: str, layer: int) -> tuple[np.ndarray, np.ndarray]:

@@ -111,12 +111,12 @@ class _Studied:
 
 
 class _Domain(NamedTuple):
-    """Of one domain: totals; `cases` and `count` float64 [pair, fold, level]; each measure's estimate [pair], without each fold [pair, fold],
+    """Of one domain: totals; `cases` and `every`, positions, float64 [pair, fold, level]; each measure's estimate [pair], without each fold [pair, fold],
     and degrees of freedom [pair]."""
 
     totals: FoldTotals
     cases: np.ndarray
-    count: np.ndarray
+    every: np.ndarray
     values: dict[str, tuple[np.ndarray, np.ndarray]]
     degrees: np.ndarray
 
@@ -191,7 +191,7 @@ def _curves(found: Sequence[_Domain], studied: _Studied, outcome: str, bins: Act
     repeated = studied.pairs.select(pl.col(_PAIR).repeat_by(left.shape[1]).explode(empty_as_null=False))
     frames = []
     for domain, one in enumerate(found):
-        count, cases = one.count.sum(1).reshape(-1), one.cases.sum(1).reshape(-1)
+        count, cases = one.every.sum(1).reshape(-1), one.cases.sum(1).reshape(-1)
         frames.append(
             repeated.with_columns(
                 outcome=pl.lit(outcome),

@@ -20,9 +20,7 @@ from assets.statistics.fold_scores import contributions_of
 
 Members = Mapping[int, Sequence[int]]  # rows of the members of what is told, by its id; a token is its own one member
 INTERVAL = ("contribution_low", "contribution_high")
-_INTERVALS = pl.Schema(
-    {"outcome": pl.String, "token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, **dict.fromkeys(INTERVAL, pl.Float64)}
-)
+_WIDTHS = pl.Schema({"outcome": pl.String, "token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32, "half_width": pl.Float64})
 
 
 class LayerContributions(NamedTuple):
@@ -78,12 +76,13 @@ def _of(
     return contributions_of(congruence[rows], here[:, rows], total, cases[:, rows], positions)
 
 
-def contribution_intervals(model: LanguageModel, histograms: Histograms, members: Members, outcomes: Sequence[str]) -> pl.DataFrame:
-    """One row per each of the outcomes, told token and neuron: outcome, token_id, layer, neuron and INTERVAL over the whole corpus, NaN as null.
+def half_widths(model: LanguageModel, histograms: Histograms, members: Members, outcomes: Sequence[str]) -> pl.DataFrame:
+    """One row per each of the outcomes, told token and neuron: outcome, token_id, layer, neuron and half_width of the interval over the
+    whole corpus, missing where nothing can be said.
 
     histograms: of the tracked tokens alone. No row without a screen, or where counters were not kept by block.
     """
-    frames = [pl.DataFrame(schema=_INTERVALS)]
+    frames = [pl.DataFrame(schema=_WIDTHS)]
     if not has_folds(histograms) or not outcomes:
         return frames[0]
     totals = {outcome: fold_totals(histograms, outcome) for outcome in outcomes}
@@ -91,8 +90,7 @@ def contribution_intervals(model: LanguageModel, histograms: Histograms, members
     ids, neurons = np.asarray(list(members), np.int32), histograms.neurons
     for outcome, layer, found, _ in union_contributions(model, histograms, members, outcomes, unions):
         cases = np.stack([totals[outcome].cases[list(own)].sum(0) for own in members.values()])  # [told, fold]
-        left_out = np.moveaxis(found[:, 1:], 1, -1)
-        low, high = value_interval(found[:, 0], [left_out], degrees_of(cases)[:, None])
+        low, high = value_interval(found[:, 0], [np.moveaxis(found[:, 1:], 1, -1)], degrees_of(cases)[:, None])
         frames.append(
             pl.DataFrame(
                 {
@@ -100,10 +98,18 @@ def contribution_intervals(model: LanguageModel, histograms: Histograms, members
                     "token_id": np.repeat(ids, neurons),
                     "layer": np.full(low.size, layer, np.int32),
                     "neuron": np.tile(np.arange(neurons, dtype=np.int32), len(ids)),
-                    "contribution_low": low.reshape(-1),
-                    "contribution_high": high.reshape(-1),
+                    "half_width": (high - low).reshape(-1) / 2,
                 },
-                schema=_INTERVALS,
+                schema=_WIDTHS,
             )
         )
-    return pl.concat(frames).with_columns(pl.col(INTERVAL).fill_nan(None))
+    return pl.concat(frames).with_columns(pl.col("half_width").fill_nan(None))
+
+
+def with_interval(contributions: pl.DataFrame, widths: pl.DataFrame) -> pl.DataFrame:
+    """The frame, in its order, with INTERVAL about its own column contribution, whose congruence may be rounded otherwise in float32."""
+    key = [name for name in ("outcome", "token_id", "layer", "neuron") if name in widths.columns]
+    typed = contributions.cast({"token_id": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32})
+    value, width = pl.col("contribution"), pl.col("half_width")
+    joined = typed.join(widths, on=key, how="left", maintain_order="left")
+    return joined.with_columns(contribution_low=value - width, contribution_high=value + width).drop("half_width")

@@ -22,16 +22,25 @@ class UnionScores(NamedTuple):
     average_precision: np.ndarray
 
 
-def aurocs(levels: FoldLevels, unions: np.ndarray) -> np.ndarray:
-    """AUROC [neuron, token, union]; `unions` [union, fold] holds 1 where a union has the fold. NaN without a case, or without any other."""
+def deviations(levels: FoldLevels, unions: np.ndarray) -> np.ndarray:
+    """AUROC - 1/2 [neuron, token, union]; `unions` [union, fold] holds 1 where a union has the fold. NaN without a case, or without any other.
+
+    Of whole counts it is exact up to one division, so that negated activations give the same number, negated, to the last bit: neurons that
+    tie by it, tie whatever sign they have.
+    """
     positions, cases = levels.positions, levels.cases
     below = np.cumsum(positions, axis=-1) - positions / 2  # [neuron, fold, level]
     pairs = cases @ below.swapaxes(-1, -2)[:, None]  # [neuron, token, fold of the cases, fold of all positions]
     won = ((unions @ pairs) * unions).sum(-1)
     own = cases.sum(-1) @ unions.T
-    others = (positions.sum(-1) @ unions.T)[:, None] - own
+    every = (positions.sum(-1) @ unions.T)[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((own > 0) & (others > 0), (won - own**2 / 2) / (own * others), np.nan)
+        return np.where((own > 0) & (own < every), (won - own * every / 2) / (own * (every - own)), np.nan)
+
+
+def aurocs(levels: FoldLevels, unions: np.ndarray) -> np.ndarray:
+    """AUROC of the same."""
+    return 0.5 + deviations(levels, unions)
 
 
 def average_precisions(levels: FoldLevels, unions: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -51,14 +60,9 @@ def average_precisions(levels: FoldLevels, unions: np.ndarray, directions: np.nd
     return np.where(total > 0, found, np.nan)
 
 
-def directions_of(auroc: np.ndarray) -> np.ndarray:
-    """Int8: 1 above one half, -1 below, 0 where it is one half or missing."""
-    return np.nan_to_num(np.sign(auroc - 0.5)).astype(np.int8)
-
-
-def read_in(auroc: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """AUROC as it is where activations are negated in direction -1; one half where there is no direction."""
-    return 0.5 + direction * (auroc - 0.5)
+def directions_of(deviation: np.ndarray) -> np.ndarray:
+    """Int8: 1 for an AUROC above one half, -1 below, 0 where it is one half or missing; from AUROC - 1/2."""
+    return np.nan_to_num(np.sign(deviation)).astype(np.int8)
 
 
 def contributions_of(congruence: np.ndarray, here: np.ndarray, total: np.ndarray, cases: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def _agreement(one: OutcomeHalves, place: int, measure: str) -> dict[str, float 
     first = int(order[0][0])
     return {
         "rank_correlation": _rank_correlation(first_half[known], second_half[known]),
-        "common_of_ten": len(np.intersect1d(*order)),
+        "common_of_ten": len(np.intersect1d(order[0], order[1])),
         "largest_by_luck": luck,
         "largest": float(second_half[known].max()),
         "first_layer": first // shape[1],

@@ -26,7 +26,7 @@ from assets.model.language_model import LanguageModel
 from assets.statistics.fold_contributions import LayerContributions, Members, told, union_contributions
 from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, null_levels, without_each
 from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
-from assets.statistics.fold_scores import aurocs, average_precisions, directions_of, read_in
+from assets.statistics.fold_scores import average_precisions, deviations, directions_of
 from assets.statistics.grouped_histograms import with_groups
 from assets.statistics.levels import TokenTexts
 from assets.statistics.luck import luck_p_values, q_values
@@ -100,11 +100,11 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves) -> Outcom
     telling = list(halves.telling)
     for block, levels in fold_counters(histograms, outcome):
         place = (block.tokens, block.layer, block.neurons)
-        area = aurocs(levels, unions)  # [neuron, token, union]
-        direction = directions_of(area[..., 0])
+        deviation = deviations(levels, unions)  # [neuron, token, union]
+        direction = directions_of(deviation[..., 0])
         precision = average_precisions(levels, unions, direction)
-        of_token, is_lost = degrees[block.tokens], np.isnan(area[..., :1])  # nothing is read where the discovery half says nothing
-        for name, scored in ((SEPARATION, read_in(area, direction[..., None])), (AVERAGE_PRECISION, precision)):
+        of_token, is_lost = degrees[block.tokens], np.isnan(deviation[..., :1])  # nothing is read where the discovery half says nothing
+        for name, scored in ((SEPARATION, 0.5 + direction[..., None] * deviation), (AVERAGE_PRECISION, precision)):
             values = np.where(is_lost, np.nan, scored)
             in_discovery, in_telling, left_out = halves.split(values)
             low, high = share_interval(in_telling, left_out, of_token)
@@ -113,7 +113,7 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves) -> Outcom
                 column = f"{part}_{name}" if part in ("discovery", "telling") else f"telling_{name}_{part}"
                 scores[column][place] = held.T
         scores["direction"][place] = direction.T
-        scores["discovery_auroc"][place], scores["telling_auroc"][place] = (values.T for values in halves.split(area)[:2])
+        scores["discovery_auroc"][place], scores["telling_auroc"][place] = (0.5 + values.T for values in halves.split(deviation)[:2])
         if has_null:
             turned = null_levels(histograms, outcome, *place)
             every = levels.positions[:, telling].sum(1, keepdims=True)
@@ -124,9 +124,9 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves) -> Outcom
 def _add_null(null: dict[str, np.ndarray], place: tuple[slice, int, slice], levels: FoldLevels, direction: np.ndarray) -> None:
     """What luck gives: separation in the direction of the discovery half, average precision in its own, as if chosen for it."""
     whole = np.ones((1, 1))
-    area = aurocs(levels, whole)
-    null[SEPARATION][place] = read_in(area[..., 0], direction).T
-    null[AVERAGE_PRECISION][place] = average_precisions(levels, whole, directions_of(area[..., 0]))[..., 0].T
+    deviation = deviations(levels, whole)[..., 0]
+    null[SEPARATION][place] = (0.5 + direction * deviation).T
+    null[AVERAGE_PRECISION][place] = average_precisions(levels, whole, directions_of(deviation))[..., 0].T
 
 
 def _add_contributions(one: OutcomeHalves, part: LayerContributions, halves: Halves) -> None:

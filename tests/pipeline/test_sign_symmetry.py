@@ -109,6 +109,8 @@ def test_scores_are_those_of_the_other_end(two: Two, table: str) -> None:
     assert one.filter(IS_FLIPPED & (pl.col("direction") == -1)).height > 10
     turned = other.with_columns(
         auroc=pl.when(IS_FLIPPED).then(1 - pl.col("auroc")).otherwise("auroc"),
+        auroc_low=pl.when(IS_FLIPPED).then(1 - pl.col("auroc_high")).otherwise("auroc_low"),
+        auroc_high=pl.when(IS_FLIPPED).then(1 - pl.col("auroc_low")).otherwise("auroc_high"),
         direction=pl.when(IS_FLIPPED & (pl.col("auroc") != 0.5)).then(-pl.col("direction")).otherwise("direction"),
         **{
             name: pl.when(IS_FLIPPED & (pl.col("auroc") != 0.5)).then(-pl.col(name)).otherwise(name)
@@ -138,10 +140,26 @@ def test_bands_of_a_negated_neuron_have_their_ends_exchanged_and_probes_stay(two
     assert_equal(one, other, 1e-3)
 
 
+def test_halves_and_growth_are_equal_but_for_the_direction(two: Two) -> None:
+    one, other = two.tables("half_scores")
+    assert one.filter(IS_FLIPPED & (pl.col("direction") == -1)).height > 10
+    assert one["telling_separation_low"].drop_nulls().len() > 100
+    turned = other.with_columns(
+        direction=pl.when(IS_FLIPPED).then(-pl.col("direction")).otherwise("direction"),
+        **{
+            name: pl.when(IS_FLIPPED).then(1 - pl.col(name)).otherwise(name) for name in ("discovery_auroc", "telling_auroc")
+        },
+    )  # fmt: skip
+    assert_equal(one, turned, 1e-9)
+    assert_equal(*two.tables("half_agreement"), 1e-9)
+    one, other = (frame.drop("half_activation") for frame in two.tables("corpus_growth"))
+    assert_equal(one, other, 1e-9)
+
+
 def test_contributions_and_patching_are_equal(two: Two) -> None:
     for name, column in ((name, "contribution") for name in ("contributions", "contribution_screen", "outcome_contributions", "contrasts")):
         one, other = two.tables(name)
-        turned = ["congruence", *(["auroc", "direction"] if name == "contrasts" else [])]
+        turned = ["congruence", *(["auroc", "auroc_low", "auroc_high", "direction"] if name == "contrasts" else [])]
         assert_equal(one.drop(turned), other.drop(turned), 1e-12 if name == "contrasts" else 0)
         assert not one.filter(pl.col(column) != 0).is_empty()
     one, other = two.tables("neuron_patching")

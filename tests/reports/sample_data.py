@@ -250,6 +250,7 @@ def _contributions(generator: np.random.Generator, scores: pl.DataFrame) -> dict
     every = rows.with_columns(
         congruence=pl.Series(np.abs(size) * 0.6 + 0.01, dtype=pl.Float32),
         contribution_where_predicted=there, contribution_elsewhere=there - pl.Series(size), contribution=there - (there - pl.Series(size)),
+        contribution_low=pl.Series(size) - 0.1, contribution_high=pl.Series(size) + 0.1,
     )  # fmt: skip
     others = pl.DataFrame(
         [(token, texts()[token], layer, neuron) for token in range(60) if token not in TRACKED for layer in range(LAYERS) for neuron in range(4)],
@@ -258,7 +259,7 @@ def _contributions(generator: np.random.Generator, scores: pl.DataFrame) -> dict
     others = others.with_columns(
         congruence=pl.lit(0.2, pl.Float32), contribution_elsewhere=pl.lit(0.0), contribution=pl.Series(generator.normal(0, 0.1, others.height)),
     ).with_columns(contribution_where_predicted=pl.col("contribution"))  # fmt: skip
-    both = pl.concat([every, others.select(every.columns)])
+    both = pl.concat([every, others], how="diagonal")
     end = pl.when(pl.col("contribution") > 0).then(pl.lit("writes")).otherwise(pl.lit("writes_against"))
     screen = (
         both.with_columns(end=end, size=pl.col("contribution").abs(), predictions=pl.lit(300, pl.Int64))
@@ -284,7 +285,9 @@ def _screen(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         for rank in range(1, 11):
             layer, neuron = PLANTED if (token, rank) == (AN, 1) else divmod(int(neurons[rank - 1]), NEURONS)
             share = (0.9 if token == AN else 0.5) / rank
-            screen.append((token, vocabulary[token], 600 - 5 * place, rank, layer, neuron, 3.5 / rank, 0.1, 0.4, 0.3, 5.5 / rank, share))
+            screen.append(
+                (token, vocabulary[token], 600 - 5 * place, rank, layer, neuron, 3.5 / rank, 0.1, 0.4, 0.3, 5.5 / rank, share, 0.004 * rank)
+            )
     proposed = [
         (
             rank,

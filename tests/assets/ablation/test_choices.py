@@ -5,10 +5,11 @@ import polars as pl
 import pytest
 import torch
 
-from assets.ablation.ablated_positions import ablated_positions, chosen_windows, own_positions, windows_of
+from assets.ablation.ablated_positions import ablated_positions, chosen_windows, of_telling_half, own_positions, windows_of
 from assets.ablation.control_neurons import control_neurons
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.replacements import ABLATIONS, DONORS, Donors, corpus_means, donors, replacements
+from assets.counting.document_blocks import TELLING, fold_of
 from assets.counting.position_samples import NEXT_TOKEN, SAMPLED, TOP_PREDICTION
 from assets.study import Study
 from tests.assets.ablation.small_corpus import Studied, pairs_of
@@ -79,6 +80,14 @@ def test_positions_of_the_next_token_have_partners_at_which_it_is_neither_predic
             assert ids[row["position"] + 1] == row["next_token_id"] == row["token_id"]
         else:
             assert row["token_id"] not in (row["next_token_id"], predictions[row["position"]])
+
+
+def test_positions_are_those_of_the_telling_halfs_documents(planted: Studied) -> None:
+    telling = of_telling_half(planted.sampled)
+    assert 0 < telling.height < planted.sampled.height
+    folds = fold_of(planted.sampled["document"].to_numpy())
+    expected = [row for row, fold in zip(planted.sampled.iter_rows(named=True), folds, strict=True) if fold in TELLING]
+    assert telling.rows(named=True) == expected
 
 
 def test_an_outcome_that_was_not_sampled_is_refused(planted: Studied) -> None:

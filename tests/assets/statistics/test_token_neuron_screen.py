@@ -178,3 +178,43 @@ def test_a_neuron_that_falls_where_its_token_is_predicted_stands_out_as_well() -
     predictions = [1] * 10 + [0] * 10
     falling = screened(-np.array([[[1.0] * 10 + [0.0, 0.1] * 5]], np.float32), predictions, [1])
     assert token_neuron_screen(falling, TEXTS, min_count=1)["standardized_difference"][0] < 0
+
+
+def test_rates_come_from_sums_where_labels_say_nothing() -> None:
+    """Of 2 x 300 neurons six stand out where token 1 is predicted; token 2's positions have nothing to do with any."""
+    generator = np.random.default_rng(8)
+    predictions = generator.integers(0, 4, 500)
+    activations = generator.standard_normal((2, 300, 500)).astype(np.float32)
+    activations[:, :3] += 0.9 * (predictions == 1)
+    turned = np.roll(predictions, 200)
+    histograms, null = (screened(activations, given.tolist(), [1, 2]) for given in (predictions, turned))
+    counted = Histograms({**histograms.tensors, "screen_null_sum": null["screen_sum"]}, 500, ())
+    table = token_neuron_screen(counted, TEXTS, min_count=1)
+    real = (pl.col("token_id") == 1) & (pl.col("neuron") < 3)
+    assert table.filter(real).height == 6
+    assert (table.filter(real)["false_discovery_rate"] <= 0.1).all()
+    assert (table.filter(~real)["false_discovery_rate"] <= 0.1).sum() <= 2
+    assert table.drop("false_discovery_rate").equals(token_neuron_screen(histograms, TEXTS, 1).drop("false_discovery_rate"))
+    # Where every label says nothing the table's first is by luck, and its rate says so.
+    luck = Histograms(
+        {**null.tensors, "screen_null_sum": screened(activations, np.roll(predictions, 350).tolist(), [1, 2])["screen_sum"]}, 500, ()
+    )
+    assert (token_neuron_screen(luck, TEXTS, 1)["false_discovery_rate"] <= 0.1).sum() <= 1
+
+
+def test_a_rate_is_that_of_benjamini_and_hochberg_over_every_pair() -> None:
+    from scipy.stats import false_discovery_control
+
+    from assets.statistics.luck import luck_p_values
+
+    generator = np.random.default_rng(9)
+    predictions = generator.integers(0, 3, 60)
+    activations = generator.standard_normal((1, 9, 60)).astype(np.float32)  # fewer neurons than a token has rows: all pairs are told
+    counted, null = (screened(activations, np.roll(predictions, by).tolist(), [1, 2]) for by in (0, 20))
+    table = token_neuron_screen(Histograms({**counted.tensors, "screen_null_sum": null["screen_sum"]}, 60, ()), TEXTS, 1)
+    by_luck = {
+        token: np.array([slow_row(activations, np.roll(predictions, 20).tolist(), token, 0, n)["variance_explained"] for n in range(9)])
+        for token in (1, 2)
+    }
+    p_values = [float(luck_p_values(np.array(row["variance_explained"]), by_luck[row["token_id"]])) for row in table.iter_rows(named=True)]
+    np.testing.assert_allclose(table["false_discovery_rate"], false_discovery_control(p_values))
