@@ -138,7 +138,7 @@ _STAGES = (
     ),
     Stage(
         "half_scores", "statistics", "Every neuron looked for in one half of the documents and told in the other, beside what luck gives; and how far the halves agree.",
-        reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens", "token_groups")), fields=MODEL_FIELDS,
+        reads=(*MODEL, *reads("merged_histograms/", "activation_bins", "tracked_tokens", "token_groups")), fields=(*MODEL_FIELDS, "min_count"),
         tables=("half_scores", "half_agreement"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(

@@ -17,6 +17,7 @@ from assets.study import Prompt, Study
 
 _PAIR = ("token_id", "layer", "neuron")
 _ENDS = ("contribution_low", "contribution_high")
+_OF_CURVE = ("highest_proportion", "highest_proportion_at", "half_activation", "recall_beyond_half")
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class ReportData:
         """token_neuron_scores, of each token by the outcome that leads for it, with the column `outcome`.
 
         What is told is what the telling half shows, in the direction that the discovery half found: auroc, direction, separation with
-        separation_low and separation_high, average_precision. `discovery_separation` is by what neurons were found. Where a half has too
-        little to score, all of these are the whole corpus'.
+        separation_low and separation_high, average_precision, and what is read off its curve. `discovery_separation` is by what neurons were
+        found. Where a half has too little to score, all of these are the whole corpus'.
         """
         whole = self._of_leading("token_neuron_scores", "outcome_scores")
         told = pl.col("telling_auroc").is_not_null() & pl.col("discovery_auroc").is_not_null()
@@ -110,6 +111,7 @@ class ReportData:
             "direction": "discovery_direction",
             "separation": "telling_separation",
             "average_precision": "telling_average_precision",
+            **{name: f"telling_{name}" for name in _OF_CURVE},
         }
         return joined.with_columns(
             *(pl.when(told).then(pl.col(own)).otherwise(pl.col(name)).alias(name) for name, own in half.items()),

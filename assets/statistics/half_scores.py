@@ -21,15 +21,16 @@ import polars as pl
 
 from assets.contracts import HALF_SCORES, conform
 from assets.counting.document_blocks import DISCOVERY, TELLING
-from assets.counting.histograms import Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.model.language_model import LanguageModel
 from assets.statistics.fold_contributions import LayerContributions, Members, told, union_contributions
 from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, null_levels, without_each
 from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
 from assets.statistics.fold_scores import average_precisions, deviations, directions_of
 from assets.statistics.grouped_histograms import with_groups
-from assets.statistics.levels import TokenTexts
+from assets.statistics.levels import TokenTexts, lower_edges
 from assets.statistics.luck import luck_p_values, q_values
+from assets.statistics.token_neuron_scores import proportion_scores
 
 SEPARATION, AVERAGE_PRECISION, CONTRIBUTION = "separation", "average_precision", "contribution"
 MEASURES = (SEPARATION, AVERAGE_PRECISION, CONTRIBUTION)
@@ -74,13 +75,24 @@ def halves_of(histograms: Histograms) -> Halves:
     return Halves(filled(positions, DISCOVERY), filled(positions, TELLING))
 
 
-def outcome_halves(model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]]) -> list[OutcomeHalves]:
+@dataclass(frozen=True)
+class Reading:
+    """How curves are read: the bins, and from how many positions on a bin is reliable."""
+
+    bins: ActivationBins
+    min_count: int
+
+
+def outcome_halves(
+    model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]], reading: Reading | None = None
+) -> list[OutcomeHalves]:
     """The scores of every outcome that was counted, of tracked tokens and behind them of groups (grouped_histograms.members_of).
 
-    histograms: of the tracked tokens alone, with counters by block. Raises ModelError as contributions does.
+    histograms: of the tracked tokens alone, with counters by block. Without a `reading`, what is read off the telling half's curves is missing.
+    Raises ModelError as contributions does.
     """
     grouped, halves, members = with_groups(histograms, groups), halves_of(histograms), told(histograms, groups)
-    found = [_separations(grouped, outcome, halves) for outcome in histograms.outcomes]
+    found = [_separations(grouped, outcome, halves, reading) for outcome in histograms.outcomes]
     of_outcome = {one.outcome: one for one in found}
     for part in union_contributions(model, histograms, members, histograms.outcomes, halves.unions, halves.telling):
         _add_contributions(of_outcome[part.outcome], part, halves)
@@ -89,7 +101,7 @@ def outcome_halves(model: LanguageModel, histograms: Histograms, groups: Mapping
     return found
 
 
-def _separations(histograms: Histograms, outcome: str, halves: Halves) -> OutcomeHalves:
+def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: Reading | None) -> OutcomeHalves:
     """AUROC, separation and average precision; contributions and p-values are still NaN."""
     shape = (len(histograms.token_ids), histograms.layers, histograms.neurons)
     scores = {column.name: np.full(shape, np.nan) for column in HALF_SCORES.columns if column.dtype.is_float()}
@@ -113,6 +125,12 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves) -> Outcom
                 column = f"{part}_{name}" if part in ("discovery", "telling") else f"telling_{name}_{part}"
                 scores[column][place] = held.T
         scores["direction"][place] = direction.T
+        if reading is not None:
+            edges = lower_edges(reading.bins, block.layer, block.neurons)
+            own, every = levels.cases[:, :, telling].sum(2), levels.positions[:, None, telling].sum(2)
+            every, edges = (np.broadcast_to(values, own.shape) for values in (every, edges[:, None]))
+            for name, held in proportion_scores(own, every, edges, direction == -1, reading.min_count).items():
+                scores[f"telling_{name}"][place] = held.T
         scores["discovery_auroc"][place], scores["telling_auroc"][place] = (0.5 + values.T for values in halves.split(deviation)[:2])
         if has_null:
             turned = null_levels(histograms, outcome, *place)

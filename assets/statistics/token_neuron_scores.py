@@ -111,9 +111,15 @@ def _scores(predicted: np.ndarray, count: np.ndarray, edges: np.ndarray, min_cou
 def half_activations(positives: np.ndarray, all_positions: np.ndarray, edges: np.ndarray, min_count: int) -> np.ndarray:
     """half_activation of curves, float64 [curve], from positives, all_positions and edges [curve, level]; NaN where none is."""
     area, _ = area_under_roc(positives, all_positions - positives)
-    downwards = area < 0.5
+    return proportion_scores(positives, all_positions, edges, area < 0.5, min_count)["half_activation"]
+
+
+def proportion_scores(
+    positives: np.ndarray, all_positions: np.ndarray, edges: np.ndarray, downwards: np.ndarray, min_count: int
+) -> dict[str, np.ndarray]:
+    """The last four of SCORES [...] of curves, float64 [..., level], lowest level first, read downwards where `downwards` [...]; NaN where missing."""
     own, every = _turned(positives, downwards), _turned(all_positions, downwards)
-    return _proportion_scores(own, every, _turned_edges(edges, downwards), min_count)["half_activation"]
+    return _proportion_scores(own, every, _turned_edges(edges, downwards), min_count)
 
 
 def _turned_edges(edges: np.ndarray, downwards: np.ndarray) -> np.ndarray:
