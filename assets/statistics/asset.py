@@ -119,8 +119,13 @@ def _contributions(work: Work) -> None:
 
 
 def _congruence_agreement(work: Work) -> None:
-    names = ("congruence_tokens", "congruence_mutual_pairs", "strongest_neurons", "contribution_screen")
-    agreement = congruence_agreement(*(work.read(name) for name in names), work.fact("model_snapshot", "is_gated"))
+    agreement = congruence_agreement(
+        work.read("congruence_tokens"),
+        work.read("congruence_mutual_pairs"),
+        work.read("strongest_neurons"),
+        work.read("contribution_screen"),
+        work.fact("model_snapshot", "is_gated"),
+    )
     work.write("congruence_agreement", agreement)
 
 
