@@ -151,7 +151,7 @@ class Screen(_Frozen):
     """How many tokens are screened: the most frequent of the vocabulary, as many as both limits allow."""
 
     tokens: int | None = Field(default=None, ge=0, le=A_LOT, description="At most so many tokens; 0: no screen.")
-    memory: ByteSize = Field(default=ByteSize(768 * 2**20), ge=0, le=MOST_MEMORY, description="At most so much memory for their counters.")
+    memory: ByteSize = Field(default=ByteSize(2**30), ge=0, le=MOST_MEMORY, description="At most so much memory for their counters.")
 
 
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times

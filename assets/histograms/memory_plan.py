@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.counting.batch_counter import slot_dtype
-from assets.counting.histograms import HistogramError
+from assets.counting.document_blocks import FOLDS
+from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, HistogramError
 from assets.counting.kept_position_counter import HELD_ON
 from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
@@ -50,7 +51,8 @@ class PlannedPass:
     """What is counted, and of which windows: `rows` x `length` is the largest batch, `shard_tokens` the ids of the shard.
 
     `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding; `outcomes`: once
-    more for each further outcome. `kept_positions`: at so many all activations are kept.
+    more for each further outcome. `kept_positions`: at so many all activations are kept. `blocks` of documents are counted apart, in counters
+    of `counter` bytes, and null labels in such of `null_counter`: what the shard's largest block, and its telling half, need.
     """
 
     bins: int
@@ -63,6 +65,9 @@ class PlannedPass:
     embedding_predictions: bool = False
     outcomes: tuple[str, ...] = ()
     kept_positions: int = 0
+    blocks: int = FOLDS
+    counter: int = 4
+    null_counter: int = 4
 
     @property
     def kinds(self) -> int:
@@ -136,28 +141,44 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     layers, tokens = -(-model.layers // layer_parts), -(-counted.tokens // token_parts)
     groups = -(-number_of_groups(counted.screened) // token_parts)
     neurons, positions = layers * model.neurons, counted.rows * counted.length
-    histogram = (counted.bins + OUTSIDE) * COUNTER  # of one neuron
-    kinds = counted.kinds
-    scaled = (tokens + 1) * neurons * COUNTER * len(counted.outcomes)  # sums over the final norm's scale
-    ends = neurons * histogram if counted.outcomes else 0  # of windows' last positions
+    kinds, by_block = counted.kinds, (counted.bins + OUTSIDE) * counted.blocks  # slots of one neuron
     # Activations wait for the predictions only where a screen or kept positions need them, the latter on a GPU into the next batch.
-    waiting = model.itemsize * (1 + HELD_ON if counted.kept_positions else 1 if groups else 0)
+    waiting = model.itemsize * (1 + HELD_ON if counted.kept_positions else 1 if counted.screened else 0)
     held = min(counted.kept_positions, counted.shard_tokens)
+    by_predicted = groups * BYTES_OF_COUNTERS + (counted.blocks * COUNTER if counted.screened else 0)
     rows = {
         "program and libraries": PROGRAM,
         "model": model.weights + model.prepacked,
         "unembedding in bfloat16": _unembedding(model),
         "forward of a batch": _forward(model, counted) + KEPT_FREE,
         "a batch's slots and activations": round(positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + waiting)),
-        "histograms": neurons * histogram,
-        "histograms of tracked tokens": kinds * tokens * neurons * histogram + scaled + ends,
+        "histograms": neurons * by_block * counted.counter,
+        "histograms of tracked tokens": neurons * _bytes_of_tokens(counted, tokens),
         "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
-        "sums by predicted token": groups * neurons * BYTES_OF_COUNTERS,
+        "sums by predicted token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }
     return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)
+
+
+def _bytes_of_tokens(counted: PlannedPass, tokens: int) -> int:
+    """Of one neuron's counters of tracked tokens: by block and under null labels, and sums over the final norm's scale of both."""
+    slots = counted.bins + OUTSIDE
+    null = tokens * (slots * counted.null_counter + COUNTER * bool(counted.screened))
+    held = _by_block(counted, tokens, counted.counter) + null
+    held += tokens * slots * COUNTER * counted.embedding_predictions  # of all documents together
+    if NEXT_TOKEN in counted.outcomes:
+        held += _by_block(counted, tokens + 1, counted.counter) + null  # windows' last positions among them
+    if PROBABILITY in counted.outcomes:
+        held += _by_block(counted, tokens, COUNTER)
+    return held
+
+
+def _by_block(counted: PlannedPass, rows: int, counter: int) -> int:
+    """Of one neuron's counters of so many rows of every block, and their sums over the final norm's scale where these are taken."""
+    return counted.blocks * rows * ((counted.bins + OUTSIDE) * counter + COUNTER * bool(counted.screened))
 
 
 def _unembedding(model: PlannedModel) -> int:
@@ -179,12 +200,14 @@ def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
     """The larger of merging (three slabs of a layer's histograms and examples) and scoring (blocks of counters, and the table)."""
     histogram = (counted.bins + OUTSIDE) * COUNTER
     merge = 4 * model.neurons * (histogram + MOMENTS + 4 * counted.examples * EXAMPLE)
+    # By block, a few tokens at a time: a shard's as stored, those of all blocks, and the sum in 8 bytes.
+    by_block = 4 * min(READ_AT_ONCE, max(counted.tokens, 1) * counted.blocks * model.neurons * (counted.bins + OUTSIDE) * 4)
     groups = number_of_groups(counted.screened)
     screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values
     # Seven scores, keys and text; once more where cast to the contract. Further outcomes are one table.
     table = 3 * counted.tokens * model.layers * model.neurons * 96 * max(1, len(counted.outcomes))
     blocks = 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
-    return max(merge, screen, table + blocks) + 4 * CHUNK_BYTES
+    return max(merge, by_block, screen, table + blocks) + 4 * CHUNK_BYTES
 
 
 def _refusal(least: MemoryPlan, whole: MemoryPlan) -> str:

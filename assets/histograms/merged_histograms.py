@@ -32,7 +32,7 @@ from assets.histograms.histogram_store import (
     create_group,
     finish_group,
     index_of,
-    rows_at_once,
+    pieces,
     token_blocks,
     write_token_counts,
 )
@@ -140,40 +140,39 @@ def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], p
 
 
 def _merge_blocks(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
-    """The counters of a layer by block of documents and of null labels, some rows of tokens or groups at a time."""
+    """The counters of a layer by block of documents and of null labels, a piece of each at a time."""
     for tensor in parts[0].block_sums:
-        along = next((name for name in ("token", "group") if name in tensor.dimensions), None)
-        if tensor.name == BLOCK_POSITIONS:
-            continue
-        for rows in rows_at_once(tensor, parts[0][tensor.name].shape, along) if along else [slice(0, 0)]:
-            here = {"layer": layer} if along is None else {"layer": layer, along: rows}
-            index = index_of(tensor, **here)
-            total: np.ndarray | None = None
+        for piece in pieces(tensor, parts[0][tensor.name].shape):
+            index = index_of(tensor, layer=layer, **piece)
+            total = np.zeros((), np.int64)
             for name, part in zip(names, parts, strict=True):
                 added = np.asarray(part[tensor.name][index])
-                _verify_blocks(name, part, tensor, here, added)
-                total = added.astype(np.int64) if total is None else total + added
-            if total is not None and (tensor.name.endswith("_count") or total.any()):
+                _verify_blocks(name, part, tensor, layer, piece, added)
+                if total.ndim:
+                    total += added
+                else:
+                    total = added.astype(np.int64)
+            if tensor.name.endswith("_count") or total.any():
                 _refuse_large(tensor, total)
                 arrays[tensor.name][index] = total
 
 
-def _verify_blocks(name: str, part: Histograms, tensor: Tensor, here: Mapping[str, Any], added: np.ndarray) -> None:
+def _verify_blocks(name: str, part: Histograms, tensor: Tensor, layer: int, piece: Mapping[str, slice], added: np.ndarray) -> None:
     """Counts by block sum to those of all documents in every slot, and none is negative."""
     from assets.histograms.held_counts import unlike_blocks
 
     if not tensor.name.endswith(("_count", "_outside")):
         return
     if tensor.name.startswith("null_"):
-        _refuse(name, here["layer"], f"{tensor.name} below 0", (added < 0).any((0, -1)))
+        _refuse(name, layer, f"{tensor.name} below 0", (added < 0).any((0, -1)), piece["neuron"].start)
         return
     whole = tensor.name.removeprefix("block_")
-    if "token" in here:
-        values = np.asarray(part[whole][here["token"], here["layer"]])
+    if "token" in piece:
+        values = np.asarray(part[whole][piece["token"], layer, piece["neuron"]])
     else:
-        values, added = np.asarray(part[whole][here["layer"]])[None], added[:, None]
+        values, added = np.asarray(part[whole][layer, piece["neuron"]])[None], added[:, None]
     fault = f"{tensor.name} below 0, or of all blocks not {whole}"
-    _refuse(name, here["layer"], fault, unlike_blocks(added, values).any(0))
+    _refuse(name, layer, fault, unlike_blocks(added, values).any(0), piece["neuron"].start)
 
 
 def _refuse_large(tensor: Tensor, total: np.ndarray) -> None:
@@ -307,7 +306,7 @@ def _any_axis(is_wrong: np.ndarray) -> np.ndarray:
     return np.asarray(is_wrong.reshape(is_wrong.shape[0], -1).any(-1))
 
 
-def _refuse(name: str, layer: int, fault: str, is_wrong: np.ndarray) -> None:
+def _refuse(name: str, layer: int, fault: str, is_wrong: np.ndarray, first_neuron: int = 0) -> None:
     if is_wrong.any():
-        raise HistogramError(f"shard {name}: layer {layer}, neuron {int(np.argmax(is_wrong))} ({int(is_wrong.sum())} in all): {fault}; "
+        raise HistogramError(f"shard {name}: layer {layer}, neuron {first_neuron + int(np.argmax(is_wrong))} ({int(is_wrong.sum())} in all): {fault}; "
                              "materialize the shard again")  # fmt: skip

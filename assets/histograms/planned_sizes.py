@@ -8,6 +8,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.counting.batches import padded_lengths, rows_of_batch
+from assets.counting.batches import block_sizes, padded_lengths, rows_of_batch
+from assets.counting.document_blocks import FOLDS, UNKNOWN_SIZES
 from assets.counting.histograms import HistogramError
 from assets.histograms.machine_memory import available_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory, size
@@ -72,16 +74,23 @@ def _stored_tensors(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((name, tensor) for name, tensor in header.items() if name != "__metadata__")
 
 
-def planned_pass(study: Study, model: PlannedModel, context_length: int, windows: pl.DataFrame | None = None) -> PlannedPass:
+def planned_pass(
+    study: Study, model: PlannedModel, context_length: int, windows: pl.DataFrame | None = None, domains: int = 1
+) -> PlannedPass:
     """What the study counts of these windows; without windows, of a shard that holds one full batch of the longest.
 
-    `context_length` is the model's own.
+    `context_length` is the model's own, `domains` how many the corpus has. Counters are those of the CPU (tell_plan knows the device),
+    of 4 bytes where no windows say that fewer do.
     """
     bins = study.bins
     longest = study.corpus.context_length if windows is None else int(windows["length"].max() or 1)  # type: ignore[arg-type]
     (length,) = padded_lengths(np.array([longest]), context_length).tolist()
     rows = rows_of_batch(length, study.batch_positions, threads=os.cpu_count() or 1)
+    sizes = UNKNOWN_SIZES if windows is None else block_sizes(windows, domains, study.count_bos)
     return PlannedPass(
+        blocks=domains * FOLDS,
+        counter=np.dtype(sizes.dtype).itemsize,
+        null_counter=np.dtype(sizes.null_dtype).itemsize,
         bins=bins.calibrated if isinstance(bins, CalibratedBins) else round((bins.high - bins.low) * bins.per_unit),
         tokens=len(study.tokens),
         screened=screened_number(study.screen, model.layers, model.neurons, model.vocabulary),
@@ -102,6 +111,8 @@ def tell_plan(
 
     Raises HistogramError that names the study where it does not fit.
     """
+    if not device.startswith("cpu"):
+        counted = replace(counted, counter=4, null_counter=4)  # which a GPU can add to
     budget = available_bytes(device) if study.memory is None else int(study.memory)
     try:
         plan = plan_memory(model, counted, budget)

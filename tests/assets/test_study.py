@@ -52,7 +52,7 @@ def test_tokens_may_be_texts_or_entries_and_layers_a_list(tmp_path: Path) -> Non
 
 def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: Path) -> None:
     least = read_study(write(tmp_path, LEAST))
-    assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 768 * 2**20, None)
+    assert (least.screen.tokens, least.screen.memory, least.memory) == (None, 2**30, None)
     for off in (False, "off"):  # a bare off in YAML is false
         assert read_study(write(tmp_path, {**LEAST, "screen": off})).screen.tokens == 0
     study = read_study(write(tmp_path, {**LEAST, "screen": {"tokens": 2000, "memory": "1.5GiB"}, "memory": "8GiB"}))

@@ -150,6 +150,48 @@ SCREEN = {
 }
 
 
+def block_frames(histograms: Histograms) -> Frames:
+    """Violations in the counters by block of documents and of null labels, of a shard or of the whole corpus."""
+    from assets.quality.block_violations import block_violations
+
+    found = block_violations(histograms)
+    return {"positions": found.positions, "counters": found.counters, "sums": found.sums, "nulls": found.nulls}
+
+
+BLOCKS = {
+    "positions": [
+        equal("positions of all blocks of documents add up to the counted positions", "held", "positions"),
+        none_of("no block has less than no positions", "negative", "negative blocks"),
+    ],
+    "counters": [
+        none_of(
+            "in every bin, the counts of all blocks are not negative and add up to the count of all documents",
+            "unlike",
+            "bins wrong",
+            by=("layer", "counter"),
+        )
+    ],
+    "sums": [
+        none_of(
+            "sums of all blocks, and sums under null labels over all tokens, are the sums of all positions",
+            "unlike",
+            "sums differ",
+            of="neurons",
+            by=("layer", "sum"),
+        )
+    ],
+    "nulls": [
+        none_of(
+            "every token has as many null labels as labels in the telling half",
+            "unlike",
+            "neurons with another number",
+            of="neurons",
+            by=("layer", "outcome", "token_id"),
+        )
+    ],
+}
+
+
 SAMPLES = {
     "samples": [
         none_of("no token has more sampled positions than it has positions", "too_many", "positions too many", of="sampled", by=_SAMPLE),
@@ -239,6 +281,14 @@ def _checks(asset: str) -> list[Check]:
             needs=needs,
             count=lambda reading, shard: screen_frames(_histograms(asset, reading, shard)),
             sentences=SCREEN,
+        ),
+        Check(
+            name="blocks",
+            asset=asset,
+            promise="Counts by block of documents add up to those of all, and null labels are as many as labels.",
+            needs=needs,
+            count=lambda reading, shard: block_frames(_histograms(asset, reading, shard)),
+            sentences=BLOCKS,
         ),
     ]
 

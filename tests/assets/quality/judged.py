@@ -29,6 +29,10 @@ def screen_quality(histograms: Histograms, asset: str = "merged_histograms") -> 
     return check("screen", asset).judged(counters.screen_frames(histograms))
 
 
+def block_quality(histograms: Histograms, asset: str = "merged_histograms") -> list[Outcome]:
+    return check("blocks", asset).judged(counters.block_frames(histograms))
+
+
 def merge_quality(expected: Sequence[str], merged: Sequence[str], positions: Sequence[int], histograms: Histograms) -> list[Outcome]:
     return check("merge", "merged_histograms").judged(counters.merge_frames(expected, merged, positions, histograms.positions))
 
