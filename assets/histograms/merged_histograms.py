@@ -5,6 +5,7 @@ shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_screen(arrays, layer, names, parts)
         _merge_blocks(arrays, layer, names, parts)
         if kept:
-            arrays["kept_activations"][:, layer] = kept.values([np.asarray(part["kept_activations"][:, layer]) for part in parts])
+            arrays["kept_activations"][:, layer] = kept.values(partial(_kept_of_layer, parts, layer))
     for tensor in (*first.vocabulary_sums, "screen_count", BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
@@ -202,8 +203,13 @@ def _merge_kept(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence
     kept = merged_rows([{tensor: part[tensor][:] for tensor in KEPT_ROWS} for part in parts], shared)
     for tensor, values in kept.tensors.items():
         arrays[tensor][:] = values
-    arrays["kept_residual"][:] = kept.values([np.asarray(part["kept_residual"][:]) for part in parts])
+    arrays["kept_residual"][:] = kept.values(lambda part, stop: np.asarray(parts[part]["kept_residual"][:stop]))
     return kept
+
+
+def _kept_of_layer(parts: Sequence[Histograms], layer: int, part: int, stop: int) -> np.ndarray:
+    """The first kept activations [row, neuron] of a layer in one part."""
+    return np.asarray(parts[part]["kept_activations"][:stop, layer])
 
 
 def verify_kept(name: str, part: Histograms) -> None:
