@@ -6,7 +6,7 @@ is kept follows from the rows that are kept, so the rule can be applied again to
 whole is among the lowest of its part. Holds the rule, the order of rows and the merge; KeptPositionCounter meets the activations.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,12 +132,17 @@ class MergedRows:
     part: np.ndarray
     row: np.ndarray
 
-    def values(self, slabs: Sequence[np.ndarray]) -> np.ndarray:
-        """The rows of arrays [kept, ...], one of each part, in the merged order; zeros in unused rows."""
-        merged = np.zeros_like(slabs[0])
-        for part, slab in enumerate(slabs):
+    def values(self, read: Callable[[int, int], np.ndarray]) -> np.ndarray:
+        """The rows of an array [kept, ...] of each part, in the merged order; zeros in unused rows.
+
+        `read` gives the first so many rows of a part's array. Of many shards few rows each are read, one shard at a time.
+        """
+        empty = read(0, 0)
+        merged = np.zeros((len(self.tensors["kept_document"]), *empty.shape[1:]), empty.dtype)
+        for part in np.unique(self.part).tolist():
             places = np.flatnonzero(self.part == part)
-            merged[places] = slab[self.row[places]]
+            rows = self.row[places]
+            merged[places] = read(part, int(rows.max()) + 1)[rows]
         return merged
 
 
@@ -156,4 +161,5 @@ def merged_rows(parts: Sequence[Mapping[str, Any]], share: Quotas) -> MergedRows
 def merged_kept(a: Mapping[str, Any], b: Mapping[str, Any], token_ids: Sequence[int], outcomes: Collection[str]) -> dict[str, np.ndarray]:
     """KEPT_TENSORS of the positions of both."""
     rows = merged_rows([a, b], quotas(len(a["kept_document"]), token_ids, outcomes))
-    return rows.tensors | {name: rows.values([np.asarray(tensors[name][:]) for tensors in (a, b)]) for name in KEPT_VALUES}
+    values = {name: rows.values(lambda part, stop, name=name: np.asarray((a, b)[part][name][:stop])) for name in KEPT_VALUES}  # type: ignore[misc]
+    return rows.tensors | values

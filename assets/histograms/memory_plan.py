@@ -144,8 +144,8 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     kinds, by_block = counted.kinds, (counted.bins + OUTSIDE) * counted.blocks  # slots of one neuron
     # Activations wait for the predictions only where a screen or kept positions need them, the latter on a GPU into the next batch.
     waiting = model.itemsize * (1 + HELD_ON if counted.kept_positions else 1 if counted.screened else 0)
-    by_predicted = groups * BYTES_OF_COUNTERS + (counted.blocks * COUNTER if counted.screened else 0)
     held = min(counted.kept_positions, counted.shard_tokens)
+    by_predicted = groups * BYTES_OF_COUNTERS + (counted.blocks * COUNTER if counted.screened else 0)
     rows = {
         "program and libraries": PROGRAM,
         "model": model.weights + model.prepacked,

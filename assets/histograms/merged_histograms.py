@@ -5,6 +5,7 @@ shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     for name, part in zip(names, parts, strict=True):
         _check_alike(name, part, names[0], first)
         _check_predictions(name, part)
-    refuse_large_blocks("merge", int(sum(np.asarray(part[BLOCK_POSITIONS][:]) for part in parts).max()))
+    refuse_large_blocks("merge", int(np.sum([part[BLOCK_POSITIONS][:] for part in parts], axis=0).max()))
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
     arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
     predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
@@ -66,7 +67,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_screen(arrays, layer, names, parts)
         _merge_blocks(arrays, layer, names, parts)
         if kept:
-            arrays["kept_activations"][:, layer] = kept.values([np.asarray(part["kept_activations"][:, layer]) for part in parts])
+            arrays["kept_activations"][:, layer] = kept.values(partial(_kept_of_layer, parts, layer))
     for tensor in (*first.vocabulary_sums, "screen_count", BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
@@ -164,7 +165,7 @@ def _verify_blocks(name: str, part: Histograms, tensor: Tensor, layer: int, piec
     if not tensor.name.endswith(("_count", "_outside")):
         return
     if tensor.name.startswith("null_"):
-        _refuse(name, layer, f"{tensor.name} below 0", (added < 0).any((0, -1)), piece["neuron"].start)
+        _refuse(name, layer, f"{tensor.name} below 0", np.asarray((added < 0).any((0, -1))), piece["neuron"].start)
         return
     whole = tensor.name.removeprefix("block_")
     if "token" in piece:
@@ -172,7 +173,7 @@ def _verify_blocks(name: str, part: Histograms, tensor: Tensor, layer: int, piec
     else:
         values, added = np.asarray(part[whole][layer, piece["neuron"]])[None], added[:, None]
     fault = f"{tensor.name} below 0, or of all blocks not {whole}"
-    _refuse(name, layer, fault, unlike_blocks(added, values).any(0), piece["neuron"].start)
+    _refuse(name, layer, fault, np.asarray(unlike_blocks(added, values).any(0)), piece["neuron"].start)
 
 
 def _refuse_large(tensor: Tensor, total: np.ndarray) -> None:
@@ -202,8 +203,13 @@ def _merge_kept(arrays: Mapping[str, Any], names: Sequence[str], parts: Sequence
     kept = merged_rows([{tensor: part[tensor][:] for tensor in KEPT_ROWS} for part in parts], shared)
     for tensor, values in kept.tensors.items():
         arrays[tensor][:] = values
-    arrays["kept_residual"][:] = kept.values([np.asarray(part["kept_residual"][:]) for part in parts])
+    arrays["kept_residual"][:] = kept.values(lambda part, stop: np.asarray(parts[part]["kept_residual"][:stop]))
     return kept
+
+
+def _kept_of_layer(parts: Sequence[Histograms], layer: int, part: int, stop: int) -> np.ndarray:
+    """The first kept activations [row, neuron] of a layer in one part."""
+    return np.asarray(parts[part]["kept_activations"][:stop, layer])
 
 
 def verify_kept(name: str, part: Histograms) -> None:
