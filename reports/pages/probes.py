@@ -9,7 +9,7 @@ import polars as pl
 from assets.probes.kept_cases import LEAST_CASES
 from assets.probes.neuron_behaviour import BANDS, BETWEEN, HIGH, LOW, TOKENS
 from assets.probes.sparse_probes import FREQUENCY, LAYER, NEURONS, RESIDUAL
-from reports.numbers import count, fixed, percent, plural
+from reports.numbers import GROUP, count, fixed, percent, plural
 from reports.outcome import told_by
 from reports.report_data import ReportData
 
@@ -88,7 +88,7 @@ def _band_label(row: dict[str, Any]) -> str:
     if row["end"] == BETWEEN:
         return "between"
     way = "highest" if row["end"] == HIGH else "lowest"
-    ends = f"{100 * row['to_share']:g} %"
+    ends = f"{100 * row['to_share']:g}{GROUP}%"
     return f"{way} {ends}" if row["from_share"] == 0 else f"{way}, {100 * row['from_share']:g} to {ends}"
 
 

@@ -56,7 +56,8 @@ def test_the_planted_neuron_is_the_one_that_tells_its_token_and_its_highest_band
     assert by_outcome["top_prediction"]["rows"][1]["neurons"] == [PLANTED]
     found = behaviour_of(data, PLANTED)
     assert found is not None
-    assert [row["label"] for row in found["rows"]][:4] == ["highest 0.5 %", "highest, 0.5 to 2 %", "highest, 2 to 10 %", "between"]
+    labels = [row["label"].replace("\u202f", " ") for row in found["rows"]]
+    assert labels[:4] == ["highest 0.5 %", "highest, 0.5 to 2 %", "highest, 2 to 10 %", "between"]
     highest = found["rows"][0]["told"]["top_prediction"]
     assert highest["first"][0]["token"] == " an"
     assert highest["tracked"] > 0.9
