@@ -193,12 +193,12 @@ class SlowCounts:
             windows.setdefault((document, window), []).append(place)
         predicted: list[int | None] = list(self.predicted)
         followed = list(self.followed)
-        for window, places in windows.items():
+        for (document, window), places in windows.items():
             for labels, source, own in (
                 (predicted, self.predicted, places),
                 (followed, self.followed, [place for place in places if self.followed[place] is not None]),
             ):
-                shift = slow_shift(*window, len(own))
+                shift = slow_shift(document, window, len(own))
                 for rank, place in enumerate(own):
                     labels[place] = source[own[(rank + shift) % len(own)]]
         return predicted, followed

@@ -136,10 +136,11 @@ def pieces(tensor: Tensor, shape: Sequence[int]) -> Iterator[dict[str, slice]]:
     rows = max(1, READ_AT_ONCE // max(of_neuron * min(width, sizes["neuron"]), 1))
     for first in range(0, sizes["neuron"], width):
         neurons = {"neuron": slice(first, min(first + width, sizes["neuron"]))}
-        for row in range(0, sizes[along], rows) if along else ():
-            yield {**neurons, along: slice(row, min(row + rows, sizes[along]))}  # type: ignore[dict-item]
         if along is None:
             yield neurons
+        else:
+            for row in range(0, sizes[along], rows):
+                yield {**neurons, along: slice(row, min(row + rows, sizes[along]))}
 
 
 def _write_vocabulary_sums(arrays: Mapping[str, Any], histograms: Histograms) -> None:

@@ -52,7 +52,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     for name, part in zip(names, parts, strict=True):
         _check_alike(name, part, names[0], first)
         _check_predictions(name, part)
-    refuse_large_blocks("merge", int(sum(np.asarray(part[BLOCK_POSITIONS][:]) for part in parts).max()))
+    refuse_large_blocks("merge", int(np.sum([part[BLOCK_POSITIONS][:] for part in parts], axis=0).max()))
     group = create_group(folder, {name: tuple(first[name].shape) for name in first.tensors})
     arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
     predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
@@ -160,7 +160,7 @@ def _verify_blocks(name: str, part: Histograms, tensor: Tensor, layer: int, piec
     if not tensor.name.endswith(("_count", "_outside")):
         return
     if tensor.name.startswith("null_"):
-        _refuse(name, layer, f"{tensor.name} below 0", (added < 0).any((0, -1)), piece["neuron"].start)
+        _refuse(name, layer, f"{tensor.name} below 0", np.asarray((added < 0).any((0, -1))), piece["neuron"].start)
         return
     whole = tensor.name.removeprefix("block_")
     if "token" in piece:
@@ -168,7 +168,7 @@ def _verify_blocks(name: str, part: Histograms, tensor: Tensor, layer: int, piec
     else:
         values, added = np.asarray(part[whole][layer, piece["neuron"]])[None], added[:, None]
     fault = f"{tensor.name} below 0, or of all blocks not {whole}"
-    _refuse(name, layer, fault, unlike_blocks(added, values).any(0), piece["neuron"].start)
+    _refuse(name, layer, fault, np.asarray(unlike_blocks(added, values).any(0)), piece["neuron"].start)
 
 
 def _refuse_large(tensor: Tensor, total: np.ndarray) -> None:

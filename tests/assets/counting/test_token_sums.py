@@ -113,13 +113,23 @@ def test_no_activation_is_kept_after_its_batch() -> None:
     assert counter._kept == []
 
 
-@pytest.mark.parametrize(("layer_parts", "token_parts", "number"), [(3, 1, 3), (2, 1, 2), (1, 2, 2), (2, 3, 6), (1, 40, 7)])
+@pytest.mark.parametrize(
+    ("layer_parts", "token_parts", "screened", "number"),
+    [
+        (3, 1, [2, 6, 4, 12, 13, 5], 3),
+        (2, 1, [2, 6, 4, 12, 13, 5], 2),
+        (1, 2, [2, 6, 4, 12, 13, 5], 2),
+        (2, 3, [2, 6, 4, 12, 13, 5], 6),
+        (1, 40, [2, 6, 4, 12, 13, 5], 7),
+        (1, 3, [2, 6, 4], 3),  # four groups in shares of two: the third share has a tracked token and no group
+    ],
+)
 def test_parts_counted_in_passes_of_their_own_hold_the_integers_of_one_pass(
-    planted: LanguageModel, tmp_path: Path, layer_parts: int, token_parts: int, number: int
+    planted: LanguageModel, tmp_path: Path, layer_parts: int, token_parts: int, screened: list[int], number: int
 ) -> None:
     generator = torch.Generator().manual_seed(3)
     windows = windows_frame([[0, *torch.randint(1, 30, (length,), generator=generator).tolist()] for length in (3, 9, 20, 20, 33, 8)])
-    bins, tracked, screened = fixed_bins(3, 16, FixedBins()), [2, 6, 4], [2, 6, 4, 12, 13, 5]
+    bins, tracked = fixed_bins(3, 16, FixedBins()), [2, 6, 4]
 
     def count(part: Part | None) -> Histograms:
         return count_windows(

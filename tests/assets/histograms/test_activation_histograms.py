@@ -124,6 +124,23 @@ def test_any_sharding_gives_the_same_integers_and_examples(
         assert_same_counters(dict(merged.tensors), dict(whole.tensors))
 
 
+def test_domains_are_blocks_of_their_own_whose_sum_is_the_count_without_them(planted: LanguageModel) -> None:
+    generator = torch.Generator().manual_seed(3)
+    windows = windows_frame([[0, *torch.randint(1, 30, (length,), generator=generator).tolist()] for length in (3, 9, 20, 20, 33, 8)])
+    bins, how = fixed_bins(3, 16, FixedBins()), {"count_bos": False, "examples": 2, "batch_positions": 64, "screened_ids": [2, 3]}
+    apart = windows.with_columns(domain=pl.Series([0, 1, 2, 0, 1, 2], dtype=pl.Int32))
+    without = in_memory(count_windows(planted, windows, bins, [2, 3], **how))  # type: ignore[arg-type]
+    whole = in_memory(count_windows(planted, apart, bins, [2, 3], domains=3, **how))  # type: ignore[arg-type]
+    parts = [count_windows(planted, part, bins, [2, 3], domains=3, **how) for part in shards(apart, 3)]  # type: ignore[arg-type]
+    assert (without.blocks, whole.blocks) == (8, 24)
+    assert (whole["block_positions"].reshape(3, 8).sum(1) == [3 + 20, 9 + 33, 20 + 8]).all()
+    for name, values in whole.tensors.items():
+        if name.startswith("block_"):
+            values = values.reshape(3, 8, *values.shape[1:]).sum(0)
+        np.testing.assert_array_equal(values, without[name], err_msg=name)
+    assert_same_counters(dict(functools.reduce(merge, parts).tensors), dict(whole.tensors))
+
+
 @pytest.mark.parametrize(("padded_length", "threads"), [(8, 1), (24, 1), (112, 1), (160, 1), (40, 2)])
 def test_the_row_and_the_neighbours_of_a_window_change_no_bit_of_its_activations(
     stories: LanguageModel, padded_length: int, threads: int

@@ -1,5 +1,6 @@
 """The merge is a monoid, equals counting everything at once, and refuses a shard whose numbers contradict each other."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError, Histograms, empty, merge
+from assets.histograms import histogram_store
 from assets.histograms.histogram_store import read_histograms, write_histograms
 from assets.histograms.merged_histograms import merge_histograms
 from tests.assets.counting.made_batches import (
@@ -17,6 +19,7 @@ from tests.assets.counting.made_batches import (
     add,
     assert_same_counters,
     counter_of,
+    in_memory,
     made_bins,
     random_batches,
     random_histograms,
@@ -127,6 +130,34 @@ def test_shards_merged_on_disk_equal_the_merge_in_memory_in_any_order(tmp_path: 
     assert_same_counters({name: merged[name][:] for name in expected.tensors}, dict(expected.tensors))
 
 
+@pytest.mark.parametrize("size", [2000, 7000])
+def test_counters_written_and_merged_in_small_pieces_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of a token and a neuron in all blocks, 80 bins take 2,560 bytes; chunks hold a neuron."""
+    monkeypatch.setattr(histogram_store, "READ_AT_ONCE", size)
+    monkeypatch.setattr(histogram_store, "CHUNK_BYTES", 3000)
+    parts = [random_histograms(seed) for seed in (5, 6)]
+    for seed, part in enumerate(parts):
+        write_histograms(tmp_path / str(seed), part)
+        same(read_histograms_in_memory(tmp_path / str(seed)), part)
+    merge_histograms([read_histograms(tmp_path / str(place)) for place in (0, 1)], tmp_path / "merged")
+    same(read_histograms_in_memory(tmp_path / "merged"), merge(*parts))
+
+
+def read_histograms_in_memory(folder: Path) -> Histograms:
+    return in_memory(read_histograms(folder))
+
+
+def test_blocks_beyond_what_their_counters_hold_are_not_merged(tmp_path: Path) -> None:
+    part = random_histograms(5)
+    block = int(np.argmax(part["block_positions"]))
+    more = 2**31 - 1 - int(part["block_positions"][block])  # then the block is as large as one may be
+    large = dataclasses.replace(part, positions=part.positions + more)
+    for name, place in (("block_positions", block), ("predictions", 0), ("occurrences", 0), ("screen_count", 2)):
+        large = broken(large, name, (place,), more)
+    with pytest.raises(HistogramError, match=rf"merge: {2**32 - 2 - more} positions would be counted in one block of documents, at most"):
+        merge_histograms([large, part], tmp_path / "merged")
+
+
 def test_one_shard_merged_is_that_shard(tmp_path: Path) -> None:
     part = random_histograms(8)
     merge_histograms([part], tmp_path / "merged")
@@ -161,6 +192,16 @@ def broken(part: Histograms, name: str, index: tuple[int, ...], by: int) -> Hist
         ("probability_outside", (1, 0, 1, 0), 2**50, r"probability_outside of token 2 above outside"),
         ("probability_sums", (2,), 5, r"probability_count of token 2 that does not sum to its \d+ probability sums"),
         ("screen_squares", (1, 1, 2), -(2**62), r"shard b: layer 1, neuron 2 \(1 in all\): a sum of squared activations below 0"),
+        ("block_positions", (2,), 1, r"shard b: the positions of its blocks sum to \d+, but \d+ were counted"),
+        ("block_count", (2, 1, 2, 7), 1, r"shard b: layer 1, neuron 2 \(1 in all\): block_count below 0, or of all blocks not count"),
+        (
+            "block_top_prediction_count",
+            (2, 1, 0, 1, 7),
+            1,
+            r"layer 0, neuron 1 \(1 in all\): block_top_prediction_count below 0, or of all",
+        ),
+        ("block_no_next_token_outside", (2, 1, 0, 1), 1, r"layer 1, neuron 0 \(1 in all\): block_no_next_token_outside below 0, or of all"),
+        ("null_next_token_count", (1, 0, 2, 7), -1000, r"layer 0, neuron 2 \(1 in all\): null_next_token_count below 0"),
     ],
 )
 def test_a_shard_whose_counts_contradict_each_other_is_named_and_nothing_readable_is_left(
