@@ -187,3 +187,17 @@ def test_intervals_of_contrasts_hold_their_values(whole: Counted) -> None:
 
     width = np.log(one["auroc_high"] / (1 - one["auroc_high"])) - centre
     assert width == pytest.approx(t.ppf(0.975, held - 1) * jackknife_variance(logits) ** 0.5)
+
+
+def test_every_counter_of_a_group_is_the_sum_of_its_members(whole: Counted) -> None:
+    grouped = with_groups(whole.histograms, {500: [2, 9]})
+    axes = {
+        **{f"block_{outcome}_{part}": 1 for outcome in grouped.outcomes for part in ("count", "outside")},
+        **{f"block_{outcome}_scaled": 2 for outcome in grouped.outcomes},
+        **{f"null_{outcome}_{part}": 0 for outcome in grouped.outcomes[:2] for part in ("count", "outside")},
+        **{f"null_{outcome}_scaled": 1 for outcome in grouped.outcomes[:2]},
+    }
+    for name, axis in axes.items():
+        whole_array, found = np.moveaxis(np.asarray(whole.histograms[name][:]), axis, 0), np.moveaxis(grouped[name][:], axis, 0)
+        np.testing.assert_array_equal(found[:3], whole_array, err_msg=name)
+        np.testing.assert_array_equal(found[3], whole_array[0] + whole_array[2], err_msg=name)
