@@ -1,5 +1,6 @@
 """A whole study through the real job: what is published, what a second run keeps, what stops it, what a kill costs."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -183,14 +184,15 @@ def test_counts_that_do_not_add_up_stop_everything_downstream_and_the_last_good_
 
     def dishonest(*arguments, **options):
         histograms = honest(*arguments, **options)
-        histograms["count"][PLANTED_LAYER, PLANTED_NEURON, 7] += 1
-        return histograms
+        count = np.asarray(histograms["count"][...])
+        count[PLANTED_LAYER, PLANTED_NEURON, 7] += 1
+        return dataclasses.replace(histograms, tensors={**histograms.tensors, "count": count})
 
     monkeypatch.setattr(wiring, "count_windows", dishonest)
     result = bench.run(count_bos=True)
     assert not result.success
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    assert [check.check_name for check in failed if check.blocking] == ["bin_counts"]
+    assert [check.check_name for check in failed if check.blocking] == ["bin_counts", "blocks"]
     assert "1 of " in str(failed[0].metadata["observed"].value)
     assert any("bin_counts" in fault for fault in faults_of(result))
     assert bench.record("report_site").folder == report.folder
