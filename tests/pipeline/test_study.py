@@ -88,7 +88,9 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
         "outcome_scores",
         "token_neuron_screen",
         "contributions",
+        "half_scores",
         "corpus_growth",
+        "congruence_agreement",
         "candidates",
         "domain_scores",
         "proportion_curves",
@@ -96,6 +98,8 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
         "neuron_contexts",
         "neuron_inputs",
         "prompt_activations",
+        "neuron_behaviour",
+        "evidence_cards",
         "replication_scorecard",
     }
     assert changed <= may_change | {"neuron_ablation", "prompt_ablation", "data_quality", "report_site"}
