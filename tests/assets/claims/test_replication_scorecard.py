@@ -8,7 +8,7 @@ import pytest
 from assets.claims.claims import Claim
 from assets.claims.quantities import QUANTITIES
 from assets.claims.replication_scorecard import replication_scorecard
-from assets.claims.subject import NAMED_NEURONS, Line, NamedNeuron
+from assets.claims.subject import NAMED_NEURONS, SendingLine, NamedNeuron
 from assets.contracts import REPLICATION_SCORECARD, TABLES
 from assets.statistics.candidates import LINES, NAMED
 from assets.statistics.token_neuron_scores import with_direction
@@ -327,7 +327,7 @@ def test_a_neuron_read_downwards_has_direction_and_separation_of_its_own() -> No
 
 
 def test_every_line_of_evidence_and_every_named_neuron_can_be_claimed() -> None:
-    assert set(get_args(Line)) == set(LINES) - {NAMED}
+    assert set(get_args(SendingLine)) == set(LINES) - {NAMED}
     assert set(get_args(NamedNeuron)) == set(NAMED_NEURONS)
 
 
