@@ -8,7 +8,7 @@ import pytest
 from assets.claims.claims import Claim
 from assets.claims.quantities import QUANTITIES
 from assets.claims.replication_scorecard import replication_scorecard
-from assets.claims.subject import NAMED_NEURONS, SendingLine, NamedNeuron
+from assets.claims.subject import NAMED_NEURONS, NamedNeuron, SendingLine
 from assets.contracts import REPLICATION_SCORECARD, TABLES
 from assets.statistics.candidates import LINES, NAMED
 from assets.statistics.token_neuron_scores import with_direction
