@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from assets.quality.check import Check
-from assets.quality.checks import causes, counters, halves, inputs, probes, statistics
+from assets.quality.checks import cards, causes, counters, halves, inputs, probes, statistics
 from assets.quality.checks.contracts import contract_checks
 from assets.quality.expectations import Outcome
 from assets.reads import Read
@@ -15,7 +15,15 @@ from assets.stages import STAGES
 from assets.store import Record
 from assets.study import Study
 
-DECLARED: tuple[Check, ...] = (*inputs.CHECKS, *counters.CHECKS, *statistics.CHECKS, *halves.CHECKS, *causes.CHECKS, *probes.CHECKS)
+DECLARED: tuple[Check, ...] = (
+    *inputs.CHECKS,
+    *counters.CHECKS,
+    *statistics.CHECKS,
+    *halves.CHECKS,
+    *causes.CHECKS,
+    *probes.CHECKS,
+    *cards.CHECKS,
+)
 NOT_JUDGED = ("data_quality", "report_site")  # what is made of the outcomes
 
 

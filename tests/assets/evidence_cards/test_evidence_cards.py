@@ -55,7 +55,14 @@ def table(name: str, *rows: dict[str, Any], **more: pl.DataType) -> pl.DataFrame
 
 
 def cards_of(neurons: int = 1, **tables: pl.DataFrame) -> dict[tuple[int, str], dict[str, Any]]:
-    """Cards of neurons 0, 1, ... of one layer for one token, by (neuron, line); tables that are not given are empty."""
+    """The rows of card_frame by (neuron, line)."""
+    found = card_frame(neurons, **tables)
+    assert found.height == neurons * len(LINE_NAMES)
+    return {(row["neuron"], row["line"]): row for row in found.iter_rows(named=True)}
+
+
+def card_frame(neurons: int = 1, **tables: pl.DataFrame) -> pl.DataFrame:
+    """Cards of neurons 0, 1, ... of one layer for one token; tables that are not given are empty."""
     pairs = pl.DataFrame(
         {"token_id": [AN] * neurons, "token": [" an"] * neurons, "layer": [LAYER] * neurons, "neuron": range(neurons), "outcome": ["next_token"] * neurons},
         schema={"token_id": pl.Int32, "token": pl.String, "layer": pl.Int32, "neuron": pl.Int32, "outcome": pl.String},
@@ -73,9 +80,7 @@ def cards_of(neurons: int = 1, **tables: pl.DataFrame) -> dict[tuple[int, str], 
         )
     }
     empty["patched"] = table("neuron_patching", token_id=pl.Int32())
-    found = evidence_cards(pairs, {**empty, **tables})
-    assert found.height == neurons * len(LINE_NAMES)
-    return {(row["neuron"], row["line"]): row for row in found.iter_rows(named=True)}
+    return evidence_cards(pairs, {**empty, **tables})
 
 
 def halves(*changes: dict[str, Any]) -> pl.DataFrame:
