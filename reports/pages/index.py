@@ -120,6 +120,12 @@ def _claims(data: ReportData) -> str:
     return f"Of {plural(len(verdicts), 'claim')}: {', '.join(amounts)}; with the values and the reasons."
 
 
+def _domains(data: ReportData) -> str | None:
+    """The corpus' domains, where it has several."""
+    domains = data.table("corpus_domains").sort("domain")
+    return f"domains: {', '.join(domains['name'])}" if domains.height > 1 else None
+
+
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:
     """(what, value, detail) of the run; facts that are not known are left out."""
     known = data.facts.get
@@ -147,6 +153,7 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
                 f"at most {count(known('context_length'))} tokens a window" if known("context_length") else None,
                 f"{count(known('empty_documents'))} empty ones dropped" if known("empty_documents") else None,
                 f"{count(known('duplicate_documents'))} duplicates" if known("duplicate_documents") else None,
+                _domains(data),
             ),
         ),
         (

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from assets.evidence_cards.evidence_lines import FALSE_DISCOVERIES
 from assets.statistics.contributions import WRITES, WRITES_AGAINST
 from reports.figures.figure import script_json
 from reports.numbers import rounded
@@ -28,6 +29,7 @@ def screen_page(data: ReportData) -> Page:
             "searchable": min(listed.height, SEARCHABLE),
             "search_json": _search_rows(data, listed.head(SEARCHABLE)),
             "coverage": _coverage(data),
+            "luck": _luck(data),
             "proposals": data.table("proposed_pairs").sort("rank").to_dicts(),
             "snippet": next_study(data.table("proposed_pairs")),
         },
@@ -59,6 +61,12 @@ def _coverage(data: ReportData) -> dict[str, int]:
         "left_out": int((~screened).sum()),
         "positions_left_out": int(predicted.filter(~screened)["predictions"].sum()),
     }
+
+
+def _luck(data: ReportData) -> dict[str, int] | None:
+    """Of the pairs that stand out, how many are told with at most a tenth of false discoveries; None where luck was not counted."""
+    known = data.table("token_neuron_screen")["false_discovery_rate"].drop_nulls()
+    return {"pairs": known.len(), "beyond": int((known <= FALSE_DISCOVERIES).sum())} if known.len() else None
 
 
 def _listed(data: ReportData) -> pl.DataFrame:
