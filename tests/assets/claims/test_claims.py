@@ -42,6 +42,14 @@ def test_a_claim_takes_the_files_source_unless_it_names_its_own(tmp_path: Path) 
             "field claims.0.of.head: given -1; input",
         ),
         ({"of": {"token": " an", "neuron": "worst"}}, "given 'worst'; input should be 'best'"),
+        (
+            {"quantity": "evidence_verdict", "of": {"token": " an", "neuron": "best", "line": "patching"}},
+            "quantity evidence_verdict: line: given 'patching'; allowed are writes, goes_along, ",
+        ),
+        (
+            {"quantity": "candidate_rank", "of": {"token": " an", "neuron": "best", "line": "writes"}},
+            "quantity candidate_rank: line: given 'writes'; allowed are separation, ",
+        ),
         ({"of": {"token": " an", "nueron": [1, 2]}}, "field claims.0.of.nueron: unknown (given [1, 2]); see docs/claims.md for the fields"),
         (
             {"quantity": "highest_congruence", "of": {"neuron": "best"}},

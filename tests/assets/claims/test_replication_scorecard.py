@@ -8,8 +8,9 @@ import pytest
 from assets.claims.claims import Claim
 from assets.claims.quantities import QUANTITIES
 from assets.claims.replication_scorecard import replication_scorecard
-from assets.claims.subject import NAMED_NEURONS, NamedNeuron, SendingLine
+from assets.claims.subject import NAMED_NEURONS, CardLine, NamedNeuron, SendingLine
 from assets.contracts import REPLICATION_SCORECARD, TABLES
+from assets.evidence_cards.evidence_lines import LINE_NAMES
 from assets.statistics.candidates import LINES, NAMED
 from assets.statistics.token_neuron_scores import with_direction
 
@@ -65,6 +66,9 @@ def tables(auroc: float = 0.97) -> dict[str, pl.LazyFrame]:
                                     (A, "writes", 1, 0, 0, 0.1)),
         "candidates": rows("candidates", "token_id line rank layer neuron", (AN, "named", None, *BEST), (AN, "separation", 1, *BEST),
                            (AN, "contribution", 2, *BEST), (AN, "separation", 2, 0, 0)),
+        "evidence_cards": rows("evidence_cards", "token_id layer neuron line verdict value", (AN, *BEST, "writes", "supported", 2.5),
+                               (AN, *BEST, "alone", "against", 0.3), (AN, *BEST, "goes_along", "unclear", 0.6),
+                               (AN, *BEST, "in_every_domain", "not measured", None)),
         "prompt_ablation": rows(
             "prompt_ablation", "prompt variant positions layer neuron ablation token_id after",
             *(("apple", "clean", positions, *BEST, ablation, AN, value + (0.5 if positions == "last" else 0))
@@ -145,6 +149,10 @@ PAIR: dict[str, Any] = {"token": " an", "neuron": BEST}
         ("contribution_ratio", {"token": 13, "neuron": "writer"}, 4, 4),
         ("candidate_rank", {**PAIR, "line": "contribution"}, 2, 2),
         ("candidate_lines", PAIR, 2, 2),
+        ("evidence_verdict", {**PAIR, "line": "writes"}, 1, 1),
+        ("evidence_verdict", {**PAIR, "line": "alone"}, -1, -1),
+        ("evidence_verdict", {"token": " an", "neuron": "writer", "line": "goes_along"}, 0, 0),
+        ("evidence_value", {**PAIR, "line": "writes"}, 2.5, 2.5),
         ("candidate_lines", {"token": " an", "neuron": (1, 1)}, 0, 0),
         ("auroc", {"token": " an", "neuron": "writer"}, 0.97, 0.97),
         # the unreliable bin at 0.6 counts for the post, which had no such notion; the post's level 0.2 is [0.15, 0.35)
@@ -233,6 +241,13 @@ def test_quantities_of_weights_by_the_published_convention(quantity: str, of: di
         ("contribution", {"token": " an", "neuron": (1, 892)}, "the model has no neuron 892"),
         ("candidate_rank", {"token": " a", "neuron": BEST, "line": "patching"}, "no neuron is studied for token ' a': track it"),
         ("candidate_lines", {"token": " a", "neuron": BEST}, "no neuron is studied for token ' a': track it"),
+        (
+            "evidence_verdict",
+            {"token": " an", "neuron": (0, 0), "line": "writes"},
+            "the neuron is not studied for the token, so the pair has no",
+        ),
+        ("evidence_verdict", {**PAIR, "line": "in_every_domain"}, "the line in_every_domain of the pair's evidence card was not measured"),
+        ("evidence_value", {**PAIR, "line": "in_every_domain"}, "the line in_every_domain of the pair's evidence card was not measured"),
     ],
 )
 def test_what_cannot_be_looked_up_is_not_run_and_says_why(quantity: str, of: dict, reason: str) -> None:
@@ -327,6 +342,7 @@ def test_a_neuron_read_downwards_has_direction_and_separation_of_its_own() -> No
 
 
 def test_every_line_of_evidence_and_every_named_neuron_can_be_claimed() -> None:
+    assert get_args(CardLine) == LINE_NAMES
     assert set(get_args(SendingLine)) == set(LINES) - {NAMED}
     assert set(get_args(NamedNeuron)) == set(NAMED_NEURONS)
 

@@ -85,5 +85,5 @@ def test_the_published_table_is_there_in_full() -> None:
     # What the post did not know.
     assert [name for name, amount in count.items() if amount == 0] == [
         "head_improvement", "auroc", "separation", "direction", "contribution", "contribution_rank", "contribution_against_rank",
-        "contribution_ratio", "candidate_rank", "candidate_lines",
+        "contribution_ratio", "candidate_rank", "candidate_lines", "evidence_verdict", "evidence_value",
     ]  # fmt: skip
