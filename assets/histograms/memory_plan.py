@@ -27,6 +27,7 @@ SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predic
 EXAMPLE = 20  # bytes of one kept position: value, document, window, position
 MOMENTS = 48  # bytes of a neuron's moments and extremes
 OUTSIDE = 3
+BOTH_HALVES = 400  # bytes of a token and neuron in half_scores, all outcomes at once: 331 were measured with 9 x 46,080 pairs and two outcomes
 COUNTER = 8
 HALF, SINGLE = 2, 4  # bytes of a float16 and of a float32
 
@@ -205,7 +206,8 @@ def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
     groups = number_of_groups(counted.screened)
     screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values
     # Seven scores, keys and text; once more where cast to the contract. Further outcomes are one table.
-    table = 3 * counted.tokens * model.layers * model.neurons * 96 * max(1, len(counted.outcomes))
+    pairs = counted.tokens * model.layers * model.neurons
+    table = pairs * max(3 * 96 * max(1, len(counted.outcomes)), BOTH_HALVES * (1 + len(counted.outcomes)))
     blocks = 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
     return max(merge, by_block, screen, table + blocks) + 4 * CHUNK_BYTES
 
