@@ -34,11 +34,12 @@ def position_hash(document: Any, window: Any, position: Any, seed: int = SEED) -
     The finalizer of SplitMix64, once for each part (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014).
     """
     mixed = np.full(np.shape(document), seed, np.uint64)
-    for part in (document, window, position):
-        mixed = (mixed ^ np.asarray(part).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64; NumPy warns of it where a place is a scalar
+        for part in (document, window, position):
+            mixed = (mixed ^ np.asarray(part).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
     return mixed
 
 

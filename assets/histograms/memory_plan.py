@@ -27,7 +27,9 @@ SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predic
 EXAMPLE = 20  # bytes of one kept position: value, document, window, position
 MOMENTS = 48  # bytes of a neuron's moments and extremes
 OUTSIDE = 3
-BOTH_HALVES = 400  # bytes of a token and neuron in half_scores, all outcomes at once: 331 were measured with 9 x 46,080 pairs and two outcomes
+BOTH_HALVES = (
+    400  # bytes of a token and neuron in half_scores, all outcomes at once: 331 were measured with 9 x 46,080 pairs and two outcomes
+)
 COUNTER = 8
 HALF, SINGLE = 2, 4  # bytes of a float16 and of a float32
 
