@@ -30,7 +30,9 @@ def growth(data: ReportData, token_id: int) -> list[dict[str, Any]]:
     rows = first.join(ten, on="measure").sort("step").iter_rows(named=True)
     steps: dict[int, dict[str, Any]] = {}
     for row in rows:
-        told = steps.setdefault(row["step"], {"step": row["step"], "of": FOLDS, "positions": row["positions"], "cases": row["cases"]})
+        told = steps.setdefault(
+            row["step"], {"step": row["step"], "of": FOLDS, "positions": row["positions"], "cases": row["cases"], **dict.fromkeys(MEASURES)}
+        )
         told[row["measure"]] = row
     return list(steps.values())
 

@@ -32,7 +32,14 @@ MORE_SINCE = {
     "neuron_contexts",
 }
 # What else has become of a table's columns since; the others are compared as they were.
-GAINED_COLUMNS = {"token_neuron_scores": {"direction", "separation"}}
+GAINED_COLUMNS = {
+    "token_neuron_scores": {"direction", "separation", "auroc_low", "auroc_high", "average_precision_low", "average_precision_high"},
+    "token_neuron_screen": {"false_discovery_rate"},
+    "proportion_curves": {"document_low", "document_high"},
+    "congruence_tracked_tokens": {"corrected"},
+    "corpus_documents": {"domain"},
+    "token_windows": {"domain"},
+}
 RENAMED_COLUMNS = {"token_neuron_scores": {"recall_above_half": "recall_beyond_half"}}
 # Columns that are now read from the other end where the condition holds: compared everywhere else.
 READ_OTHERWISE = {

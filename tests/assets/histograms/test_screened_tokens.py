@@ -13,7 +13,7 @@ from assets.study import Screen
 from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PREDICTIONS_OF_A, PREDICTIONS_OF_AN, VOCABULARY, planted_corpus, planted_token_id
 
-BYTES_OF_GROUP = 3 * 16 * 24  # layers x neurons x three int64
+BYTES_OF_GROUP = 3 * 16 * 32  # layers x neurons x four int64
 
 
 @pytest.fixture(scope="module")

@@ -397,11 +397,11 @@ def test_a_number_beyond_the_limits_of_its_column_is_found_in_every_table(table:
 
 # Columns in which infinity is a value, or a check of their own warns of what is no number.
 OPEN = {
-    *((table, edge) for table in ("proportion_curves", "embedding_curves", "outcome_curves", "domain_curves") for edge in ("bin_left", "bin_right")),
+    *((table, edge) for table in ("proportion_curves", "embedding_curves", "outcome_curves", "half_curves", "domain_curves") for edge in ("bin_left", "bin_right")),
     *(("neuron_statistics", name) for name in ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum")),
     ("model_parity", "largest_logit_difference"), ("model_parity", "largest_logit"),
     *((table, name) for table in ("token_neuron_scores", "outcome_scores") for name in ("highest_proportion_at", "half_activation")),
-    ("corpus_growth", "half_activation"),
+    ("corpus_growth", "half_activation"), ("neuron_bands", "lowest"), ("neuron_bands", "highest"),
 }  # fmt: skip
 
 
