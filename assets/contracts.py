@@ -722,7 +722,7 @@ HALF_SCORES = Table(
         *_interval("telling_contribution", "logit", "telling_contribution"),
         Column("separation_p", _float, "share", f"How rare a telling separation as large is among all neurons where the labels of each window were turned, in the discovery half's direction. {_NO_LUCK}", True),
         Column("separation_q", _float, "share", "Benjamini-Hochberg adjusted separation_p, over all neurons, tokens and groups of the outcome: the share of false ones among the pairs with as little, at most.", True),
-        Column("contribution_p", _float, "share", f"The same of telling_contribution, as large with the sign that it has in the discovery half. {_NO_LUCK}", True),
+        Column("contribution_p", _float, "share", f"The same of telling_contribution over the width of its interval plus the width that a twentieth of the token's fall below, as large with the sign that it has in the discovery half. {_NO_LUCK}", True),
         Column("contribution_q", _float, "share", "Benjamini-Hochberg adjusted contribution_p.", True),
     ),
 )  # fmt: skip

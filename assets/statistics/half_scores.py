@@ -35,6 +35,7 @@ from assets.statistics.token_neuron_scores import proportion_scores
 SEPARATION, AVERAGE_PRECISION, CONTRIBUTION = "separation", "average_precision", "contribution"
 MEASURES = (SEPARATION, AVERAGE_PRECISION, CONTRIBUTION)
 TESTED = (SEPARATION, CONTRIBUTION)
+LEAST_WIDTH = 0.05  # quantile of the widths of a token's intervals that is added to each
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,26 @@ def _add_p_values(one: OutcomeHalves) -> None:
     """Of separation and contribution, each against its own token's null values of all neurons; corrected over all pairs of the outcome."""
     for measure, beyond, turned in (
         (SEPARATION, one.scores["telling_separation"] - 0.5, one.null[SEPARATION] - 0.5),
-        (CONTRIBUTION, *signed_contributions(one)),
+        (CONTRIBUTION, *(values / _spread(one) for values in signed_contributions(one))),
     ):
         for row in range(len(beyond)):
             one.scores[f"{measure}_p"][row] = luck_p_values(beyond[row], turned[row].reshape(-1))
         one.scores[f"{measure}_q"][:] = q_values(one.scores[f"{measure}_p"])
+
+
+def _spread(one: OutcomeHalves) -> np.ndarray:
+    """What contributions are measured in before they are compared across neurons: the width of the pair's interval, plus the width that a
+    twentieth of the token's fall below, so that no pair stands out by a width that happens to be small (s_0 of Tusher et al. 2001).
+    1 without intervals.
+
+    Neurons write in scales that differ by orders of magnitude: unmeasured, the loudest neurons' luck would hide every quiet writer.
+    """
+    width = one.scores["telling_contribution_high"] - one.scores["telling_contribution_low"]
+    spread = np.ones_like(width)
+    for row, own in enumerate(width):
+        if np.isfinite(own).any():
+            spread[row] = own + np.nanquantile(own, LEAST_WIDTH)
+    return np.where(spread > 0, spread, np.nan)
 
 
 def signed_contributions(one: OutcomeHalves) -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 from scipy.stats import kstest, spearmanr
 
+from assets.contracts import HALF_SCORES
 from assets.counting.document_blocks import DISCOVERY, TELLING
 from assets.counting.histograms import FURTHER_OUTCOMES
+from assets.statistics.fold_counts import FoldTotals
 from assets.statistics.half_agreement import half_agreement
-from assets.statistics.half_scores import MEASURES, OutcomeHalves, half_scores, halves_of, outcome_halves
+from assets.statistics.half_scores import MEASURES, OutcomeHalves, _add_p_values, half_scores, halves_of, outcome_halves
 from assets.statistics.levels import ascending_levels
 from assets.statistics.token_neuron_scores import area_under_roc, average_precision
 from tests.simulated_counters import Search, mirrored
@@ -205,3 +207,29 @@ def test_what_cannot_be_said_is_missing() -> None:
     assert row["first_neuron"] is row["rank_correlation"] is row["discoveries"] is None
     assert isinstance(table, pl.DataFrame)
     assert set(FURTHER_OUTCOMES).isdisjoint(table["outcome"])
+
+
+def test_a_quiet_writer_is_beyond_luck_though_loud_neurons_move_more_by_luck() -> None:
+    """Contributions of neurons whose scales differ by orders of magnitude: luck is that of a neuron's own scale, and uniform."""
+    generator = np.random.default_rng(5)
+    shape, writers = (1, 1, 5000), slice(0, 5)
+    scale = np.exp(generator.normal(0, 2, shape))
+    scale[..., writers] = 1.0
+    told = scale * generator.normal(size=shape)
+    told[..., writers] = 30.0
+    width = 2 * 2.45 * scale * np.sqrt(generator.chisquare(6, shape) / 6)
+    scores = {column.name: np.full(shape, np.nan) for column in HALF_SCORES.columns if column.dtype.is_float()}
+    scores |= {
+        "discovery_contribution": told, "telling_contribution": told, "telling_contribution_low": told - width / 2,
+        "telling_contribution_high": told + width / 2,
+    }  # fmt: skip
+    scores["discovery_contribution"] = np.where(told == 30.0, told, scale * generator.normal(size=shape))
+    null = {measure: np.full(shape, np.nan) for measure in ("separation", "average_precision", "contribution")}
+    null["contribution"] = scale * generator.normal(size=shape)
+    assert (np.abs(null["contribution"]) > 30).sum() > 50, "luck of the loud is larger than what the writers write"
+    one = OutcomeHalves("top_prediction", FoldTotals(np.ones(8), np.ones((1, 8))), scores, null)
+    _add_p_values(one)
+    assert (one.scores["contribution_q"][0, 0, writers] <= 0.1).all()
+    unrelated = one.scores["contribution_p"][0, 0, 5:]
+    assert 0.035 < (unrelated <= 0.05).mean() < 0.065
+    assert (one.scores["contribution_q"][0, 0, 5:] <= 0.1).mean() < 0.001
