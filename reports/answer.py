@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
+from assets.evidence_cards.evidence_lines import SMALLEST_RESTORED
 from reports.direction import auroc
 from reports.evidence import Ablated, Evidence, Patching, evidence
 from reports.numbers import count, edge, fixed, number, ordinal, percent, plural, signed
@@ -52,7 +53,6 @@ INSTEAD = {
     PROBABILITY: "the probability that it is given",
 }
 WEAK_AUROC = 0.75  # below it, a quarter or more of the pairs (a position that predicts the token, one that does not) are misordered
-NO_EFFECT = 0.05  # share of the logit difference below which patching is said to restore next to nothing
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,8 @@ def _patched(found: Evidence) -> Clauses:
     restored = f"patching it alone restores {most}{percent(patched.improvement, 0)} of the logit difference on prompt "
     supports: list[Sentence] = []
     objections: list[Sentence] = []
-    (supports if patched.improvement >= NO_EFFECT else objections).append((Part(restored), prompt_part(patched.prompt), Part(of)))
-    if patched.top != found.neuron and patched.top_improvement > max(NO_EFFECT, patched.improvement):
+    (supports if patched.improvement >= SMALLEST_RESTORED else objections).append((Part(restored), prompt_part(patched.prompt), Part(of)))
+    if patched.top != found.neuron and patched.top_improvement > max(SMALLEST_RESTORED, patched.improvement):
         objections.append((neuron_part(patched.top), Part(f" restores more there ({percent(patched.top_improvement, 0)})")))
     return supports, objections
 

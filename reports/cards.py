@@ -10,12 +10,11 @@ from assets.evidence_cards.evidence_lines import (
     AGAINST,
     BEYOND_LUCK,
     BY_NAME,
+    GOES_ALONG,
     NOT_MEASURED,
     ON_PROMPTS,
-    OVER_THE_CORPUS,
     SUPPORTED,
     UNCLEAR,
-    WRITES,
     EvidenceLine,
 )
 from reports.numbers import fixed, number, percent, signed
@@ -24,8 +23,7 @@ from reports.report_data import ReportData
 # What a verdict looks like: the badge of its colour, and the mark of the one-line card.
 BADGES = {SUPPORTED: "good", AGAINST: "bad", UNCLEAR: "warning", NOT_MEASURED: "unknown"}
 MARKS = {SUPPORTED: "+", AGAINST: "−", UNCLEAR: "?", NOT_MEASURED: "·"}
-_SIGNED = {WRITES: "logits", OVER_THE_CORPUS: "nat"}
-_FIXED = {"goes_along"}
+_UNITS = {"logit": "logits", "nat": "nat"}  # of what is a change, and has a sign
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,10 @@ def _line(row: dict[str, Any]) -> CardLine:
 
 def _shown(name: str, value: float, with_unit: bool = False) -> str:
     """The number as its line is read."""
-    if name in _SIGNED:
-        return signed(value) + (f" {_SIGNED[name]}" if with_unit else "")
-    if name in _FIXED:
+    unit = BY_NAME[name].unit
+    if unit in _UNITS:
+        return signed(value) + (f" {_UNITS[unit]}" if with_unit else "")
+    if name == GOES_ALONG:
         return fixed(value)
     if name == BEYOND_LUCK:
         return f"q = {number(value, 2)}"

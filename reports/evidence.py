@@ -8,16 +8,18 @@ from typing import Any
 
 import polars as pl
 
+from assets.ablation.ablated_positions import OWN_POSITIONS as POSITIONS_OF_OUTCOME
 from assets.counting.histograms import TOP_PREDICTION
+from assets.evidence_cards.evidence_lines import STANDS_OUT, TOLD_ABLATION
 from reports.outcome import Outcome, told_by
 from reports.report_data import ReportData
 
 CONVENTIONS = ("logits", "published")  # the model's own effect first
 COUNTS = ("occurrences", "predictions", "correct_predictions")
 SIDES = {"output": "writes (output)", "input": "reads (input)"}
-OWN_POSITIONS = ("predicted", "next_token")  # of a token: where it is the top prediction or, where that is rare, where it comes next
-TOLD_ABLATION = "mean"  # the one that sentences tell: it leaves the neuron's average contribution in place
-NOTABLE = 0.05  # p and q up to which an effect is said to stand out
+OWN_POSITIONS = tuple(
+    POSITIONS_OF_OUTCOME.values()
+)  # of a token: where it is the top prediction or, where that is rare, where it comes next
 
 
 def congruence_unit(side: str, convention: str) -> str:
@@ -78,7 +80,7 @@ class Ablated:
     @property
     def stands_out(self) -> bool:
         """Whether so large an effect is rare among the control neurons, and still rare for as many pairs as are told of."""
-        return self.p_value <= NOTABLE and self.q_value <= NOTABLE
+        return self.p_value <= STANDS_OUT and self.q_value <= STANDS_OUT
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from assets.evidence_cards.evidence_lines import SMALLEST_RESTORED
 from assets.statistics.writing_roles import GOES_ALONG, HOLDS, writing_role
-from reports.answer import NO_EFFECT, Part, Sentence, joined, neuron_part, prompt_part, token_part
+from reports.answer import Part, Sentence, joined, neuron_part, prompt_part, token_part
 from reports.evidence import best_neurons, neuron_patching_of, neuron_sets_of
 from reports.numbers import count, fixed, ordinal, percent, signed
 from reports.outcome import told_by
@@ -118,7 +119,7 @@ def _causes(data: ReportData, token_id: int) -> list[Sentence]:
 def _cause(name: str, frame: pl.DataFrame) -> Sentence:
     first, *others = frame.head(2).to_dicts()
     opening = (Part("On prompt "), prompt_part(name), Part(", "))
-    if first["improvement"] < NO_EFFECT:
+    if first["improvement"] < SMALLEST_RESTORED:
         return (
             *opening,
             Part(f"no single neuron restores more than {percent(max(first['improvement'], 0.0), 1)} of the logit difference."),
@@ -134,7 +135,7 @@ def _together(data: ReportData, prompt: str) -> Sentence:
     if len(told) < 2 or told[0]["alone"] >= HALF:
         return ()
     restored = told[-1]["restored"]
-    if restored < NO_EFFECT or restored < min(TIMES * told[0]["alone"], MOST):
+    if restored < SMALLEST_RESTORED or restored < min(TIMES * told[0]["alone"], MOST):
         return ()
     names = joined([(_neuron(row),) for row in told])
     shares = joined([(Part(percent(row["alone"], 0)),) for row in told])

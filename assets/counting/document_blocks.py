@@ -34,11 +34,6 @@ def fold_of_block(block: Any) -> Any:
     return block % FOLDS
 
 
-def domain_of_block(block: Any) -> Any:
-    """The domain of a block, or of each in an array."""
-    return block // FOLDS
-
-
 def is_telling(block: Any) -> Any:
     """Whether a block, or each in an array, belongs to the telling half."""
     return fold_of_block(block) >= TELLING.start

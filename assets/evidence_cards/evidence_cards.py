@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from assets.ablation.ablated_positions import OWN_POSITIONS
 from assets.contracts import EVIDENCE_CARDS, conform
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION
 from assets.evidence_cards.evidence_lines import (
@@ -17,7 +18,6 @@ from assets.evidence_cards.evidence_lines import (
     ALONE_FROM,
     BEYOND_LUCK,
     EVERY_DOMAIN,
-    FALSE_DISCOVERIES,
     GOES_ALONG,
     HARDLY,
     LINE_NAMES,
@@ -31,13 +31,14 @@ from assets.evidence_cards.evidence_lines import (
     SMALLEST_RESTORED,
     STANDS_OUT,
     SUPPORTED,
+    TOLD_ABLATION,
     UNCLEAR,
     WITH_OTHERS_BELOW,
     WRITES,
 )
+from assets.statistics.luck import DISCOVERY_RATE
 
 PAIR = ("token_id", "layer", "neuron")
-_OWN_POSITIONS = ("predicted", "next_token")
 _MEASURED = ("value", "low", "high", "verdict", "detail")
 COMPARED_SIZE = 8  # neurons of the probe that a single one is held against
 OUTERMOST = 1  # the band of highest, or lowest, activations
@@ -111,7 +112,11 @@ def _on_prompts(pairs: pl.DataFrame, patched: pl.DataFrame) -> pl.DataFrame:
 
 def _over_the_corpus(pairs: pl.DataFrame, ablation: pl.DataFrame) -> pl.DataFrame:
     """The log-probability with the activation replaced by its mean, at the token's own positions."""
-    told = (pl.col("ablation") == "mean") & (pl.col("measure") == "log_probability") & pl.col("positions").is_in(_OWN_POSITIONS)
+    told = (
+        (pl.col("ablation") == TOLD_ABLATION)
+        & (pl.col("measure") == "log_probability")
+        & pl.col("positions").is_in(list(OWN_POSITIONS.values()))
+    )
     own = ablation.filter(told).join(pairs.select(PAIR), on=PAIR, how="semi")
     stands_out = (pl.col("p_value") <= STANDS_OUT) & (pl.col("q_value") <= STANDS_OUT)
     verdict = (
@@ -156,7 +161,7 @@ def _beyond_luck(halves: pl.DataFrame) -> pl.DataFrame:
     """By contribution where that is known, else by separation: one of the two, so that nothing is looked at twice."""
     by_contribution = pl.col("contribution_q").is_not_null()
     rate = pl.coalesce("contribution_q", "separation_q")
-    verdict = pl.when(rate <= FALSE_DISCOVERIES).then(pl.lit(SUPPORTED)).otherwise(pl.lit(AGAINST))
+    verdict = pl.when(rate <= DISCOVERY_RATE).then(pl.lit(SUPPORTED)).otherwise(pl.lit(AGAINST))
     measure = pl.when(by_contribution).then(pl.lit("contribution")).otherwise(pl.lit("separation"))
     chance = pl.format("{}, p = {}", measure, _short(pl.coalesce("contribution_p", "separation_p")))
     return halves.filter(rate.is_not_null()).with_columns(

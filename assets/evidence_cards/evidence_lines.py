@@ -5,6 +5,8 @@ How each number is computed, and how it can mislead, is in docs/evidence.md. Com
 
 from dataclasses import dataclass
 
+from assets.statistics.luck import DISCOVERY_RATE
+
 SUPPORTED, AGAINST, UNCLEAR, NOT_MEASURED = "supported", "against", "unclear", "not measured"
 VERDICTS = (SUPPORTED, AGAINST, UNCLEAR, NOT_MEASURED)
 
@@ -27,7 +29,7 @@ ALONE, EVERY_DOMAIN, NOTHING_ELSE = "alone", "in_every_domain", "nothing_else"
 
 SMALLEST_RESTORED = 0.05  # of a logit difference: below it, patching is said to restore next to nothing
 STANDS_OUT = 0.05  # p and q of an ablation up to which it stands out among the controls
-FALSE_DISCOVERIES = 0.1  # share of false ones that is accepted among pairs that are told as beyond luck
+TOLD_ABLATION = "mean"  # the one that is told: it leaves the neuron's average contribution in place
 SHARE_KEPT = 0.5  # of what the discovery half found, from which on the telling half is said to hold it
 ALONE_FROM, WITH_OTHERS_BELOW = 0.8, 0.5  # share of what eight neurons tell together that this one tells alone
 MOSTLY, HARDLY = 0.5, 0.1  # share of a neuron's highest positions that the token explains
@@ -55,7 +57,7 @@ LINES: tuple[EvidenceLine, ...] = (
     ),
     EvidenceLine(
         BEYOND_LUCK, "Beyond luck", "share", "false discovery rate among all pairs of tracked token and neuron, against labels moved within their windows",
-        f"supported: at most {FALSE_DISCOVERIES}; against: above",
+        f"supported: at most {DISCOVERY_RATE}; against: above",
     ),
     EvidenceLine(
         ALONE, "Alone or with others", "share", "its average precision over that of the best eight neurons together, both in the telling half",

@@ -20,7 +20,7 @@ from assets.statistics.fold_contributions import told
 from assets.statistics.grouped_histograms import members_of, with_groups
 from assets.statistics.half_agreement import half_agreement
 from assets.statistics.half_curves import half_curves
-from assets.statistics.half_scores import SEPARATION, Reading, half_scores, halves_of, outcome_halves
+from assets.statistics.half_scores import SEPARATION, CurveReading, half_scores, halves_of, outcome_halves
 from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.outcome_scores import outcome_scores
@@ -138,7 +138,7 @@ def _contrasts(work: Work) -> None:
 def _half_scores(work: Work) -> None:
     model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
     groups = members_of(work.read("token_groups"))
-    reading = Reading(ActivationBins.from_frame(work.read("activation_bins")), work.study.min_count)
+    reading = CurveReading(ActivationBins.from_frame(work.read("activation_bins")), work.study.min_count)
     found, members, texts = outcome_halves(model, histograms, groups, reading), told(histograms, groups), _texts(work)
     work.write("half_scores", half_scores(found, texts, members))
     agreement = half_agreement(found, halves_of(histograms), texts, members)

@@ -113,10 +113,11 @@ def proportion_interval(cases: np.ndarray, count: np.ndarray) -> Interval:
         return effective_wilson(share, positions / effect, width)
 
 
-def effective_wilson(share: np.ndarray, trials: np.ndarray, width: np.ndarray) -> Interval:
+def effective_wilson(share: np.ndarray, trials: np.ndarray, width: np.ndarray | float) -> Interval:
     """Wilson's score interval of a share of so many, not necessarily whole, trials; `width` in standard errors."""
     with np.errstate(invalid="ignore", divide="ignore"):
         shrink = 1 + width**2 / trials
         centre = (share + width**2 / (2 * trials)) / shrink
         half = width / shrink * np.sqrt(share * (1 - share) / trials + width**2 / (4 * trials**2))
+        # The ends are 0 at no success and 1 at no failure; rounding would leave 1e-17 beyond the share there.
         return Interval(np.clip(centre - half, 0, share), np.clip(centre + half, share, 1))

@@ -77,7 +77,7 @@ def halves_of(histograms: Histograms) -> Halves:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CurveReading:
     """How curves are read: the bins, and from how many positions on a bin is reliable."""
 
     bins: ActivationBins
@@ -85,7 +85,7 @@ class Reading:
 
 
 def outcome_halves(
-    model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]], reading: Reading | None = None
+    model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]], reading: CurveReading | None = None
 ) -> list[OutcomeHalves]:
     """The scores of every outcome that was counted, of tracked tokens and behind them of groups (grouped_histograms.members_of).
 
@@ -102,7 +102,7 @@ def outcome_halves(
     return found
 
 
-def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: Reading | None) -> OutcomeHalves:
+def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: CurveReading | None) -> OutcomeHalves:
     """AUROC, separation and average precision; contributions and p-values are still NaN."""
     shape = (len(histograms.token_ids), histograms.layers, histograms.neurons)
     scores = {column.name: np.full(shape, np.nan) for column in HALF_SCORES.columns if column.dtype.is_float()}

@@ -11,7 +11,7 @@ import polars as pl
 from assets.contracts import OUTCOME_CURVES, PROPORTION_CURVES, conform
 from assets.counting.histograms import PROBABILITY, TOP_PREDICTION, ActivationBins, Histograms
 from assets.statistics.fold_counts import fold_cases_by_level, fold_positions_by_level, has_folds
-from assets.statistics.fold_intervals import Interval, proportion_interval
+from assets.statistics.fold_intervals import Interval, effective_wilson, proportion_interval
 from assets.statistics.levels import TokenTexts, lower_edges
 from assets.statistics.outcomes import all_levels, token_levels
 
@@ -107,11 +107,7 @@ def wilson_interval(successes: np.ndarray, trials: np.ndarray, quantile: float =
     """Lower and upper end [...] of the Wilson score interval of a proportion; NaN where there are no trials."""
     with np.errstate(invalid="ignore", divide="ignore"):
         proportion = successes / trials
-        shrink = 1 + quantile**2 / trials
-        centre = (proportion + quantile**2 / (2 * trials)) / shrink
-        half_width = quantile / shrink * np.sqrt(proportion * (1 - proportion) / trials + quantile**2 / (4 * trials**2))
-        # The ends are 0 at no success and 1 at no failure; rounding would leave 1e-17 beyond the proportion there.
-        return np.clip(centre - half_width, 0, proportion), np.clip(centre + half_width, proportion, 1)
+    return effective_wilson(proportion, trials, quantile)
 
 
 def _refuse_unknown(histograms: Histograms, pairs: pl.DataFrame) -> None:

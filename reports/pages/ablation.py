@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from reports.evidence import NOTABLE, OWN_POSITIONS, TOLD_ABLATION
+from assets.evidence_cards.evidence_lines import STANDS_OUT, TOLD_ABLATION
+from reports.evidence import OWN_POSITIONS
 from reports.figures.ablation import ABLATIONS, control_figure, parts_figure
 from reports.figures.extent import highest
 from reports.figures.figure import Figure
@@ -81,9 +82,9 @@ def _sentence(row: Mapping[str, Any], controls: pl.DataFrame, pairs: int) -> str
     text += f"{fixed(abs(change['effect']))} nat{_interval(change)} and flips {percent(row['flipped']['effect'])} of the top predictions"
     extreme = _among(change, controls)
     chance = f"p = {number(change['p_value'], 2)}, {SOURCES[change['p_value_source']]}q = {number(change['q_value'], 2)}"
-    if change["p_value"] > NOTABLE:
+    if change["p_value"] > STANDS_OUT:
         return f"{text}. That is not out of the ordinary: {extreme} ({chance})."
-    if change["q_value"] > NOTABLE:
+    if change["q_value"] > STANDS_OUT:
         return f"{text}. By itself that would stand out, but not among the {count(pairs)} pairs told of: {extreme} ({chance})."
     return f"{text}. That stands out: {extreme} ({chance}){_unlike(controls)}. {_way(row)}"
 

@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 import yaml
 
-from assets.evidence_cards.evidence_lines import FALSE_DISCOVERIES
 from assets.statistics.contributions import WRITES, WRITES_AGAINST
+from assets.statistics.luck import DISCOVERY_RATE
 from reports.figures.figure import script_json
 from reports.numbers import rounded
 from reports.pages.page import Page
@@ -66,7 +66,7 @@ def _coverage(data: ReportData) -> dict[str, int]:
 def _luck(data: ReportData) -> dict[str, int] | None:
     """Of the pairs that stand out, how many are told with at most a tenth of false discoveries; None where luck was not counted."""
     known = data.table("token_neuron_screen")["false_discovery_rate"].drop_nulls()
-    return {"pairs": known.len(), "beyond": int((known <= FALSE_DISCOVERIES).sum())} if known.len() else None
+    return {"pairs": known.len(), "beyond": int((known <= DISCOVERY_RATE).sum())} if known.len() else None
 
 
 def _listed(data: ReportData) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from assets.counting.document_blocks import DISCOVERY, TELLING, fold_of
 from assets.statistics.fold_contributions import told
 from assets.statistics.half_curves import half_curves
-from assets.statistics.half_scores import Reading, half_scores, outcome_halves
+from assets.statistics.half_scores import CurveReading, half_scores, outcome_halves
 from assets.statistics.outcome_scores import outcome_scores
 from assets.statistics.proportion_curves import outcome_curves, proportion_curves
 from assets.statistics.token_neuron_scores import token_neuron_scores
@@ -46,7 +46,7 @@ def test_a_half_s_curve_is_that_of_its_documents(folder: Path, corpus: pl.DataFr
 
 
 def test_what_is_read_off_the_telling_half_s_curve_is_read_off_its_documents(folder: Path, corpus: pl.DataFrame, whole: Counted) -> None:
-    found = outcome_halves(whole.model, whole.histograms, {}, Reading(whole.bins, MIN_COUNT))
+    found = outcome_halves(whole.model, whole.histograms, {}, CurveReading(whole.bins, MIN_COUNT))
     table = half_scores(found, TEXTS, told(whole.histograms, {}))
     own = alone(folder, corpus, TELLING)
     published = token_neuron_scores(own.histograms, own.bins, TEXTS, MIN_COUNT).with_columns(outcome=pl.lit("top_prediction"))
