@@ -106,7 +106,10 @@ def alike(table: str, now: pl.DataFrame, then: pl.DataFrame) -> tuple[pl.DataFra
 def test_a_table_is_compared_in_all_but_what_is_said_to_be_other() -> None:
     then = pl.DataFrame({"token_id": [1, 2], "half_activation": [0.5, 0.5], "recall_above_half": [0.3, 0.4]})
     then = then.with_columns(average_precision=pl.lit(0.1), highest_proportion_at=pl.lit(0.2))
-    now = then.rename({"recall_above_half": "recall_beyond_half"}).with_columns(direction=pl.Series([1, -1]), separation=pl.lit(0.9))
+    gained = GAINED_COLUMNS["token_neuron_scores"] - {"direction"}
+    now = then.rename({"recall_above_half": "recall_beyond_half"}).with_columns(
+        direction=pl.Series([1, -1]), **dict.fromkeys(gained, pl.lit(0.9))
+    )
     turned = now.with_columns(half_activation=pl.Series([0.5, -2.0]))
     assert_frame_equal(*alike("token_neuron_scores", turned, then))
     for changed in (now.with_columns(half_activation=pl.lit(-2.0)), turned.with_columns(token_id=pl.Series([1, 3]))):
