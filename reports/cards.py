@@ -3,6 +3,7 @@
 Holds look-ups and words; verdicts are the table evidence_cards' own.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,11 @@ def card(data: ReportData, token_id: int, neuron: tuple[int, int]) -> list[CardL
     layer, number_in_layer = neuron
     own = data.table("evidence_cards").filter(token_id=token_id, layer=layer, neuron=number_in_layer)
     return [_line(row) for row in own.iter_rows(named=True)]
+
+
+def with_cards(data: ReportData, token_id: int, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a list that name a layer and a neuron, each with the `card` of its neuron and the token."""
+    return [{**row, "card": card(data, token_id, (row["layer"], row["neuron"]))} for row in rows]
 
 
 def _line(row: dict[str, Any]) -> CardLine:

@@ -12,7 +12,7 @@ Of a gated MLP the gate's weights are negated, which decide whether the neuron i
 from typing import TYPE_CHECKING
 
 from assets.model.language_model import LanguageModel
-from assets.prompts.neuron_inputs import Reader
+from assets.prompts.neuron_reader import Reader
 
 if TYPE_CHECKING:
     import torch

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from assets.prompts.attribution_patching import attribution_agreement
+from reports.cards import with_cards
 from reports.evidence import neuron_patching_of, neuron_sets_of
 from reports.figures.figure import Figure
 from reports.figures.neuron_pairs import Measure, pairs_view
@@ -33,7 +34,7 @@ def _page(data: ReportData, place: int) -> Page:
     patching = data.table("activation_patching").filter(pl.col("prompt") == name)
     maps = patching_figures("patching", patching)
     neurons = [figure for figure in (_neuron_scatter(data, name), _attribution(data, name)) if figure]
-    sets = neuron_sets_of(data, name)
+    sets, answer = neuron_sets_of(data, name), _answer_id(data, name)
     return Page(
         file=prompt_page(name),
         template="prompt.html",
@@ -43,15 +44,24 @@ def _page(data: ReportData, place: int) -> Page:
             "variants": _variants(data, name),
             "maps": maps,
             "heads": best_heads(patching, SHOWN),
-            "best": {positions: neuron_patching_of(data, name, positions).head(SHOWN).to_dicts() for positions in POSITIONS},
+            "best": {
+                positions: with_cards(data, answer, neuron_patching_of(data, name, positions).head(SHOWN).to_dicts())
+                for positions in POSITIONS
+            },
             "positions": POSITIONS,
-            "sets": sets.to_dicts(),
+            "sets": with_cards(data, answer, sets.to_dicts()),
             "agreement": _agreement(data, name),
             "previous": data.prompts[place - 1] if place else None,
             "next": data.prompts[place + 1] if place + 1 < len(data.prompts) else None,
         },
         figures=(*figures, *maps, *neurons, *([neuron_sets_figure(sets)] if sets.height else [])),
     )
+
+
+def _answer_id(data: ReportData, name: str) -> int:
+    """The token whose evidence cards stand beside the neurons of the prompt; -1, which no card is of, without predictions."""
+    answers = data.table("prompt_predictions").filter(prompt=name, variant="clean", role="answer")["token_id"]
+    return int(answers[0]) if answers.len() else -1
 
 
 def _variants(data: ReportData, name: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from assets.counting.histograms import TOP_PREDICTION
-from reports.cards import card
+from reports.cards import card, with_cards
 from reports.evidence import (
     CONVENTIONS,
     SIDES,
@@ -93,8 +93,7 @@ def _neurons(data: ReportData, token_id: int) -> list[dict[str, Any]]:
     rows = [row for row in ranked.iter_rows(named=True) if row["place"] <= best or (row["layer"], row["neuron"]) in data.of_interest]
     for row in rows:
         row["spark"] = small_curve(curve_of(data, token_id, (row["layer"], row["neuron"])), width=110, height=26)
-        row["card"] = card(data, token_id, (row["layer"], row["neuron"]))
-    return rows
+    return with_cards(data, token_id, rows)
 
 
 def _writers(data: ReportData, token_id: int) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -109,11 +108,7 @@ def _writers(data: ReportData, token_id: int) -> list[tuple[str, list[dict[str, 
         ("Write it", written.filter(pl.col("contribution") > 0)),
         ("Write against it", written.filter(pl.col("contribution") < 0).reverse()),
     )
-    return [
-        (what, [{**row, "card": card(data, token_id, (row["layer"], row["neuron"]))} for row in rows.head(WRITERS).iter_rows(named=True)])
-        for what, rows in ends
-        if rows.height
-    ]
+    return [(what, with_cards(data, token_id, rows.head(WRITERS).iter_rows(named=True))) for what, rows in ends if rows.height]
 
 
 def _outcomes(data: ReportData, token_id: int) -> list[dict[str, Any]]:
@@ -153,7 +148,7 @@ def _contrasts(data: ReportData, token_id: int) -> list[dict[str, Any]]:
             ("Move it the other way", rows.filter(pl.col("contribution") < 0).sort("contribution", maintain_order=True)),
             ("Tell the two apart", rows.drop_nulls("separation").sort("separation", descending=True, maintain_order=True)),
         ]
-        shown = [(what, ranked.head(CONTRASTED).to_dicts()) for what, ranked in lists if ranked.height]
+        shown = [(what, with_cards(data, token_id, ranked.head(CONTRASTED).to_dicts())) for what, ranked in lists if ranked.height]
         if shown:
             found.append({"other_id": other_id, "other": other, "lists": shown})
     return found

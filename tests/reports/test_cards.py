@@ -13,7 +13,7 @@ from reports.answer import answer, plain
 from reports.cards import card
 from reports.report_data import ReportData
 from reports.site import build_site
-from tests.reports.sample_data import AN, PLANTED, report_data
+from tests.reports.sample_data import AN, PLANTED, A, report_data
 
 OTHER = (2, 9)
 
@@ -53,6 +53,12 @@ def half(neuron: tuple[int, int], discovery: float, telling: float) -> dict[str,
     }  # fmt: skip
 
 
+def against(neuron: tuple[int, int], contribution: float) -> dict[str, Any]:
+    """What a neuron moves the difference of " an" and " a" by."""
+    pair = {"token_id": AN, "token": " an", "other_id": A, "other": " a", "outcome": "top_prediction"}
+    return {**pair, "layer": neuron[0], "neuron": neuron[1], "congruence": 0.1, "contribution": contribution}
+
+
 @pytest.fixture(scope="module")
 def data() -> ReportData:
     sample = report_data()
@@ -70,6 +76,7 @@ def data() -> ReportData:
         # The planted neuron is first where neurons are found, the other one where they are told.
         "half_scores": table("half_scores", half(PLANTED, 2.4, 2.1), half(OTHER, 2.2, 2.5), *others),
         "half_agreement": table("half_agreement", agreement),
+        "contrasts": table("contrasts", *(against(neuron, contribution) for neuron, contribution in ((PLANTED, 1.5), (OTHER, 0.5)))),
     }
     return replace(sample, tables={**sample.tables, **added})
 
@@ -125,6 +132,17 @@ def test_pages_show_the_card_in_full_and_in_every_list(site: Path) -> None:
     assert token.count('class="card-marks"') >= 2, "in the list of predictors and in that of writers"
     assert "found with +2.40 in the other half" in index
     assert "95 % interval +1.90 to +2.30" in index
+
+
+def test_lists_of_contrasts_and_prompts_mark_the_neurons_that_are_studied_for_the_token(site: Path) -> None:
+    contrast = (site / f"token-{AN}.html").read_text().partition(f'id="against-{A}"')[2].partition("</section>")[0]
+    restoring = (site / "prompt-apple.html").read_text()
+    for page in (contrast, restoring):
+        rows = [row for row in page.split("<tr") if 'class="neuron"' in row]
+        marked = [row for row in rows if 'class="card-marks"' in row]
+        assert marked
+        assert all(f"L{PLANTED[0]} N{PLANTED[1]}" in row for row in marked)
+        assert len(marked) < len(rows), "a neuron that is not studied for the token has no card"
 
 
 def test_a_token_s_page_says_what_luck_gives_and_how_far_the_halves_agree(site: Path) -> None:
