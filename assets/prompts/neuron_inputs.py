@@ -21,6 +21,7 @@ from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, conform
 from assets.model.final_norm import norm_scale
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.progress import Told, counted
 from assets.prompts.prompt_runs import PromptRun, head_outputs, mlp_output, residual_before, run_prompt, tolerance
 from assets.prompts.prompts import EncodedPrompt
 
@@ -64,8 +65,10 @@ def top_contexts(contexts: pl.DataFrame, windows: pl.LazyFrame) -> list[Context]
     ]
 
 
-def neuron_inputs(model: LanguageModel, contexts: Sequence[Context]) -> dict[str, pl.DataFrame]:
+def neuron_inputs(model: LanguageModel, contexts: Sequence[Context], progress: Told | None = None) -> dict[str, pl.DataFrame]:
     """The tables `neuron_inputs` and `neuron_residual_reads`: means over the contexts of equal prompt and variant.
+
+    `progress` is told contexts done and in all.
 
     Raises ModelError where the parts do not sum to the pre-activation: something else stands between the stream and the neuron.
     """
@@ -75,7 +78,7 @@ def neuron_inputs(model: LanguageModel, contexts: Sequence[Context]) -> dict[str
     reads: list[pl.DataFrame] = []
     readers: dict[int, Reader] = {}
     with torch.inference_mode():
-        for context in contexts:
+        for context in counted(contexts, progress):
             by_layer: dict[int, list[int]] = {}
             for layer, neuron in context.neurons:
                 by_layer.setdefault(layer, []).append(neuron)
