@@ -4,8 +4,9 @@ Imports are followed inside `assets` and `reports`, name by name: from a stage's
 its text names, and on. Comments, docstrings and layout do not count. Beside each reached module, folders of its package that hold no
 Python (templates, styles) count whole. Nothing is imported or run.
 
-Left out are the modules of PLUMBING, which carry what is hashed in another way: values of fields, contracts, verified files. A name
-that is only looked up at run time (getattr with a text, importlib) is not seen; `tests/assets/test_sources.py` finds none in use.
+Left out are the modules of PLUMBING, which carry what is hashed in another way: values of fields, contracts, verified files; or only
+tell of the work. A name that is only looked up at run time (getattr with a text, importlib) is not seen; `tests/assets/test_sources.py`
+finds none in use.
 """
 
 import ast
@@ -23,6 +24,7 @@ PLUMBING = (
     "assets.stages", "assets.reads", "assets.reading", "assets.work",  # what is read: the content of each read
     "assets.store", "assets.urls", "assets.errors", "assets.product",  # files are verified by their hashes
     "assets.heavy_imports",
+    "assets.progress",  # nothing is made from what is told
 )  # fmt: skip
 ALWAYS = (("assets.tables", "read_table"), ("assets.tables", "write_table"))  # every stage calls them through the plumbing
 

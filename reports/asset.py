@@ -9,6 +9,7 @@ import polars as pl
 from assets.contracts import TABLES
 from assets.errors import InputError
 from assets.product import PRODUCT_VERSION
+from assets.progress import Progress
 from assets.stages import STAGES
 from assets.store import Record
 from assets.study import Study
@@ -42,7 +43,7 @@ def _report_site(work: Work) -> None:
         provenance=[_lineage(record) for record in _records(work) if record.place.shard is None],
         facts=report_facts(work),
     )
-    files = build_site(data, work.draft.folder)
+    files = build_site(data, work.draft.folder, Progress(work.tell, "report", "pages"))
     work.show(pages=sum(file.endswith(".html") for file in files), files=len(files))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 
 from assets.errors import InputError
+from assets.progress import Told, counted
 from reports import direction, numbers, text
 from reports.downloads import Download, write_downloads
 from reports.pages.congruence import congruence_page
@@ -44,8 +45,10 @@ class SiteError(InputError):
     """A site that cannot be written where it was asked for."""
 
 
-def build_site(data: ReportData, folder: Path) -> list[str]:
+def build_site(data: ReportData, folder: Path, progress: Told | None = None) -> list[str]:
     """Write the site into `folder`, which is made if absent and must be empty; returns the files written, index.html last.
+
+    `progress` is told pages written and in all.
 
     Raises SiteError for a folder that holds anything, ContractError for a table off its contract.
     """
@@ -57,7 +60,7 @@ def build_site(data: ReportData, folder: Path) -> list[str]:
     files = [download.path for table in downloads.values() for download in table]
     files += write_static(folder, with_plotly=any(page.figures for page in pages))
     environment = environment_of(data)
-    for page in pages:
+    for page in counted(pages, progress):
         (folder / page.file).write_text(render(environment, page), encoding="utf-8")
         files.append(page.file)
     return files

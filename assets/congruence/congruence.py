@@ -15,6 +15,7 @@ from assets.congruence.conventions import CONVENTIONS, refuse_indirect
 from assets.congruence.scan import CHUNK_BYTES, Wanted, scan
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.progress import Tally, Told
 
 NEURONS_PER_TOKEN = 10  # ranks in congruence_tokens: 500,000 rows per convention for GPT-2's vocabulary
 TOKENS_PER_END = 5  # ranks per end in congruence_neurons: 1.8 million rows per convention for GPT-2 Large
@@ -26,13 +27,14 @@ def congruence(
     neurons: Sequence[tuple[int, int]],
     top: int = NEURONS_PER_TOKEN,
     chunk_bytes: int = CHUNK_BYTES,
+    progress: Told | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The eight congruence tables by name, each as its contract says (logits per unit of activation): five in both conventions, and three that
     hold congruence as it is (convention `logits`) against congruence corrected by neuron and by token.
 
     `token_ids` are the tracked tokens, `neurons` the (layer, neuron) pairs of interest, `top` how many neurons are listed per
     token and, up to TOKENS_PER_END, how many tokens per end of a neuron. Scores are computed `chunk_bytes` at a time, on the
-    model's device and in float32, whatever the model's dtype.
+    model's device and in float32, whatever the model's dtype. `progress` is told neurons done and in all, of both conventions.
 
     Raises ModelError for a neuron or token that the model lacks, for weights that are not finite, and for architectures whose
     output weights are not the neuron's direct effect.
@@ -48,10 +50,10 @@ def congruence(
         neurons_per_token=top,
         tokens_per_end=min(top, TOKENS_PER_END),
     )
-    parts = []
+    parts, tally = [], Tally(progress, len(CONVENTIONS) * model.facts.layers * model.facts.neurons)
     with torch.inference_mode():
         for convention in CONVENTIONS:
-            kept = scan(model, convention, wanted, chunk_bytes)
+            kept = scan(model, convention, wanted, chunk_bytes, tally)
             names = frames.Names(convention, pl.Series(model.token_texts, dtype=pl.String), model.facts.neurons)
             parts.append({table: make(kept, wanted, names) for table, make in frames.TABLES.items()})
     return {

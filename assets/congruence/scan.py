@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from assets.congruence.conventions import Convention, reading_vectors, reading_weights, token_vectors, writing_weights
 from assets.congruence.correction import correction_of
@@ -25,6 +24,7 @@ from assets.congruence.ordering import RunningBest, best
 from assets.congruence.strongest import Choices, Strongest
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.progress import Tally
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,10 +58,10 @@ class Kept:
     choices: dict[str, Choices] | None = None  # by measure; None: another convention
 
 
-def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_bytes: int = CHUNK_BYTES) -> Kept:
+def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_bytes: int = CHUNK_BYTES, tally: Tally | None = None) -> Kept:
     """Pass over all neurons of all layers. Memory: `chunk_bytes` a few times over, the token vectors, and what is kept.
 
-    Raises ModelError for weights that are not finite.
+    `tally` is given the neurons of each chunk. Raises ModelError for weights that are not finite.
     """
     import torch
 
@@ -90,6 +90,8 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
             neuron_tokens[end][chunk] = ranked_ids[tokens].cpu().numpy()
         if beyond:
             beyond.add(first, ranked)
+        if tally:
+            tally.add(len(scores))
 
     input_columns, input_rows = _input_side(model, tracked, wanted.neurons)
     return Kept(
@@ -131,14 +133,12 @@ def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> I
     _refuse_not_finite(vectors, "embedding or unembedding")
     at_once = max(1, chunk_bytes // (4 * facts.vocabulary))
     first = 0
-    with tqdm(total=facts.layers * facts.neurons, desc=f"congruence, {convention}", unit="neuron", disable=None) as progress:
-        for layer in range(facts.layers):
-            weights = writing_weights(model, layer)  # [neuron, model_width]
-            _refuse_not_finite(weights, f"layer {layer}: MLP output")
-            for part in weights.split(at_once):
-                yield first, part @ vectors
-                first += len(part)
-                progress.update(len(part))
+    for layer in range(facts.layers):
+        weights = writing_weights(model, layer)  # [neuron, model_width]
+        _refuse_not_finite(weights, f"layer {layer}: MLP output")
+        for part in weights.split(at_once):
+            yield first, part @ vectors
+            first += len(part)
 
 
 def _input_side(model: LanguageModel, tracked: "Tensor", numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

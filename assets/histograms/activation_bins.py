@@ -16,6 +16,7 @@ from assets.counting.sending import sent
 from assets.histograms.row_independence import rows_of_batches
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
+from assets.progress import Tally, Told
 from assets.study import CalibratedBins, FixedBins
 
 if TYPE_CHECKING:
@@ -37,14 +38,21 @@ def fixed_bins(layers: int, neurons: int, choice: FixedBins) -> ActivationBins:
 
 
 def calibrated_bins(
-    model: LanguageModel, windows: pl.DataFrame, choice: CalibratedBins, batch_positions: int, *, count_bos: bool = False
+    model: LanguageModel,
+    windows: pl.DataFrame,
+    choice: CalibratedBins,
+    batch_positions: int,
+    *,
+    count_bos: bool = False,
+    progress: Told | None = None,
 ) -> ActivationBins:
     """A power-of-two width per neuron from its largest absolute activation over windows of the first shard.
 
     At most CALIBRATION_TOKENS are read, from windows spread evenly over the shard. Half the bins lie below 0. A neuron that
-    never leaves 0 gets the middle width of its layer.
+    never leaves 0 gets the middle width of its layer. `progress` is told tokens done and in all after each batch.
     """
-    largest = largest_activations(model, evenly_spread(windows, CALIBRATION_TOKENS), batch_positions, count_bos=count_bos)
+    spread = evenly_spread(windows, CALIBRATION_TOKENS)
+    largest = largest_activations(model, spread, batch_positions, count_bos=count_bos, progress=progress)
     return bins_that_hold(largest, choice.calibrated)
 
 
@@ -89,7 +97,9 @@ def evenly_spread(windows: pl.DataFrame, tokens: int) -> pl.DataFrame:
     return windows.gather_every(max(step, 1))
 
 
-def largest_activations(model: LanguageModel, windows: pl.DataFrame, batch_positions: int, *, count_bos: bool) -> np.ndarray:
+def largest_activations(
+    model: LanguageModel, windows: pl.DataFrame, batch_positions: int, *, count_bos: bool, progress: Told | None = None
+) -> np.ndarray:
     """Largest finite absolute activation over the counted positions, float32 [layer, neuron]."""
     import torch
 
@@ -101,10 +111,12 @@ def largest_activations(model: LanguageModel, windows: pl.DataFrame, batch_posit
         largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
 
     stream = batches(windows, facts.context_length, facts.beginning_token_id, rows_of_batches(model, windows, batch_positions))
+    tally = Tally(progress, int(windows["length"].sum()))
     with torch.inference_mode(), neurons_reported(model, note):
         for batch in stream:
             places = np.arange(batch.token_ids.shape[1])
             counted = (places < batch.lengths[:, None]) & (places >= first_counted(count_bos))
             is_counted = sent(counted, model.device)
             last_hidden(model, sent(batch.token_ids, model.device))
+            tally.add(int(batch.lengths.sum()))
     return largest.cpu().numpy()

@@ -27,6 +27,7 @@ from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
 from assets.predictions.token_probabilities import predictor_with_probabilities
+from assets.progress import Tally, Told
 
 
 def count_windows(
@@ -44,7 +45,7 @@ def count_windows(
     kept_positions: int = 0,
     domains: int = 1,
     part: Part | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told | None = None,
 ) -> Histograms:
     """Count all windows of a frame of `token_windows`, in one pass.
 
@@ -75,14 +76,12 @@ def count_windows(
     )
     with_probability = token_ids[part.tokens.start : part.tokens.stop] if PROBABILITY in outcomes else ()
     rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
-    done, total = 0, int(windows["length"].sum())
+    tally = Tally(progress, int(windows["length"].sum()))
     keeps = kept_positions > 0 and part.is_first_of_layers
     with counting(model, counter, embedding_predictions, with_probability, keeps) as count_batch:
         for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
             count_batch(batch)
-            done += int(batch.lengths.sum())
-            if progress:
-                progress(done, total)
+            tally.add(int(batch.lengths.sum()))
     return counter.histograms()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from tqdm import tqdm
 
 from assets.counting.histograms import PROBABILITY, PROBABILITY_UNITS, ActivationBins, Histograms
 from assets.counting.parts import Part, parts
@@ -19,11 +18,10 @@ from assets.histograms.merged_histograms import merge_histograms
 from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, prepacked_bytes, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
 from assets.model.loading import choose_device, model_folder, model_of
+from assets.progress import Progress
 from assets.study import FixedBins, Study
 from assets.wiring import study_asset
 from assets.work import Work
-
-SECONDS_BETWEEN_PROGRESS = 5.0
 
 
 def histogram_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -42,7 +40,8 @@ def _activation_bins(work: Work) -> None:
         bins = fixed_bins(work.fact("model_snapshot", "layers"), work.fact("model_snapshot", "neurons"), choice)
     else:
         windows = work.read("token_windows", *work.shards_of("token_windows"))
-        bins = calibrated_bins(model_of(work), windows, choice, work.study.batch_positions, count_bos=work.study.count_bos)
+        told = Progress(work.tell, "calibration", "positions")
+        bins = calibrated_bins(model_of(work), windows, choice, work.study.batch_positions, count_bos=work.study.count_bos, progress=told)
     work.write("activation_bins", bins.to_frame())
     work.show(bins=bins.bins, narrowest_width=float(1 / bins.per_unit.max()), widest_width=float(1 / bins.per_unit.min()))
 
@@ -51,7 +50,8 @@ def _screened_tokens(work: Work) -> None:
     study, model = work.study, model_of(work)
     windows = work.read("token_windows", *work.shards_of("token_windows"))
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    tokens = screened_tokens(model, windows, tracked, study.screen, count_bos=study.count_bos)
+    told = Progress(work.tell, "pilot of the screen", "positions")
+    tokens = screened_tokens(model, windows, tracked, study.screen, count_bos=study.count_bos, progress=told)
     work.write("screened_tokens", tokens)
     work.show(screened=tokens.height, vocabulary=model.facts.vocabulary)
 
@@ -76,6 +76,8 @@ def _activation_histograms(work: Work) -> None:
         domains,
     )
     group = create_group(work.draft.folder, shapes)
+    shards = work.whole_study.shard_names
+    which = f"shard {work.shard}, {shards.index(str(work.shard)) + 1} of {len(shards)}"
 
     def count_part(part: Part) -> int:
         """Count and write one part; its counters are freed before the next part's are made."""
@@ -93,7 +95,7 @@ def _activation_histograms(work: Work) -> None:
             kept_positions=study.kept_positions,
             domains=domains,
             part=part,
-            progress=Progress(work, time.monotonic()),
+            progress=Progress(work.tell, which, "positions"),
         )
         write_part(group, part, histograms)
         return histograms.positions
@@ -165,31 +167,3 @@ def _whole(histograms: Histograms, outcome: str) -> float:
     """Positions of all tracked tokens under an outcome; under probability those that are expected."""
     units = int(histograms[histograms.prediction_kinds[outcome]][:][list(histograms.token_ids)].sum())
     return units / PROBABILITY_UNITS if outcome == PROBABILITY else units
-
-
-class Progress:
-    """Tells the share done, the rate and the time left: a bar at a terminal, a line at most every five seconds in the log."""
-
-    def __init__(self, work: Work, started: float) -> None:
-        self.work, self.told = work, started
-        self.began: tuple[float, int] | None = None  # when the first batch was done, and its positions: it also pays for warming up
-        # disable=None: no bar where the output is not a terminal
-        self.bar = tqdm(desc=f"shard {work.shard}", unit=" positions", unit_scale=True, leave=False, disable=None)
-
-    def __call__(self, done: int, total: int) -> None:
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-        if done >= total:
-            self.bar.close()
-        now = time.monotonic()
-        if self.began is None and done < total:
-            self.began, self.told = (now, done), now
-        if now - self.told < SECONDS_BETWEEN_PROGRESS and done < total:
-            return
-        since, before = self.began or (self.told, 0)
-        self.told = now
-        rate = (done - before) / max(now - since, 1e-9)
-        shards = self.work.whole_study.shard_names
-        which = f"shard {self.work.shard}, {shards.index(str(self.work.shard)) + 1} of {len(shards)}"
-        self.work.tell(f"{which}: {done:,} of {total:,} positions ({done / max(total, 1):.0%}), {rate:,.0f} a second, "
-                       f"{(total - done) / max(rate, 1e-9):,.0f} s left")  # fmt: skip

@@ -16,6 +16,7 @@ from assets.counting.batches import batches, padded_lengths
 from assets.histograms.activation_bins import evenly_spread
 from assets.model.language_model import LanguageModel
 from assets.predictions.top_predictions import predictor
+from assets.progress import Tally, Told
 from assets.study import Screen
 
 BYTES_OF_COUNTERS = 32  # a sum, one of squares, one over the final norm's scale and one under null labels, int64, for each neuron and group
@@ -37,14 +38,25 @@ def screened_number(choice: Screen, layers: int, neurons: int, vocabulary: int) 
     return max(0, min(wanted, groups, vocabulary))
 
 
-def screened_tokens(model: LanguageModel, windows: pl.DataFrame, tracked: list[int], choice: Screen, *, count_bos: bool) -> pl.DataFrame:
-    """The table `screened_tokens` from the first shard's windows. No model is run where the whole vocabulary is screened, or nothing."""
+def screened_tokens(
+    model: LanguageModel,
+    windows: pl.DataFrame,
+    tracked: list[int],
+    choice: Screen,
+    *,
+    count_bos: bool,
+    progress: Told | None = None,
+) -> pl.DataFrame:
+    """The table `screened_tokens` from the first shard's windows. No model is run where the whole vocabulary is screened, or nothing.
+
+    `progress` is told tokens of the pilot done and in all after each batch.
+    """
     facts = model.facts
     number = screened_number(choice, facts.layers, facts.neurons, facts.vocabulary)
     predictions, unread = np.zeros(facts.vocabulary, np.int64), 1.0
     if 0 < number < facts.vocabulary:
         pilot = pilot_windows(windows)
-        predictions = pilot_predictions(model, pilot, count_bos=count_bos)
+        predictions = pilot_predictions(model, pilot, count_bos=count_bos, progress=progress)
         unread = 1 - int(pilot["length"].sum()) / max(int(windows["length"].sum()), 1)
     occurrences = _occurrences(windows, facts.vocabulary)
     chosen = in_order(predictions, occurrences, tracked, unread)[:number]
@@ -81,7 +93,7 @@ def pilot_windows(windows: pl.DataFrame) -> pl.DataFrame:
     return spread.with_columns(pl.col("token_ids").list.head(PILOT_WINDOW))  # only now: ids of a whole shard may be gigabytes
 
 
-def pilot_predictions(model: LanguageModel, pilot: pl.DataFrame, *, count_bos: bool) -> np.ndarray:
+def pilot_predictions(model: LanguageModel, pilot: pl.DataFrame, *, count_bos: bool, progress: Told | None = None) -> np.ndarray:
     """Int64 [vocabulary]: how often each entry is the top prediction in the windows of `pilot`."""
     import torch
 
@@ -90,10 +102,12 @@ def pilot_predictions(model: LanguageModel, pilot: pl.DataFrame, *, count_bos: b
     rows = {length: _rows(number, PILOT_BATCH_POSITIONS // length) for length, number in windows_of_length.items()}
     top_predictions = predictor(model)
     found = np.zeros(facts.vocabulary, np.int64)
+    tally = Tally(progress, int(pilot["length"].sum()))
     with torch.inference_mode():
         for batch in batches(pilot, facts.context_length, facts.beginning_token_id, rows):
             predictions = top_predictions(torch.from_numpy(batch.token_ids).to(model.device)).cpu().numpy().reshape(-1)
             found += np.bincount(predictions[batch.counted(count_bos)], minlength=facts.vocabulary)
+            tally.add(int(batch.lengths.sum()))
     return found
 
 

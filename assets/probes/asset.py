@@ -6,6 +6,7 @@ import polars as pl
 from assets.histograms.histogram_store import read_histograms
 from assets.probes.neuron_behaviour import neuron_behaviour
 from assets.probes.sparse_probes import sparse_probes
+from assets.progress import Progress
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -21,7 +22,8 @@ def probe_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _sparse_probes(work: Work) -> None:
     texts = dict(work.read("tracked_tokens").select("token_id", "token").iter_rows())
-    found = sparse_probes(read_histograms(work.folder("merged_histograms")), texts)
+    progress = Progress(work.tell, "sparse probes", "layers of tokens")
+    found = sparse_probes(read_histograms(work.folder("merged_histograms")), texts, progress)
     work.write("sparse_probes", found.probes)
     work.write("probe_neurons", found.neurons)
     single = found.probes.filter((pl.col("kind") == "neurons") & (pl.col("size") == 1))

@@ -18,6 +18,7 @@ from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.probes.average_precision import average_precision, class_weights, interval
 from assets.probes.kept_cases import Cases, cases_of, kept_of
+from assets.progress import Tally, Told
 
 SIZES = (16, 8, 4, 2, 1)
 HALVINGS = (64, 32)  # on the way down to these
@@ -71,16 +72,23 @@ class Probes:
     neurons: pl.DataFrame
 
 
-def sparse_probes(histograms: Histograms, texts: Mapping[int, str]) -> Probes:
-    """Tables sparse_probes and probe_neurons. Tokens with fewer than LEAST_CASES cases in a half have one row, of kind `frequency`."""
+def sparse_probes(histograms: Histograms, texts: Mapping[int, str], progress: Told | None = None) -> Probes:
+    """Tables sparse_probes and probe_neurons. Tokens with fewer than LEAST_CASES cases in a half have one row, of kind `frequency`.
+
+    `progress` is told layers of tokens and outcomes: each is read once to preselect and in each of ROUNDS, and the probes of a token take
+    about as long as one more reading.
+    """
     kept = kept_of(histograms)
     every = cases_of(histograms, kept)
     told = [cases for cases in every if cases.are_enough]
-    chosen = preselected(histograms, len(kept), told) if told else {}
+    tally = Tally(progress, len(told) * histograms.layers * (ROUNDS + 2))
+    chosen = preselected(histograms, len(kept), told, tally) if told else {}
     rows, members = [], []
     for cases in every:
         key = {"outcome": cases.outcome, "token_id": cases.token_id, "token": texts[cases.token_id]}
         probes = list(_probes(histograms, len(kept), cases, chosen[cases.outcome, cases.token_id])) if cases.are_enough else []
+        if cases.are_enough:
+            tally.add(histograms.layers)
         for probe in probes:
             rows.append({**key, **_told(probe, cases)})
             members += [
@@ -219,18 +227,18 @@ class Preselection:
         return Preselection(self.neurons + others.neurons, np.hstack([self.values, others.values]))
 
 
-def preselected(histograms: Histograms, rows: int, every: Sequence[Cases]) -> dict[tuple[str, int], Preselection]:
+def preselected(histograms: Histograms, rows: int, every: Sequence[Cases], tally: Tally) -> dict[tuple[str, int], Preselection]:
     """The candidates of each token and outcome, looked for in the discovery half.
 
     First by difference of means; then, ROUNDS times, by how far a neuron's activation goes along with what a probe on those before leaves
     unexplained: the gradient of its loss, which is 0 for what tells nothing beyond them.
     """
     telling = [_contrast(cases, cases.is_case - cases.base_rate) for cases in every]
-    found = _strongest(histograms, rows, every, telling, PRESELECTED, [frozenset()] * len(every))
+    found = _strongest(histograms, rows, every, telling, PRESELECTED, [frozenset()] * len(every), tally)
     for _ in range(ROUNDS):
         left = [_contrast(cases, _unexplained(cases, chosen)) for cases, chosen in zip(every, found, strict=True)]
         taken = [frozenset(chosen.neurons) for chosen in found]
-        more = _strongest(histograms, rows, every, left, ADDED, taken)
+        more = _strongest(histograms, rows, every, left, ADDED, taken, tally)
         found = [chosen.with_neurons(added) for chosen, added in zip(found, more, strict=True)]
     return {(cases.outcome, cases.token_id): chosen for cases, chosen in zip(every, found, strict=True)}
 
@@ -260,6 +268,7 @@ def _strongest(
     contrasts: Sequence[np.ndarray],
     number: int,
     taken: Sequence[frozenset[tuple[int, int]]],
+    tally: Tally,
 ) -> list[Preselection]:
     """For each token the `number` neurons, none of them taken, whose standardized activation times the contrast sums to most in size."""
     best: list[list[tuple[float, int, int]]] = [[] for _ in every]
@@ -280,6 +289,7 @@ def _strongest(
             columns[place] = {name: column for name, column in columns[place].items() if name in held}
             for name in new:
                 columns[place][name] = Scaling(scaled.mean[[name[1]]], scaled.deviation[[name[1]]]).of(own[:, [name[1]]])[:, 0]
+            tally.add(1)
     return [
         _candidates([(layer, neuron) for _, layer, neuron in ranked], held, cases.places.size)
         for cases, ranked, held in zip(every, best, columns, strict=True)

@@ -16,6 +16,7 @@ import polars as pl
 from assets.contracts import ACTIVATION_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.progress import Tally, Told
 from assets.prompts.continuation import Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
 from assets.prompts.prompt_runs import (
@@ -38,24 +39,37 @@ WHOLE = ("residual", "attention", "mlp")
 HEAD = "head"
 
 
-def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
+def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt], progress: Told | None = None) -> pl.DataFrame:
     """The table `activation_patching`: one row per prompt with a corrupt partner, component (and head), layer and position.
 
     Before the first token that differs both runs hold the same values: improvement 0 by construction, not computed. Raises
     PromptError, before anything is patched, for a prompt whose improvement is undefined, and ModelError for a model whose heads
-    do not add up to what its attention writes, or for which a plain forward pass gives something else.
+    do not add up to what its attention writes, or for which a plain forward pass gives something else. `progress` is told positions times
+    the blocks that they go through.
     """
     pairs = prompt_pairs(prompts)
     require_defined_improvement(model, pairs)
-    frames = [_patch_pair(model, pair) for pair in pairs]
+    layers = range(model.facts.layers)
+    tally = Tally(progress, sum(_work(model, pair, layer) for pair in pairs for layer in layers))
+    frames = [_patch_pair(model, pair, tally) for pair in pairs]
     return conform(ACTIVATION_PATCHING, pl.concat(frames) if frames else ACTIVATION_PATCHING.schema.to_frame())
 
 
-def _patch_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
+def _work(model: LanguageModel, pair: PromptPair, layer: int) -> int:
+    """Positions of the patches of a component of the layer, times the blocks that follow it and what comes after the last."""
+    changed = pair.positions - pair.first_difference
+    return changed * changed * (model.facts.layers - layer)  # a variant for each position, of as many positions
+
+
+def _patch_pair(model: LanguageModel, pair: PromptPair, tally: Tally) -> pl.DataFrame:
     hooks = (residual_before, residual_after, attention_output, mlp_output, head_outputs)
     runs = run_pair(model, pair, [hook(layer) for layer in range(model.facts.layers) for hook in hooks])
     rest = Continuation(model, runs, pair.first_difference)
-    frame = pl.concat([_patch_layer(model, rest, runs, layer) for layer in range(model.facts.layers)])
+    frames = []
+    for layer in range(model.facts.layers):
+        frames.append(_patch_layer(model, rest, runs, layer))
+        tally.add(_work(model, pair, layer))
+    frame = pl.concat(frames)
     require_plain_forward_agrees(model, runs, _strongest(model, runs, frame))
     return frame
 

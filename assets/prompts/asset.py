@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from assets.model.loading import model_of
+from assets.progress import Progress
 from assets.prompts.activation_patching import activation_patching
 from assets.prompts.attribution_patching import attribution_agreement, attribution_patching
 from assets.prompts.logit_lens import logit_lens
@@ -16,6 +17,8 @@ from assets.prompts.prompts import encode_prompts
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
+
+WORK = "positions through a block"
 
 
 def prompt_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -42,13 +45,14 @@ def _logit_lens(work: Work) -> None:
 
 
 def _activation_patching(work: Work) -> None:
-    work.write("activation_patching", activation_patching(model_of(work), encode_prompts(model_of(work), work.study.prompts)))
+    told = Progress(work.tell, "activation patching", WORK)
+    work.write("activation_patching", activation_patching(model_of(work), encode_prompts(model_of(work), work.study.prompts), told))
 
 
 def _neuron_patching(work: Work) -> None:
     layers = None if work.study.patching_layers == "all" else work.study.patching_layers
     prompts = encode_prompts(model_of(work), work.study.prompts)
-    patched = neuron_patching(model_of(work), prompts, layers, tell=work.tell)
+    patched = neuron_patching(model_of(work), prompts, layers, progress=Progress(work.tell, "neuron patching", WORK))
     estimates = attribution_patching(model_of(work), prompts)
     work.write("neuron_patching", patched)
     work.write("attribution_patching", estimates)
@@ -76,7 +80,8 @@ def _neuron_inputs(work: Work) -> None:
     studied = _studied(work)
     prompts = encode_prompts(model_of(work), work.study.prompts)
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])
-    made = neuron_inputs(model_of(work), contexts_of(prompts, work.read("neuron_contexts"), studied, windows))
+    contexts = contexts_of(prompts, work.read("neuron_contexts"), studied, windows)
+    made = neuron_inputs(model_of(work), contexts, progress=Progress(work.tell, "neuron inputs", WORK))
     for name, frame in made.items():
         work.write(name, frame)
     work.show(largest_source=dict(largest_source(made["neuron_inputs"])))

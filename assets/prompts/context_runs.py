@@ -5,7 +5,7 @@ depth go through the bridge as one batch, filled up at their ends, and a batch s
 that runs, and no logits are made. What is done with the values is not here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +33,11 @@ class ContextBatch:
     def length(self) -> int:
         """Positions of the longest text."""
         return max(map(len, self.texts))
+
+    @property
+    def work(self) -> int:
+        """What it costs: positions times the blocks that they go through."""
+        return len(self.texts) * self.length * (self.last_layer + 1)
 
 
 def context_batches(texts: Sequence[Ids], layers: Sequence[int], positions: int = POSITIONS_IN_BATCH) -> list[ContextBatch]:
@@ -105,12 +110,3 @@ def values_read(
 
 class _AllRead(Exception):
     """Stops the model when the last of what is read is known."""
-
-
-def told(batches: Sequence[ContextBatch], progress: Callable[[int, int], None] | None) -> Iterator[ContextBatch]:
-    """The batches one after another; `progress` is told the positions times blocks that are done, and of all."""
-    sizes = [len(batch.texts) * batch.length * (batch.last_layer + 1) for batch in batches]
-    for place, batch in enumerate(batches):
-        yield batch
-        if progress:
-            progress(sum(sizes[: place + 1]), sum(sizes))

@@ -4,7 +4,7 @@ Everything is read at the last position of a context: of each prompt, or of a wi
 How a neuron reads is in neuron_reader, how contexts are run together in context_runs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import polars as pl
 
 from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, Table, conform
 from assets.model.language_model import LanguageModel
-from assets.prompts.context_runs import ContextBatch, context_batches, told, values_read
+from assets.progress import Tally, Told
+from assets.prompts.context_runs import ContextBatch, context_batches, values_read
 from assets.prompts.neuron_reader import Reader, read_hooks
 from assets.prompts.prompts import EncodedPrompt
 
@@ -57,12 +58,10 @@ def top_contexts(contexts: pl.DataFrame, windows: pl.LazyFrame) -> list[Context]
     ]
 
 
-def neuron_inputs(
-    model: LanguageModel, contexts: Sequence[Context], progress: Callable[[int, int], None] | None = None
-) -> dict[str, pl.DataFrame]:
+def neuron_inputs(model: LanguageModel, contexts: Sequence[Context], progress: Told | None = None) -> dict[str, pl.DataFrame]:
     """The tables `neuron_inputs` and `neuron_residual_reads`: means over the contexts of equal prompt and variant.
 
-    `progress` is told the work done and in all after each batch. Raises ModelError where the parts do not sum to the pre-activation:
+    `progress` is told, after each batch, positions times blocks done and in all. Raises ModelError where the parts do not sum to the pre-activation:
     something else stands between the stream and the neuron.
     """
     import torch
@@ -75,12 +74,15 @@ def neuron_inputs(
     parts: list[pl.DataFrame] = []
     reads: list[pl.DataFrame] = []
     with torch.inference_mode():
-        for batch in told(context_batches(texts, [deepest[place] for place in read]), progress):
+        batches = context_batches(texts, [deepest[place] for place in read])
+        tally = Tally(progress, sum(batch.work for batch in batches))
+        for batch in batches:
             values = values_read(model, batch, lengths, read_hooks(model, batch.last_layer), readers[batch.last_layer].entry)
             for layer, pair, text, neuron in _by_layer(pairs, batch, read):
                 found = readers[layer].read(model, values, *(torch.tensor(places, device=model.device) for places in (text, neuron)))
                 parts.append(_long(NEURON_INPUTS, pair, ("component", "source_layer", "head"), found.parts, found.contributions))
                 reads.append(_long(NEURON_RESIDUAL_READS, pair, ("source_layer", "point"), found.points, found.reads))
+            tally.add(batch.work)
     return {"neuron_inputs": _mean(NEURON_INPUTS, pairs, parts), "neuron_residual_reads": _mean(NEURON_RESIDUAL_READS, pairs, reads)}
 
 

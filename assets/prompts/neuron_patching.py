@@ -10,7 +10,7 @@ The published notebook runs the whole model once a neuron. Here, for a neuron of
 Before the table is handed out, the strongest neuron of each layer is also patched in a plain forward pass of the whole model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ import polars as pl
 from assets.contracts import NEURON_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.progress import Tally, Told
 from assets.prompts.continuation import TOKENS_IN_BATCH, Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
 from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, residual_after, run_pair
@@ -35,18 +36,20 @@ def neuron_patching(
     prompts: Sequence[EncodedPrompt],
     layers: Sequence[int] | None = None,
     tokens_in_batch: int = TOKENS_IN_BATCH,
-    tell: Callable[[str], None] = lambda line: None,
+    progress: Told | None = None,
 ) -> pl.DataFrame:
     """The table `neuron_patching`: every neuron of `layers` (all if None), for each prompt with a corrupt partner, `all` and `last`.
 
     `tokens_in_batch` bounds the memory: so many changed positions go through the model at once. Raises PromptError, before
     anything is patched, for a prompt whose improvement is undefined, and ModelError for a layer that does not exist or for a
-    model whose MLPs do not write their neurons straight into the residual stream.
+    model whose MLPs do not write their neurons straight into the residual stream. `progress` is told positions times the blocks that they
+    go through, which is what a layer costs.
     """
     pairs = prompt_pairs(prompts)
     chosen = _chosen_layers(model, layers)
     require_defined_improvement(model, pairs)
-    frames = [_patch_pair(model, pair, chosen, tokens_in_batch, tell) for pair in pairs if chosen]
+    tally = Tally(progress, sum(_work(model, pair, positions, layer) for pair in pairs for positions in POSITIONS for layer in chosen))
+    frames = [_patch_pair(model, pair, chosen, tokens_in_batch, tally) for pair in pairs if chosen]
     return conform(NEURON_PATCHING, pl.concat(frames) if frames else NEURON_PATCHING.schema.to_frame())
 
 
@@ -58,9 +61,13 @@ def _chosen_layers(model: LanguageModel, layers: Sequence[int] | None) -> list[i
     return chosen
 
 
-def _patch_pair(
-    model: LanguageModel, pair: PromptPair, layers: Sequence[int], tokens_in_batch: int, tell: Callable[[str], None]
-) -> pl.DataFrame:
+def _work(model: LanguageModel, pair: PromptPair, positions: str, layer: int) -> int:
+    """Positions of all variants of a layer, times the blocks that follow it and what comes after the last."""
+    changed = pair.positions - pair.first_difference if positions == "all" else 1
+    return model.facts.neurons * changed * (model.facts.layers - layer)
+
+
+def _patch_pair(model: LanguageModel, pair: PromptPair, layers: Sequence[int], tokens_in_batch: int, tally: Tally) -> pl.DataFrame:
     """All rows of one prompt."""
     runs = run_pair(model, pair, [hook for layer in layers for hook in (model.neuron_hook(layer), residual_after(layer))])
     frames = []
@@ -75,7 +82,7 @@ def _patch_pair(
             name, one = f"layer {layer} neuron {neuron}", slice(neuron, neuron + 1)
             strongest.append(Patch(name, (Patched(model.neuron_hook(layer), slice(first, None), one),), float(differences[neuron])))
             frames.append(_frame(model, runs, positions, layer, differences))
-            tell(f"prompt {pair.prompt.name}, {positions} positions: layer {layer} patched, {len(differences)} neurons")
+            tally.add(_work(model, pair, positions, layer))
         require_plain_forward_agrees(model, runs, strongest)
     return pl.concat(frames)
 

@@ -9,6 +9,7 @@ from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histogram
 from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.vocabulary import is_named_by_text
+from assets.progress import Progress
 from assets.statistics.candidates import candidates, discovered_by, studied_pairs
 from assets.statistics.congruence_agreement import congruence_agreement
 from assets.statistics.contrasts import contrasted, contrasts
@@ -101,7 +102,7 @@ def _token_neuron_screen(work: Work) -> None:
 def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
-    found = contributions(model, histograms, tokens, work.study.min_count)
+    found = contributions(model, histograms, tokens, work.study.min_count, Progress(work.tell, "contributions", "layers"))
     of_groups = group_contributions(model, histograms, work.read("token_groups"))
     published = of_groups.filter(outcome=TOP_PREDICTION).drop("outcome")
     work.write("contributions", pl.concat([found.every, published]))
@@ -139,7 +140,8 @@ def _half_scores(work: Work) -> None:
     model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
     groups = members_of(work.read("token_groups"))
     reading = CurveReading(ActivationBins.from_frame(work.read("activation_bins")), work.study.min_count)
-    found, members, texts = outcome_halves(model, histograms, groups, reading), told(histograms, groups), _texts(work)
+    progress = Progress(work.tell, "both halves", "pairs of token and neuron")
+    found, members, texts = outcome_halves(model, histograms, groups, reading, progress), told(histograms, groups), _texts(work)
     work.write("half_scores", half_scores(found, texts, members))
     agreement = half_agreement(found, halves_of(histograms), texts, members)
     work.write("half_agreement", agreement)
@@ -150,7 +152,8 @@ def _half_scores(work: Work) -> None:
 def _corpus_growth(work: Work) -> None:
     bins = ActivationBins.from_frame(work.read("activation_bins"))
     histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
-    work.write("corpus_growth", corpus_growth(model_of(work), histograms, bins, groups, _texts(work), work.study.min_count))
+    progress = Progress(work.tell, "corpus growth", "pairs of token and neuron")
+    work.write("corpus_growth", corpus_growth(model_of(work), histograms, bins, groups, _texts(work), work.study.min_count, progress))
 
 
 def _domain_scores(work: Work) -> None:

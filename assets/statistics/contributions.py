@@ -23,6 +23,7 @@ from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, OUTCOME_CONTRIB
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
+from assets.progress import Tally, Told
 from assets.statistics.direct_effects import congruence_by_layer
 from assets.statistics.fold_contributions import INTERVAL, half_widths, told, with_interval
 from assets.statistics.grouped_histograms import members_of
@@ -43,11 +44,13 @@ class Contributions(NamedTuple):
     mutual: pl.DataFrame
 
 
-def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[int], min_count: int) -> Contributions:
+def contributions(
+    model: LanguageModel, histograms: Histograms, token_ids: list[int], min_count: int, progress: Told | None = None
+) -> Contributions:
     """Both tables, and the mutual pairs. `token_ids` are the tracked tokens, of which every neuron is told; of screened tokens with at least `min_count`
     predictions the NEURONS_OF_END at either end.
 
-    Tokens that are predicted nowhere, or everywhere, have no contribution; without a screen, none has.
+    Tokens that are predicted nowhere, or everywhere, have no contribution; without a screen, none has. `progress` is told layers.
     Raises ModelError for architectures whose output weights are not a neuron's direct effect.
     """
     refuse_indirect(model)
@@ -56,7 +59,7 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
     ids, predictions = screened[groups], counts[groups]
     tracked = np.flatnonzero(np.isin(ids, token_ids))
     frequent = np.flatnonzero(predictions >= max(min_count, 1))
-    every, ends, token_of_neuron = [], [], []
+    every, ends, token_of_neuron, tally = [], [], [], Tally(progress, histograms.layers)
     for layer, values in _layers(model, histograms, groups):
         every.append(_frame(layer, tracked, np.tile(np.arange(histograms.neurons), (len(tracked), 1)), values))
         # The place in `frequent` of the token that each neuron writes most, the lower id of equals.
@@ -65,6 +68,7 @@ def contributions(model: LanguageModel, histograms: Histograms, token_ids: list[
         for sign in (1, -1):
             order = np.argsort(-sign * values["contribution"][frequent], axis=1, kind="stable")[:, :keep]
             ends.append(_frame(layer, frequent, order, values).filter(sign * pl.col("contribution") > 0))
+        tally.add(1)
     texts = pl.Series([model.token_texts[entry] for entry in ids], dtype=pl.String)
     named = pl.DataFrame({"token_id": ids.astype(np.int32), "token": texts, "predictions": predictions.astype(np.int64)}).with_row_index(
         "row"

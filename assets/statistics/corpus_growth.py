@@ -13,6 +13,7 @@ from assets.contracts import CORPUS_GROWTH, conform
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.model.language_model import LanguageModel
+from assets.progress import Tally, Told
 from assets.statistics.fold_contributions import told, union_contributions
 from assets.statistics.fold_counts import FoldTotals, fold_cases_by_level, fold_counters, fold_positions_by_level, fold_totals
 from assets.statistics.fold_scores import aurocs
@@ -32,16 +33,20 @@ def corpus_growth(
     groups: Mapping[int, list[int]],
     token_texts: TokenTexts,
     min_count: int,
+    progress: Told | None = None,
 ) -> pl.DataFrame:
     """One row per outcome, told token, measure, step and rank: the FIRST neurons by separation, and by contribution, of that many documents.
 
-    histograms: of the tracked tokens alone. Steps at which nothing can be said have no row. Raises ModelError as contributions does.
+    histograms: of the tracked tokens alone. Steps at which nothing can be said have no row. `progress` is told pairs of token and neuron, under
+    each outcome. Raises ModelError as contributions does.
     """
     grouped, members = with_groups(histograms, groups), told(histograms, groups)
     frames = [pl.DataFrame(schema=CORPUS_GROWTH.schema)]
+    tally = Tally(progress, len(histograms.outcomes) * len(members) * histograms.layers * histograms.neurons)
     for outcome in histograms.outcomes:
         totals = fold_totals(grouped, outcome)
-        values = {SEPARATION: _separations(grouped, outcome), CONTRIBUTION: _contributions(model, histograms, members, outcome)}
+        separations = _separations(grouped, outcome, tally)
+        values = {SEPARATION: separations, CONTRIBUTION: _contributions(model, histograms, members, outcome)}
         ranked = pl.concat(
             [pl.DataFrame(schema=_RANKED), *(frame for measure, held in values.items() for frame in _first(measure, held, totals))]
         )
@@ -62,12 +67,13 @@ _RANKED = pl.Schema(
 )  # fmt: skip
 
 
-def _separations(histograms: Histograms, outcome: str) -> np.ndarray:
+def _separations(histograms: Histograms, outcome: str, tally: Tally) -> np.ndarray:
     """Float64 [token, step, layer, neuron]."""
     found = np.full((len(histograms.token_ids), FOLDS, histograms.layers, histograms.neurons), np.nan)
     for block, levels in fold_counters(histograms, outcome):
         area = aurocs(levels, STEPS)  # [neuron, token, step]
         found[block.tokens, :, block.layer, block.neurons] = np.maximum(area, 1 - area).transpose(1, 2, 0)
+        tally.add(area[..., 0].size)
     return found
 
 

@@ -23,6 +23,7 @@ from assets.contracts import HALF_SCORES, conform
 from assets.counting.document_blocks import DISCOVERY, TELLING
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.model.language_model import LanguageModel
+from assets.progress import Tally, Told
 from assets.statistics.fold_contributions import LayerContributions, Members, told, union_contributions
 from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, null_levels, without_each
 from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
@@ -85,15 +86,20 @@ class CurveReading:
 
 
 def outcome_halves(
-    model: LanguageModel, histograms: Histograms, groups: Mapping[int, list[int]], reading: CurveReading | None = None
+    model: LanguageModel,
+    histograms: Histograms,
+    groups: Mapping[int, list[int]],
+    reading: CurveReading | None = None,
+    progress: Told | None = None,
 ) -> list[OutcomeHalves]:
     """The scores of every outcome that was counted, of tracked tokens and behind them of groups (grouped_histograms.members_of).
 
     histograms: of the tracked tokens alone, with counters by block. Without a `reading`, what is read off the telling half's curves is missing.
-    Raises ModelError as contributions does.
+    `progress` is told pairs of token and neuron, under each outcome. Raises ModelError as contributions does.
     """
     grouped, halves, members = with_groups(histograms, groups), halves_of(histograms), told(histograms, groups)
-    found = [_separations(grouped, outcome, halves, reading) for outcome in histograms.outcomes]
+    tally = Tally(progress, len(histograms.outcomes) * len(members) * histograms.layers * histograms.neurons)
+    found = [_separations(grouped, outcome, halves, reading, tally) for outcome in histograms.outcomes]
     of_outcome = {one.outcome: one for one in found}
     for part in union_contributions(model, histograms, members, histograms.outcomes, halves.unions, halves.telling):
         _add_contributions(of_outcome[part.outcome], part, halves)
@@ -102,7 +108,7 @@ def outcome_halves(
     return found
 
 
-def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: CurveReading | None) -> OutcomeHalves:
+def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: CurveReading | None, tally: Tally) -> OutcomeHalves:
     """AUROC, separation and average precision; contributions and p-values are still NaN."""
     shape = (len(histograms.token_ids), histograms.layers, histograms.neurons)
     scores = {column.name: np.full(shape, np.nan) for column in HALF_SCORES.columns if column.dtype.is_float()}
@@ -137,6 +143,7 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: 
             turned = null_levels(histograms, outcome, *place)
             every = levels.positions[:, telling].sum(1, keepdims=True)
             _add_null(null, place, FoldLevels(turned[:, :, None], every), direction)
+        tally.add(direction.size)
     return OutcomeHalves(outcome, totals, scores, null)
 
 

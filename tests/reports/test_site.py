@@ -20,6 +20,7 @@ from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
 from reports.site import SiteError, UnplacedError, build_site, environment_of, pages_of, render, templates
 from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
+from tests.told import steps_told
 
 
 class Parsed(HTMLParser):
@@ -504,3 +505,8 @@ def test_claims_about_counts_are_told_in_whole_numbers(data: ReportData, tmp_pat
     for amount in (7400, 7356, 5654):
         assert count(amount) in text
     assert "7356" not in text
+
+
+def test_progress_counts_pages(data: ReportData, tmp_path: Path) -> None:
+    steps = steps_told(lambda progress: build_site(data, tmp_path, progress))
+    assert steps == list(range(1, len(list(tmp_path.glob("*.html"))) + 1))

@@ -23,6 +23,7 @@ from assets.study import CalibratedBins, FixedBins
 from tests.assets.counting.made_batches import assert_same_counters, in_memory, windows_frame
 from tests.assets.histograms.conftest import STORIES
 from tests.slow_reimplementation import SlowCounts, slow_histograms
+from tests.told import steps_told
 
 BATCH_POSITIONS = 256
 
@@ -319,3 +320,9 @@ def test_published_bins_are_80_of_width_a_fifth() -> None:
     bins = fixed_bins(2, 3, FixedBins())
     assert bins.bins == 80
     np.testing.assert_allclose(bins.edges(1, 2), np.arange(-5, 76) / 5)
+
+
+def test_calibration_tells_the_tokens_that_it_reads(stories: LanguageModel, stories_windows: pl.DataFrame) -> None:
+    steps = steps_told(lambda progress: calibrated_bins(stories, stories_windows, CalibratedBins(), BATCH_POSITIONS, progress=progress))
+    assert len(steps) > 1
+    assert steps[-1] == stories_windows["length"].sum()  # fewer than CALIBRATION_TOKENS: all are read

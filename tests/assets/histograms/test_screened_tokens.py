@@ -12,6 +12,7 @@ from assets.model.language_model import LanguageModel
 from assets.study import Screen
 from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PREDICTIONS_OF_A, PREDICTIONS_OF_AN, VOCABULARY, planted_corpus, planted_token_id
+from tests.told import steps_told
 
 BYTES_OF_GROUP = 3 * 16 * 32  # layers x neurons x four int64
 
@@ -89,3 +90,8 @@ def test_no_model_is_run_where_every_token_fits_or_none_is_asked_for(
     assert sorted(every["token_id"]) == list(range(len(VOCABULARY)))
     occurrences = dict(every.select("token", "occurrences").iter_rows())
     assert (occurrences["<|endoftext|>"], occurrences[" climbed"], occurrences["<unk>"]) == (28, 22, 0)
+
+
+def test_progress_counts_the_tokens_of_the_pilot(planted: LanguageModel, windows: pl.DataFrame) -> None:
+    steps = steps_told(lambda progress: screened_tokens(planted, windows, [2], Screen(tokens=5), count_bos=False, progress=progress))
+    assert steps[-1] == pilot_windows(windows)["length"].sum()

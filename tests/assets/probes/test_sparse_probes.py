@@ -12,6 +12,7 @@ from assets.counting.document_blocks import TELLING, fold_of
 from assets.probes.kept_cases import cases_of, kept_of
 from assets.probes.sparse_probes import Probes, sparse_probes
 from tests.assets.probes.made_kept import OTHER, TOKEN, Corpus
+from tests.told import steps_told
 
 TEXTS = {TOKEN: " an", OTHER: " the"}
 
@@ -140,3 +141,10 @@ def test_a_model_with_fewer_neurons_than_candidates_has_probes_of_all_sizes_that
     sizes = found.probes.filter(outcome="top_prediction", token_id=TOKEN, kind="neurons")["size"].to_list()
     assert sizes == [10, 8, 4, 2, 1]
     assert members(found, 1) == {(1, 2)}
+
+
+def test_progress_counts_each_reading_of_a_layer_and_the_probes_as_one_more() -> None:
+    histograms = Corpus(0).kept(one)
+    steps = steps_told(lambda progress: sparse_probes(histograms, TEXTS, progress))
+    assert steps[-1] % (histograms.layers * 4) == 0
+    assert steps[0] == 1

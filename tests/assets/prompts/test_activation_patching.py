@@ -14,6 +14,7 @@ from assets.prompts.prompts import EncodedPrompt, PromptError, prompt_pairs
 from tests import slow_patching as slow
 from tests.assets.prompts.conftest import Loaded
 from tests.assets.prompts.tiny_models import LAYERS
+from tests.told import steps_told
 
 HEADS = 4  # of each tiny model; in the gated one, two share their keys and values
 
@@ -123,3 +124,10 @@ def test_a_pair_that_does_not_move_the_answer_is_refused_before_anything_is_patc
 
 def test_prompts_without_a_corrupt_partner_give_an_empty_table(planted: Loaded) -> None:
     assert activation_patching(planted.model, []).schema == ACTIVATION_PATCHING.schema
+
+
+def test_progress_counts_what_each_layer_costs(tiny: Loaded) -> None:
+    steps = steps_told(lambda progress: activation_patching(tiny.model, [tiny.encode()], progress))
+    costs = [after - before for before, after in zip([0, *steps], steps, strict=False)]
+    assert len(costs) == LAYERS
+    assert [cost / costs[-1] for cost in costs] == list(range(LAYERS, 0, -1))

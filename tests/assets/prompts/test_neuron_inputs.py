@@ -10,6 +10,7 @@ from tests import slow_patching as slow
 from tests.assets.prompts.conftest import Loaded
 from tests.assets.prompts.tiny_models import LAYERS, NEURONS
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON
+from tests.told import steps_told
 
 UP_PROJECTION = {"gpt2": "mlp.c_fc", "gpt_neox": "mlp.dense_h_to_4h", "llama": "mlp.gate_proj"}  # the gate decides in a gated MLP
 EVERY = [(layer, neuron) for layer in range(LAYERS) for neuron in range(NEURONS)]
@@ -111,3 +112,10 @@ def slow_hook(tiny: Loaded):
     return tiny.model.bridge.blocks[0].register_forward_hook(
         lambda module, args, output: (output[0] * 2, *output[1:]) if isinstance(output, tuple) else output * 2
     )
+
+
+def test_progress_counts_positions_times_blocks(tiny: Loaded) -> None:
+    told: list[tuple[int, int]] = []
+    contexts = [Context("p", "clean", (0, 3, 4), ((1, 0),)), Context("p", "corrupt", (0, 7, 8, 9), ((0, 0),))]
+    neuron_inputs(tiny.model, contexts, lambda done, total: told.append((done, total)))
+    assert told == [(2 * 4 * 2, 2 * 4 * 2)], "two rows of four positions, through two blocks"

@@ -22,6 +22,7 @@ from tests.assets.prompts.conftest import Loaded
 from tests.assets.prompts.tiny_models import LAYERS, NEURONS
 from tests.planted import DEFAULT, INDIRECT, PLANTED, SILENT
 from tests.real_inputs import SHARED_REAL
+from tests.told import steps_told
 
 
 def assert_same_as_slow(plain: Any, frame: pl.DataFrame, prompt: EncodedPrompt) -> None:
@@ -171,3 +172,13 @@ def test_a_sample_of_a_real_gated_model_equals_one_forward_pass_per_neuron() -> 
     assert frame.height == 2 * 5 * 172
     strongest = frame.sort(pl.col("improvement").abs(), descending=True).group_by("positions", "layer", maintain_order=True).head(3)
     assert_same_as_slow(plain, pl.concat([strongest.select(frame.columns), frame.sample(20, seed=1)]), prompt)
+
+
+def test_progress_counts_what_each_layer_costs(tiny: Loaded) -> None:
+    prompt = tiny.encode(text="I climbed up the apple tree and picked", corrupt="I climbed up the lemon tree and picked")
+    changed = len(prompt.clean) - next(
+        place for place, pair in enumerate(zip(prompt.clean, prompt.corrupt or (), strict=True)) if len(set(pair)) > 1
+    )
+    steps = steps_told(lambda progress: neuron_patching(tiny.model, [prompt], progress=progress))
+    costs = [NEURONS * changed * blocks for blocks in range(LAYERS, 0, -1)] + [NEURONS * blocks for blocks in range(LAYERS, 0, -1)]
+    assert steps == np.cumsum(costs).tolist()

@@ -17,6 +17,7 @@ from assets.study import FixedBins
 from tests.assets.congruence.tiny_models import FAMILIES, tiny_model
 from tests.assets.counting.made_batches import windows_frame
 from tests.planted import PLANTED, planted_corpus, planted_model, planted_token_id
+from tests.told import steps_told
 
 TRACKED = [2, 6, 4]
 
@@ -161,3 +162,13 @@ def test_the_planted_neuron_writes_its_token(tmp_path: Path) -> None:
     assert (first["layer"], first["neuron"]) == (PLANTED.layer, PLANTED.neuron)
     assert first["contribution"] > 3 * second["contribution"]
     assert every.height == model.facts.layers * model.facts.neurons
+
+
+def test_progress_counts_layers(tmp_path: Path) -> None:
+    model = load(tiny_model(tmp_path / "gpt2", "gpt2"), device="cpu")
+    layers = model.facts.layers
+    bins = fixed_bins(layers, model.facts.neurons, FixedBins())
+    windows = random_windows()
+    histograms = count_windows(model, windows, bins, [2], count_bos=False, examples=1, batch_positions=128, screened_ids=range(4))
+    steps = steps_told(lambda progress: contributions(model, histograms, [2], 1, progress))
+    assert steps == list(range(1, layers + 1))

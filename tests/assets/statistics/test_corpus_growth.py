@@ -12,6 +12,7 @@ from assets.statistics.grouped_histograms import with_groups
 from assets.statistics.outcome_scores import outcome_scores
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from tests.assets.statistics.test_outcomes import BINS, TEXTS, TRACKED, counted
+from tests.told import steps_told
 
 NO_MODEL: Any = None  # without a screen no weights are asked for
 NAMES = {**dict(enumerate(TEXTS)), 40: "either"}
@@ -70,3 +71,9 @@ def test_the_largest_come_first_and_equals_in_their_order() -> None:
     assert largest(values, 3).tolist() == [2, 4, 0]
     assert largest(values, 0).size == 0
     assert largest(values, 4).tolist() == [2, 4, 0, 3]
+
+
+def test_progress_counts_pairs_of_every_outcome(histograms: Histograms) -> None:
+    steps = steps_told(lambda progress: corpus_growth(NO_MODEL, histograms, BINS, GROUPS, NAMES, 2, progress))
+    told_of = len(histograms.token_ids) + len(GROUPS)
+    assert steps[-1] == len(histograms.outcomes) * told_of * histograms.layers * histograms.neurons

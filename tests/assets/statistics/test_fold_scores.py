@@ -33,6 +33,7 @@ from assets.study import FixedBins
 from tests.assets.congruence.tiny_models import tiny_model
 from tests.assets.counting.made_batches import windows_frame
 from tests.assets.statistics.test_outcomes import TRACKED, counted
+from tests.told import steps_told
 
 TOKENS = [2, 6, 9]
 GROUPS = pl.DataFrame([(500, "two", 2, "x"), (500, "two", 9, "y")], schema=TOKEN_GROUPS.schema, orient="row")
@@ -201,3 +202,9 @@ def test_every_counter_of_a_group_is_the_sum_of_its_members(whole: Counted) -> N
         whole_array, found = np.moveaxis(np.asarray(whole.histograms[name][:]), axis, 0), np.moveaxis(grouped[name][:], axis, 0)
         np.testing.assert_array_equal(found[:3], whole_array, err_msg=name)
         np.testing.assert_array_equal(found[3], whole_array[0] + whole_array[2], err_msg=name)
+
+
+def test_progress_counts_pairs_of_every_outcome(whole: Counted) -> None:
+    groups, histograms = members_of(GROUPS), whole.histograms
+    steps = steps_told(lambda progress: outcome_halves(whole.model, histograms, groups, progress=progress))
+    assert steps[-1] == len(histograms.outcomes) * (len(TOKENS) + len(groups)) * histograms.layers * histograms.neurons
