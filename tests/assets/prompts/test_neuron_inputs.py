@@ -10,7 +10,6 @@ from tests import slow_patching as slow
 from tests.assets.prompts.conftest import Loaded
 from tests.assets.prompts.tiny_models import LAYERS, NEURONS
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON
-from tests.told import steps_told
 
 UP_PROJECTION = {"gpt2": "mlp.c_fc", "gpt_neox": "mlp.dense_h_to_4h", "llama": "mlp.gate_proj"}  # the gate decides in a gated MLP
 EVERY = [(layer, neuron) for layer in range(LAYERS) for neuron in range(NEURONS)]
