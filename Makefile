@@ -66,10 +66,10 @@ WORKERS ?= 2
 # A file of tests at a time on each of WORKERS=2 processes, which have a thread each: two processes of two threads would hinder each other.
 TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-test: setup-tools ## the tests
-	@$(TESTS)
+test: setup-tools ## the tests but the slow ones, before every commit: a few minutes
+	@$(TESTS) -m "not slow"
 
-check: setup-tools ## exactly what CI runs: format, lint, types, import rules, tests
+check: setup-tools ## exactly what CI runs: format, lint, types, import rules, all tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy assets reports orchestration tests benchmarks

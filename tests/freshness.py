@@ -5,17 +5,15 @@ were made. Holds no test.
 import datetime
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import yaml
 
 from assets.corpus import corpus_documents
 from assets.corpus.corpus_documents import Row
-from assets.quality import expectations
 from assets.store import Place, Record
 from assets.store import store as store_module
 from assets.study import Study, read_study
@@ -95,22 +93,6 @@ def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(store_module, "datetime", Still)
     monkeypatch.setattr(store_module.time, "monotonic", lambda: 0.0)
-
-
-@pytest.fixture(scope="session")
-def judged_once() -> Iterator[None]:
-    """Great Expectations judges equal frames by equal sentences once: it takes most of a small study's time."""
-    holding, known = expectations.holding, {}
-
-    def remembered(frame: pl.DataFrame, kinds: Sequence[tuple[str, Mapping[str, Any]]]) -> list[bool]:
-        key = repr((frame.schema, frame.rows(), [(kind, dict(arguments)) for kind, arguments in kinds]))
-        if key not in known:
-            known[key] = holding(frame, kinds)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(expectations, "holding", remembered)
-        yield
 
 
 @pytest.fixture

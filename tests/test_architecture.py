@@ -149,3 +149,46 @@ def test_the_diagram_names_every_asset_once_and_nothing_else() -> None:
     diagram = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
     named = re.findall(r"[a-z]+(?:_[a-z]+)+|(?:congruence|contributions|candidates|contrasts)(?= {2})", diagram)
     assert sorted(named) == sorted(STAGES)
+
+
+def recipe(target: str) -> str:
+    """The commands of a target of the Makefile."""
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_what_make_test_leaves_out_is_run_by_make_check_and_so_by_ci() -> None:
+    """One word in all places: the mark, the command that leaves it out, and the page that says so."""
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    assert [marker.partition(":")[0] for marker in markers] == ["slow"]
+    assert recipe("test").strip() == '@$(TESTS) -m "not slow"'
+    assert re.search(r"^\t\$\(TESTS\)", recipe("check"), re.MULTILINE)
+    assert "slow" not in recipe("check")
+    assert re.search(r"^make check$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    (told,) = re.findall(r"^\| `make check` .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert "tests marked `slow`, which `make test` leaves out" in told
+
+
+def names_slow(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Attribute) and part.attr == "slow" for part in ast.walk(node))
+
+
+def is_in_make_test(file: Path) -> bool:
+    """Whether the file has a test without the mark."""
+    body = ast.parse(file.read_text()).body
+    if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark" and names_slow(node.value) for node in body):
+        return False
+    tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    return any(not any(names_slow(decorator) for decorator in test.decorator_list) for test in tests)
+
+
+def test_every_package_has_a_test_that_make_test_runs() -> None:
+    files = [file.relative_to(ROOT) for package in PACKAGES for file in modules(package) if file.name != "__init__.py"]
+    packages = {".".join(file.parts[:-1]) for file in files}
+    reached: set[str] = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        if is_in_make_test(file):
+            froms = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.module]
+            reached |= {package for package in packages for module in froms if module == package or module.startswith(f"{package}.")}
+    assert packages - reached == set()

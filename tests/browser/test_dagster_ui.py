@@ -14,7 +14,7 @@ from tests.browser.live_server import Server, assert_all_blocking_checks_hold, l
 from tests.browser.test_report_pages import CHROMIUM  # noqa: E402
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON  # noqa: E402
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
 
 def test_a_newcomer_runs_a_study_as_it_stands_sees_its_checks_hold_and_opens_the_report(server: Server, page: Page) -> None:

@@ -17,7 +17,7 @@ from tests.browser.live_server import Server, assert_all_blocking_checks_hold, l
 from tests.browser.test_report_pages import CHROMIUM  # noqa: E402
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON  # noqa: E402
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
 SHARD = Place("planted", "activation_histograms", "0001")
 BALANCED = "for every neuron, bins + underflow + overflow + NaN = counted positions"

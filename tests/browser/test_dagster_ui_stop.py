@@ -22,7 +22,7 @@ from tests.browser.live_server import (  # noqa: E402
 from tests.browser.test_report_pages import CHROMIUM  # noqa: E402
 from tests.faults.evidence import damage  # noqa: E402
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
 STUDY = "planted-long"
 PROGRESS = re.compile(r"shard 0001, 2 of 2: ([\d,]+) of ([\d,]+) positions \(\d+%\), ([\d,]+) a second, [\d,]+ s left")

@@ -18,7 +18,7 @@ from reports.site import build_site  # noqa: E402
 from tests.reports.sample_data import SCRIPT_TOKEN, report_data  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
 # A sandbox needs privileges that CI's root lacks; the rest keeps Chromium itself from calling out.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SEED = 2026
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_what_an_undisturbed_run_publishes() -> None:
     """In a process of its own: it forks, which a process with torch's threads must not."""
     command = [sys.executable, "-m", "tests.faults.kills", "--kills", "5", "--seed", str(SEED)]

@@ -17,6 +17,8 @@ from tests.faults.evidence import damage, differences, evidence, leftovers
 from tests.faults.small_study import Place, new_place
 from tests.pipeline.conftest import Bench
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RUN = f"{sys.executable} -m orchestration.run"
 

@@ -118,6 +118,7 @@ def in_another_process(script: str, *arguments: str, environment: Mapping[str, s
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_runs_and_asset_events_are_kept_in_postgresql_and_read_by_another_process(
     bench: Bench, postgres: dict[str, str], tmp_path: Path
 ) -> None:

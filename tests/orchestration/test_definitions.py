@@ -186,6 +186,7 @@ def test_workspace_file_dagster_and_dg_load_the_same_location() -> None:
     assert names == {"neuron_atlas"}
 
 
+@pytest.mark.slow
 def test_the_dg_command_lists_and_checks_the_definitions(tmp_path: Path) -> None:
     """`dg` says that all is well of a project in which it found nothing, so what it lists counts."""
     dg_command = Path(sys.executable).with_name("dg")

@@ -96,6 +96,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_never_hold_the_model_together(tmp_path: Path) -> None:
     (tmp_path / "hold.py").write_text(HOLD_THE_MODEL)
     shutil.copy(INSTANCE, tmp_path)

@@ -1,8 +1,9 @@
 """A planted study as files, and ways to run it: in this process against a throw-away Dagster instance."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
@@ -70,6 +71,29 @@ class Bench:
         """Version folder of every published output: changes exactly when something is made again."""
         root = self.settings.data / "planted"
         return {str(file.parent.relative_to(root)): file.read_text() for file in sorted(root.rglob("record.json"))}
+
+
+class WholeRun(NamedTuple):
+    """The planted study after its first run."""
+
+    bench: Bench
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="session")
+def whole_run(planted_files: Path, tmp_path_factory: pytest.TempPathFactory) -> WholeRun:
+    """One whole run for all tests that only need one to have been. Read it, never change it: `published` is a copy to change."""
+    bench = Bench(planted_files, tmp_path_factory.mktemp("whole"))
+    return WholeRun(bench, bench.run())
+
+
+@pytest.fixture
+def published(planted_files: Path, whole_run: WholeRun, tmp_path: Path) -> Bench:
+    """A planted study that has been run, with data of its own."""
+    copied = Bench(planted_files, tmp_path)
+    assert whole_run.result.success
+    shutil.copytree(whole_run.bench.settings.data, copied.settings.data, symlinks=True)
+    return copied
 
 
 @pytest.fixture

@@ -14,10 +14,8 @@ from assets.store import Place, Record
 from assets.study import Study
 from assets.study_view import UndeclaredError
 from assets.work import Work
-from tests.freshness import Ground, judged_once, make_up_a_hub
+from tests.freshness import Ground, make_up_a_hub
 from tests.stage_runs import run_stages
-
-__all__ = ["judged_once"]
 
 # Two studies that together use everything: files and hub, bins of both kinds.
 STUDIES: list[dict[str, Any]] = [
@@ -37,7 +35,7 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Recorded:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     ground, found = Ground(tmp_path_factory.mktemp("ground")), Recorded()
 
     def watch(stage: Stage, work: Work) -> None:

@@ -50,6 +50,7 @@ def table(bench: Bench, name: str) -> pl.DataFrame:
     return read_table(bench.record(TABLES[name].asset).folder, TABLES[name])
 
 
+@pytest.mark.slow
 def test_the_published_convention_takes_counts_by_the_embedding_and_without_them_is_not_run(gained: Bench) -> None:
     result = gained.run()
     assert result.success, faults_of(result)
@@ -86,6 +87,7 @@ def test_the_published_convention_takes_counts_by_the_embedding_and_without_them
     assert f"By the embedding</abbr></dt><dd>{by_embedding}</dd>" in token_page
 
 
+@pytest.mark.slow
 def test_shards_and_batches_give_the_same_integers(gained: Bench) -> None:
     def counted(**fields: object) -> dict[str, np.ndarray]:
         result = gained.run(**fields)

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from assets.freshness import Freshness
 from assets.store import Store
 from assets.study import CalibratedBins, FixedBins, Study
-from tests.freshness import NAME, Ground, hub, judged_once, one_moment, whole
+from tests.freshness import NAME, Ground, hub, one_moment, whole
 from tests.stage_runs import run_stages
 
-__all__ = ["hub", "judged_once", "one_moment"]
+__all__ = ["hub", "one_moment"]
 
 PROMPT = {"name": "fruit", "text": "I climbed up the apple tree and picked", "answer": " an", "wrong_answer": " a"}
 
@@ -99,7 +99,7 @@ def test_every_field_of_a_study_has_another_value_here() -> None:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Ground:
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground(tmp_path_factory.mktemp("ground"))
 
 
@@ -122,6 +122,7 @@ def made_before(ground: Ground, before: dict[str, Path], changes: dict[str, Any]
 EVERY_CHANGE = [pytest.param(change, id=f"{field} {number}") for field, changes in CHANGES.items() for number, change in enumerate(changes)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub", "one_moment")
 @pytest.mark.parametrize("change", EVERY_CHANGE)
 def test_what_a_changed_field_leaves_is_what_a_fresh_folder_gets(
@@ -157,6 +158,7 @@ def _append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_moment")
 @pytest.mark.parametrize("edit", EDITS)
 def test_what_an_edited_file_leaves_is_what_a_fresh_folder_gets(ground: Ground, before: dict[str, Path], edit: str, tmp_path: Path) -> None:
@@ -170,6 +172,7 @@ def test_what_an_edited_file_leaves_is_what_a_fresh_folder_gets(ground: Ground, 
     assert differing(kept, whole(run_stages(study, tmp_path / "fresh"))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_moment")
 def test_outputs_copied_from_a_study_of_another_name_say_nothing_of_it(ground: Ground, before: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(made_before(ground, before, {}) / NAME, tmp_path / "kept" / "renamed", symlinks=True)

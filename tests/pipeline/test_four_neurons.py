@@ -14,6 +14,8 @@ from orchestration.run import faults_of
 from tests.pipeline.conftest import Bench
 from tests.planted import ECHO, FINAL_GAIN, INDIRECT, PLANTED, SILENT, Role, planted_corpus, planted_model
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {"cause": (" an", PLANTED), "indirect cause": (" up", INDIRECT), "silent": (" an", SILENT), "sign": (" an", ECHO)}
 
 

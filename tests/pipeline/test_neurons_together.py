@@ -18,6 +18,8 @@ from tests.pipeline.conftest import Bench
 from tests.planted import HALF_AGAINST, HALF_FOR, TOGETHER, planted_corpus, planted_model
 from tests.planted_gated import GATED_TOGETHER, planted_gated_model
 
+pytestmark = pytest.mark.slow
+
 BOTH = [(HALF_FOR.layer, HALF_FOR.neuron), (HALF_AGAINST.layer, HALF_AGAINST.neuron)]
 MODELS: dict[str, Callable[[Path], Path]] = {
     "GELU": lambda folder: planted_model(folder, roles=TOGETHER),

@@ -26,6 +26,8 @@ from tests.pipeline.conftest import Bench
 from tests.pipeline.test_study import assert_equal, merged_integers
 from tests.s3_server import BucketForTests, user_environment
 
+pytestmark = pytest.mark.slow
+
 TIMES = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d( UTC)?|[\d.]+(\s\d+)*\s(?:s|min|h|positions a second)\b")  # \s is also the narrow space
 
 

@@ -19,6 +19,8 @@ from tests.pipeline.conftest import Bench
 from tests.planted import CONSONANT_FRUIT, GIVER, GROWER, VOCABULARY, VOWEL_FRUIT, Role, planted_corpus, planted_model, planted_token_id
 from tests.planted_gated import planted_gated_model
 
+pytestmark = pytest.mark.slow
+
 FRUIT = (*VOWEL_FRUIT, *CONSONANT_FRUIT)
 MODELS: dict[str, Callable[[Path, Role], Path]] = {
     "gelu": lambda folder, role: planted_model(folder, extra=(role,)),

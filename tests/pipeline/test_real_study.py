@@ -25,7 +25,10 @@ from tests.slow_reimplementation import SlowCounts, slow_histograms
 DOCUMENTS = int(os.environ.get("NEURON_ATLAS_REAL_DOCUMENTS", "40"))
 SAMPLE = [0, 17, 85, 171]  # neurons of each of the 5 layers that are counted again slowly
 
-pytestmark = pytest.mark.skipif(not (SHARED_REAL / "stories260k").is_dir(), reason=f"the real inputs are not at {SHARED_REAL}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SHARED_REAL / "stories260k").is_dir(), reason=f"the real inputs are not at {SHARED_REAL}"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from tests.pipeline.conftest import Bench
 from tests.planted import FALLING, OPPOSED, PLANTED, Role, planted_corpus, planted_model, planted_token_id
 from tests.planted_gated import planted_gated_model
 
+pytestmark = pytest.mark.slow
+
 AN = planted_token_id(" an")
 
 

@@ -22,11 +22,11 @@ from reports.evidence import token_row
 from reports.report_data import ReportData
 from reports.roles import roles
 from tests.assets.congruence.tiny_models import tiny_model
-from tests.freshness import Ground, judged_once
+from tests.freshness import Ground
 from tests.planted import VOCABULARY
 from tests.stage_runs import run_stages
 
-__all__ = ["judged_once"]
+pytestmark = pytest.mark.slow
 
 BINS = {"per_unit": 16, "low": -4, "high": 4}
 IS_FLIPPED = pl.col("neuron") % 2 == 0
@@ -81,7 +81,7 @@ def negate(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, judged_once: None) -> Two:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     return Two(tmp_path_factory.mktemp("symmetry"))
 
 

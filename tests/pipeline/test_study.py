@@ -20,7 +20,7 @@ from assets.stages import STAGES
 from assets.store import StoreError
 from assets.tables import read_table
 from orchestration.run import faults_of
-from tests.pipeline.conftest import Bench
+from tests.pipeline.conftest import Bench, WholeRun
 from tests.planted import DOCUMENTS, PLANTED_LAYER, PLANTED_NEURON, PREDICTIONS_OF_A, PREDICTIONS_OF_AN, planted_token_id
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
         np.testing.assert_array_equal(values, other[name], err_msg=name)
 
 
-def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(bench: Bench) -> None:
-    result = bench.run()
+def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(whole_run: WholeRun) -> None:
+    bench, result = whole_run
     assert result.success, faults_of(result)
     checks = result.get_asset_check_evaluations()
     assert {check.check_name for check in checks if not check.passed and not check.check_name.endswith("_warnings")} == set()
@@ -80,9 +80,8 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(be
     assert f"layer {PLANTED_LAYER}" in index.read_text().lower()
 
 
-def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_on_it(bench: Bench) -> None:
-    assert bench.run().success
-    first = bench.made()
+def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_on_it(published: Bench) -> None:
+    bench, first = published, published.made()
     assert bench.run().success
     assert bench.made() == first
 
@@ -115,17 +114,20 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
     assert bench.record("activation_histograms", "0000").fingerprint != json.loads(first["activation_histograms/0000"])["fingerprint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2, 7])
-def test_any_sharding_gives_the_same_integers(bench: Bench, shards: int) -> None:
-    assert bench.run(shards=3).success
-    three = merged_integers(bench)
-    assert bench.run(shards=shards).success
-    assert_equal(three, merged_integers(bench))
+def test_any_sharding_gives_the_same_integers(published: Bench, shards: int) -> None:
+    assert published.study().shards == 3
+    three = merged_integers(published)
+    assert published.run(shards=shards).success
+    assert len(published.study().shard_names) == shards
+    assert_equal(three, merged_integers(published))
     assert three["predictions"][planted_token_id(" an")] == PREDICTIONS_OF_AN
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_run_again_finished_shards_are_kept_and_the_integers_are_those_of_an_undisturbed_run(
-    bench: Bench, planted_files: Path, tmp_path: Path
+    bench: Bench, whole_run: WholeRun, tmp_path: Path
 ) -> None:
     bench.study()
     environment = {
@@ -148,16 +150,12 @@ def test_killed_in_the_middle_and_run_again_finished_shards_are_kept_and_the_int
 
     assert bench.run().success
     assert first_shard.read_text() == kept
-    resumed = merged_integers(bench)
-
-    undisturbed = Bench(planted_files, tmp_path / "undisturbed")
-    (tmp_path / "undisturbed").mkdir()
-    assert undisturbed.run().success
-    assert_equal(merged_integers(undisturbed), resumed)
+    assert whole_run.result.success
+    assert_equal(merged_integers(whole_run.bench), merged_integers(bench))
 
 
-def test_a_damaged_shard_is_never_merged_and_is_made_again_by_the_next_run(bench: Bench) -> None:
-    assert bench.run().success
+def test_a_damaged_shard_is_never_merged_and_is_made_again_by_the_next_run(published: Bench) -> None:
+    bench = published
     whole = merged_integers(bench)
     record = bench.record("activation_histograms", "0001")
     name = max(record.files, key=lambda file: record.files[file].bytes)
@@ -175,8 +173,8 @@ def test_a_damaged_shard_is_never_merged_and_is_made_again_by_the_next_run(bench
     assert_equal(whole, merged_integers(bench))
 
 
-def test_a_shard_of_another_version_of_the_study_is_never_reused(bench: Bench) -> None:
-    assert bench.run().success
+def test_a_shard_of_another_version_of_the_study_is_never_reused(published: Bench) -> None:
+    bench = published
     study = bench.study(corpus={**bench.fields["corpus"], "windows": "first"})
     freshness = Freshness(study, bench.settings.deployment.store)
     with pytest.raises(StoreError, match=r"planted/token_windows shard 0000: made from another version of the study"):
@@ -184,9 +182,9 @@ def test_a_shard_of_another_version_of_the_study_is_never_reused(bench: Bench) -
 
 
 def test_counts_that_do_not_add_up_stop_everything_downstream_and_the_last_good_report_stays(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    published: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bench.run().success
+    bench = published
     report = bench.record("report_site")
 
     import assets.histograms.asset as wiring

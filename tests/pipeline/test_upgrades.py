@@ -143,6 +143,7 @@ def test_each_output_is_refused_with_the_command_that_rebuilds_it(old: OldData) 
         materialize(old.study, STAGES["report_site"], None, old.settings.deployment, never, print)
 
 
+@pytest.mark.slow
 def test_a_run_rebuilds_everything_with_the_same_numbers(old: OldData) -> None:
     before, counted = old.frames(), old.counters()
     assert {"count", "top_prediction_count", "occurrences", "predictions"} <= counted.keys()

@@ -8,12 +8,7 @@ import pytest
 from reports.numbers import number
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.report_data import ReportData
-from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, A, report_data
-
-
-@pytest.fixture(scope="module")
-def data() -> ReportData:
-    return report_data()
+from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, A
 
 
 def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: ReportData) -> None:

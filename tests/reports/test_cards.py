@@ -13,7 +13,7 @@ from reports.answer import answer, plain
 from reports.cards import card
 from reports.report_data import ReportData
 from reports.site import build_site
-from tests.reports.sample_data import AN, PLANTED, A, report_data
+from tests.reports.sample_data import AN, PLANTED, A
 
 OTHER = (2, 9)
 
@@ -60,8 +60,8 @@ def against(neuron: tuple[int, int], contribution: float) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def data() -> ReportData:
-    sample = report_data()
+def data(data: ReportData) -> ReportData:
+    sample = data  # as it is for all tests of the report
     others = [
         half((layer, neuron), 0.1, 0.1) for layer, neuron in sample.table("contributions").filter(token_id=AN).select("layer", "neuron").iter_rows()
         if (layer, neuron) not in (PLANTED, OTHER)

@@ -10,12 +10,7 @@ from reports.figures.prompts import best_heads, patching_figures
 from reports.numbers import number
 from reports.pages.prompts import prompt_pages
 from reports.report_data import ReportData
-from tests.reports.sample_data import BEST_HEAD, HEADS, LAYERS, report_data
-
-
-@pytest.fixture(scope="module")
-def data() -> ReportData:
-    return report_data()
+from tests.reports.sample_data import BEST_HEAD, HEADS, LAYERS
 
 
 def patching(data: ReportData, *rows: tuple[int, int, int, float]) -> pl.DataFrame:

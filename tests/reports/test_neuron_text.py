@@ -7,12 +7,7 @@ import pytest
 
 from reports.pages.neuron_text import neuron_text
 from reports.report_data import ReportData
-from tests.reports.sample_data import AN, PLANTED, report_data, study
-
-
-@pytest.fixture(scope="module")
-def data() -> ReportData:
-    return report_data()
+from tests.reports.sample_data import AN, PLANTED, study
 
 
 def test_a_word_has_the_same_colour_for_the_same_activation_wherever_it_stands(data: ReportData) -> None:

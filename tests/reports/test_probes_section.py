@@ -3,19 +3,13 @@
 from dataclasses import replace
 
 import polars as pl
-import pytest
 
 from assets.contracts import TABLES
 from reports.pages.probes import behaviour_of, probes_of
 from reports.report_data import ReportData
-from tests.reports.sample_data import AN, NEVER, PLANTED, report_data
+from tests.reports.sample_data import AN, NEVER, PLANTED
 
 CASES = {"discovery_cases": 70, "discovery_others": 900, "telling_cases": 60, "telling_others": 910}
-
-
-@pytest.fixture(scope="module")
-def data() -> ReportData:
-    return report_data()
 
 
 def probe(kind: str, size: int, reached: float, layer: int | None = None) -> dict[str, object]:

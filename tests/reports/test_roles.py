@@ -8,12 +8,7 @@ import pytest
 from reports.answer import plain
 from reports.report_data import ReportData
 from reports.roles import roles
-from tests.reports.sample_data import AN, NEVER, SCRIPT_TOKEN, A, report_data
-
-
-@pytest.fixture(scope="module")
-def data() -> ReportData:
-    return report_data()
+from tests.reports.sample_data import AN, NEVER, SCRIPT_TOKEN, A
 
 
 def told(data: ReportData, token_id: int, token: str) -> list[str]:

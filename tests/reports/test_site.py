@@ -156,8 +156,8 @@ PLACEMENTS = [
 
 
 @pytest.fixture(scope="module")
-def made_pages() -> list[Page]:
-    return pages_of(report_data(), {})
+def made_pages(data: ReportData) -> list[Page]:
+    return pages_of(data, {})
 
 
 @pytest.mark.parametrize(("template", "number"), PLACEMENTS, ids=lambda part: str(part))

@@ -228,6 +228,7 @@ def run(folder: Path, model: Path, documents: int, **fields: Any) -> dict[str, A
     return dict(json.loads(shown.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read as Linux tells them")
 def test_a_run_stays_below_its_budget_with_the_same_integers_and_the_peak_does_not_grow_with_the_corpus(
     wide_model: Path, tmp_path: Path

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from assets.contracts import DATA_QUALITY
-from assets.quality.expectations import Expectation, Outcome, judge, outcome_frame
+from assets.quality.expectations import Expectation, Outcome, _holds, holding, judge, outcome_frame
 
 FRAME = pl.DataFrame({"layer": [0, 1, 2], "wrong": [0, 3, 0], "right": [0, 0, 0]})
 
@@ -30,6 +30,30 @@ def test_each_expectation_gets_its_own_verdict_in_the_order_given() -> None:
         ("right holds", True),
     ]
     assert outcomes[0] == Outcome("asset", "check", "wrong holds", "blocking", False, "0", "3")
+
+
+NONE = ("ExpectColumnValuesToBeBetween", {"column": "wrong", "min_value": 0, "max_value": 0})
+SUM = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 3})
+MORE = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 2})
+EQUAL = ("ExpectColumnPairValuesToBeEqual", {"column_A": "wrong", "column_B": "right"})
+TURNED = ("ExpectColumnPairValuesToBeEqual", {"column_A": "right", "column_B": "wrong"})
+
+
+@pytest.mark.parametrize("cells", [[0, 0, 0], [0, 3, 0], [0, 1, 2], [0, 1, 1], [1, 0, 0], [4], [0.0, 2.5], [-1]])
+def test_a_remembered_verdict_is_the_one_that_is_worked_out(cells: list[float]) -> None:
+    frame = pl.DataFrame({"layer": range(len(cells)), "wrong": cells, "right": [0] * len(cells)})
+    kinds = [NONE, SUM, MORE, EQUAL, TURNED]
+    remembered = holding(frame, kinds)  # what other cells have left in memory is there
+    assert holding(frame.with_columns(layer=pl.lit(7)), kinds) == remembered  # a column that no sentence names decides nothing
+    _holds.cache_clear()
+    assert holding(frame, kinds) == remembered
+    none = all(cell == 0 for cell in cells)
+    assert remembered == [none, sum(cells) <= 3, sum(cells) <= 2, none, none]  # by hand
+
+
+def test_arguments_that_name_no_column_are_refused_because_they_would_be_judged_as_broken() -> None:
+    with pytest.raises(KeyError, match="names no column; the frame has"):
+        holding(FRAME, [("ExpectColumnSumToBeBetween", {"column": "absent", "max_value": 3})])
 
 
 def test_only_a_failed_blocking_expectation_stops_what_comes_after() -> None:
