@@ -12,7 +12,7 @@ from assets.deployment import Deployment
 from assets.freshness import Freshness
 from assets.product import PRODUCT_VERSION
 from assets.sources import code_of
-from assets.stages import MODEL_FIELDS, Stage
+from assets.stages import MODEL_FIELDS, STAGES, Stage
 from assets.store import Draft, Place, Record, Store, StoreError
 from assets.study import Study
 from assets.work import Work
@@ -82,6 +82,19 @@ def publish(
     assert published is not None
     tell(f"{place}: published in {published.seconds:.1f} s")
     return published
+
+
+def records_of(study: Study, store: Store) -> dict[str, list[Record]]:
+    """By stage, in the order of the work, the records of all its shards, whatever they were made from; only stages that have every one."""
+    found: dict[str, list[Record]] = {}
+    for stage in STAGES.values():
+        try:
+            held = [store.find(Place(study.name, stage.name, shard)) for shard in (study.shard_names if stage.is_sharded else [None])]
+        except StoreError:  # damaged, or of another version
+            continue
+        if None not in held:
+            found[stage.name] = [record for record in held if record is not None]
+    return found
 
 
 def _kept(store: Store, asked: Asked) -> Record | None:

@@ -14,7 +14,7 @@ from assets.contracts import TABLES, Table
 from assets.deployment import Deployment
 from assets.errors import InputError
 from assets.preview import preview, view_of
-from assets.publication import SHOWN_CODE, Compute, materialize
+from assets.publication import SHOWN_CODE, Compute, Tell, materialize
 from assets.sources import code_of
 from assets.stages import STAGES, Input, Stage, ancestors
 from assets.store import Place, Record
@@ -35,8 +35,10 @@ def shard_partitions(study: Study) -> dg.PartitionsDefinition:
     return dg.StaticPartitionsDefinition(list(study.shard_names))
 
 
-def study_asset(study: Study, name: str, compute: Compute, page: str = "data.html") -> dg.AssetsDefinition:
-    """The Dagster asset of a stage. `page` is the report page that its metadata links to."""
+def study_asset(
+    study: Study, name: str, compute: Compute, page: str = "data.html", then: Callable[[Study, Deployment, Tell], None] | None = None
+) -> dg.AssetsDefinition:
+    """The Dagster asset of a stage. `page` is the report page that its metadata links to; `then` is called whenever its outputs stand."""
     stage = STAGES[name]
 
     @dg.asset(
@@ -60,6 +62,8 @@ def study_asset(study: Study, name: str, compute: Compute, page: str = "data.htm
             for shard in shards:
                 with stop_told(Place(study.name, name, shard), context.log.info):
                     records.append(materialize(study, stage, shard, deployment, compute, context.log.info))
+            if then:
+                then(study, deployment, context.log.info)
         for shard, record in zip(shards, records, strict=True):
             if shard is not None:
                 context.add_asset_metadata(_shown(stage, record), partition_key=shard)

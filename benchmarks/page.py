@@ -6,7 +6,8 @@ import polars as pl
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-TABLES = ("machine", "throughput", "breakdown", "memory", "growth", "overhead")
+TABLES = ("machine", "throughput", "breakdown", "memory", "growth", "gated_machine", "gated_throughput", "gated_breakdown", "overhead",
+          "whole_study")  # fmt: skip
 STEPS = ("forward", "unembedding and argmax", "binning", "counting", "moments", "extremes and examples", "counting of all layers",
          "counting of tracked tokens")  # fmt: skip
 
@@ -34,7 +35,8 @@ def _sections(tables: dict[str, pl.DataFrame]) -> list[str]:
     lines: list[str] = []
     for name, section in (
         ("machine", _machine), ("throughput", _throughput), ("breakdown", _breakdown), ("memory", _memory), ("growth", _growth),
-        ("overhead", _overhead),
+        ("gated_machine", _gated_machine), ("gated_throughput", _gated_throughput), ("gated_breakdown", _gated_breakdown),
+        ("overhead", _overhead), ("whole_study", _whole_study),
     ):  # fmt: skip
         if name in tables:
             lines += [*section(tables[name]), ""]
@@ -106,3 +108,38 @@ def _growth(table: pl.DataFrame) -> list[str]:
 def _overhead(table: pl.DataFrame) -> list[str]:
     lines = ["## Start-up and shards", "", "| | seconds | of a 10-minute run |", "|---|---|---|"]
     return lines + [f"| {row['part']} | {row['seconds']:.1f} | {row['share']:.1%} |" for row in table.iter_rows(named=True)]
+
+
+def _gated_machine(table: pl.DataFrame) -> list[str]:
+    return ["## A gated model", "", *_machine(table)]
+
+
+def _gated_throughput(table: pl.DataFrame) -> list[str]:
+    return _throughput(table)[4:]  # under a heading of its own; the ratios are explained once
+
+
+def _gated_breakdown(table: pl.DataFrame) -> list[str]:
+    return _breakdown(table)[2:]
+
+
+def _whole_study(table: pl.DataFrame) -> list[str]:
+    """One row for each stage, or other part, of each study: `study`, `positions`, `part`, `seconds`, `told`, `bare_seconds`, `load`."""
+    lines = [
+        "## A whole study",
+        "",
+        "A cold study without downloads beside the bare Hugging Face forward with the argmax of its logits over as many positions, whose speed is",
+        "the median of runs before, in the middle of and after the study. Stages below 1 % are added up.",
+    ]
+    for (study,), rows in table.partition_by("study", maintain_order=True, as_dict=True).items():
+        whole, bare, first = rows["seconds"].sum(), rows["bare_seconds"][0], rows.row(0, named=True)
+        times = f"{whole:,.0f} s, {whole / bare:.1f} times the bare forward ({bare:,.0f} s); load {first['load']:.1f}."
+        lines += ["", f"{study}: {first['positions']:,} positions in {times}", ""]
+        lines += ["| stage | seconds | share | of the bare forward | tells progress |", "|---|---|---|---|---|"]
+        shown = rows.filter(pl.col("seconds") >= 0.01 * whole).sort("seconds", descending=True)
+        lines += [
+            f"| {row['part']} | {row['seconds']:,.1f} | {row['seconds'] / whole:.1%} | {row['seconds'] / bare:.2f} | {'yes' if row['told'] else ''} |"
+            for row in shown.iter_rows(named=True)
+        ]
+        rest = whole - shown["seconds"].sum()
+        lines.append(f"| {rows.height - shown.height} others | {rest:,.1f} | {rest / whole:.1%} | {rest / bare:.2f} | |")
+    return lines

@@ -20,16 +20,25 @@ WINDOWS, LENGTH = 4, 256
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of a GPT-2."""
+    """Sizes of a GPT-2, or of a Llama where it has a gated MLP: then `gated` is its neurons a layer and `shared_heads` those of keys and values."""
 
     name: str
     layers: int
     width: int
     heads: int
     vocabulary: int = 50_257
+    gated: int = 0
+    shared_heads: int = 0
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of a layer."""
+        return self.gated or 4 * self.width
 
 
 SMALL, LARGE, TINY = Size("GPT-2 Small", 12, 768, 12), Size("GPT-2 Large", 36, 1280, 20), Size("tiny", 2, 32, 2, 500)
+SMOLLM2 = Size("SmolLM2 135M", 30, 576, 9, 49_152, gated=1536, shared_heads=3)
+TINY_GATED = Size("tiny gated", 2, 32, 4, 500, gated=48, shared_heads=2)
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,10 @@ def made_setting(size: Size, tracked: int, windows: int = WINDOWS, length: int =
 
 
 def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> "tuple[torch.nn.Module, LanguageModel]":
-    """The same random weights twice: a plain Hugging Face GPT-2 (SDPA), and the product's model on the first CUDA device or the CPU."""
+    """The same random weights twice: a plain Hugging Face model (SDPA), and the product's on the first CUDA device or the CPU."""
     import torch
     from transformer_lens.model_bridge.sources import build_bridge_from_module
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM
 
     from assets.model.language_model import LanguageModel, ModelFacts
     from assets.model.loading import choose_device
@@ -75,26 +84,43 @@ def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> 
 
     torch.manual_seed(seed)
     device = torch.device(choose_device("auto"))
-    config = GPT2Config(
-        n_layer=size.layers, n_embd=size.width, n_head=size.heads, vocab_size=size.vocabulary, architectures=["GPT2LMHeadModel"],
-        bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    config._attn_implementation = "eager"  # what the bridge runs
-    wrapped = GPT2LMHeadModel(config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
-    plain_config = copy.deepcopy(config)
-    plain_config._attn_implementation = "sdpa"
-    plain = GPT2LMHeadModel(plain_config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
+    config = config_of(size)
+    architecture = config.architectures[0]
+
+    def made(attention: str) -> Any:
+        random = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=attention)
+        return random.eval().requires_grad_(False).to(device, getattr(torch, dtype))
+
+    wrapped, plain = made("eager"), made("sdpa")  # the bridge runs eager attention
+    config = wrapped.config
     plain.load_state_dict(wrapped.state_dict())
     twin = plain_twin(wrapped)
-    bridge = build_bridge_from_module(wrapped, "GPT2LMHeadModel", hf_config=config)
+    bridge = build_bridge_from_module(wrapped, architecture, hf_config=config)
     config.output_attentions = False
     bridge.eval().requires_grad_(False)
     facts = ModelFacts(
-        architecture="GPT2LMHeadModel", layers=size.layers, neurons=4 * size.width, model_width=size.width, vocabulary=size.vocabulary,
-        tokenizer_entries=size.vocabulary, context_length=config.n_positions, is_gated=False, normalization="LN",
+        architecture=architecture, layers=size.layers, neurons=size.neurons, model_width=size.width, vocabulary=size.vocabulary,
+        tokenizer_entries=size.vocabulary, context_length=config.max_position_embeddings, is_gated=bool(size.gated),
+        normalization="RMS" if size.gated else "LN",
         beginning_token_id=0, is_tied=True,
     )  # fmt: skip
     return plain, LanguageModel(bridge, twin, None, facts, device)
+
+
+def config_of(size: Size) -> Any:
+    """The Hugging Face configuration: a GPT-2, or a Llama with a gated MLP and tied embeddings, as SmolLM2 is."""
+    from transformers import GPT2Config, LlamaConfig
+
+    if not size.gated:
+        return GPT2Config(
+            n_layer=size.layers, n_embd=size.width, n_head=size.heads, vocab_size=size.vocabulary, architectures=["GPT2LMHeadModel"],
+            bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+    return LlamaConfig(
+        num_hidden_layers=size.layers, hidden_size=size.width, intermediate_size=size.gated, num_attention_heads=size.heads,
+        num_key_value_heads=size.shared_heads, vocab_size=size.vocabulary, architectures=["LlamaForCausalLM"], tie_word_embeddings=True,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
 
 
 def random_windows(model: "LanguageModel", windows: int, length: int) -> pl.DataFrame:

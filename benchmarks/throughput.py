@@ -16,7 +16,7 @@ from benchmarks.breakdown import breakdown, growth
 from benchmarks.machine import interleaved, machine_facts, quartiles
 from benchmarks.page import RESULTS, printed, write_page
 from benchmarks.peak_memory import peak_memory
-from benchmarks.setting import LARGE, SMALL, TINY, Setting, Size, made_setting
+from benchmarks.setting import LARGE, SMALL, SMOLLM2, TINY, TINY_GATED, Setting, Size, made_setting
 
 HOURS = 3600
 
@@ -31,24 +31,27 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()  # of the whole process, so all arms have it
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size, dtype = _size(device, arguments.quick), "bfloat16" if device == "cuda" else "float32"
+    size, dtype = _size(device, arguments), "bfloat16" if device == "cuda" else "float32"
     rounds = 2 if arguments.quick else arguments.rounds
     with torch.inference_mode():
         setting = made_setting(size, arguments.tracked, dtype=dtype)
         tables = {
             "throughput": throughput(setting, rounds, arguments.arms, device),
             "breakdown": _long(breakdown(setting, rounds, arguments.threads)),
-            "growth": pl.DataFrame(growth(setting, 1 if arguments.quick else 3)),
         }
-    if not arguments.no_memory:
+        if not arguments.gated:
+            tables["growth"] = pl.DataFrame(growth(setting, 1 if arguments.quick else 3))
+    if not (arguments.no_memory or arguments.gated):
         memory = [peak_memory(arm.key, size.name, arguments.tracked, arguments.threads) for arm in ARMS if arm.key in arguments.arms]
         keys = [arm.key for arm in ARMS if arm.key in arguments.arms]
         tables["memory"] = pl.DataFrame({"arm": keys, "before_mib": [row[0] for row in memory], "peak_mib": [row[1] for row in memory]})
     facts = machine_facts(arguments.threads, device) | {
-        "model": size.name, "layers": size.layers, "neurons": 4 * size.width * size.layers, "vocabulary": size.vocabulary, "dtype": dtype,
+        "model": size.name, "layers": size.layers, "neurons": size.neurons * size.layers, "vocabulary": size.vocabulary, "dtype": dtype,
         "windows": setting.ids.shape[0], "length": setting.ids.shape[1], "tracked": len(setting.token_ids), "rounds": rounds,
     }  # fmt: skip
     tables["machine"] = pl.DataFrame({"fact": list(facts), "value": [str(value) for value in facts.values()]})
+    if arguments.gated:
+        tables = {f"gated_{name}": table for name, table in tables.items()}
     print(printed(tables))
     if not arguments.quick:
         arguments.results.mkdir(parents=True, exist_ok=True)
@@ -85,8 +88,10 @@ def _long(seconds: dict[str, list[float]]) -> pl.DataFrame:
     )
 
 
-def _size(device: str, is_quick: bool) -> Size:
-    if is_quick:
+def _size(device: str, arguments: argparse.Namespace) -> Size:
+    if arguments.gated:
+        return TINY_GATED if arguments.quick else SMOLLM2
+    if arguments.quick:
         return TINY
     return LARGE if device == "cuda" else SMALL
 
@@ -98,6 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tracked", type=int, default=64, help="tracked tokens, the most predicted ones")
     parser.add_argument("--arms", default="".join(arm.key for arm in ARMS), help="keys of the arms, such as ac; (a) always runs")
     parser.add_argument("--no-memory", action="store_true", help="skip the peak memory, measured in a process for each arm")
+    parser.add_argument("--gated", action="store_true", help="a gated model of SmolLM2-135M's shape instead, in tables of its own")
     parser.add_argument("--quick", action="store_true", help="a tiny model, two rounds, nothing written: to try the program")
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args()

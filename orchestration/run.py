@@ -9,11 +9,14 @@ The run is recorded in the same instance that the UI shows. Faults that the user
 import argparse
 import sys
 import time
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from assets.errors import InputError
+from assets.publication import records_of
 from assets.study import Study
+from assets.time_spent import spent_lines, time_spent
 from orchestration.definitions import build_definitions
 from orchestration.faults import faults_in
 from orchestration.headless import headless_tags, only_run
@@ -46,7 +49,7 @@ def main() -> int:
     """Run one study; 0 if everything was made and every blocking check holds."""
     parser = argparse.ArgumentParser(prog="make study STUDY=", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a study in orchestration/studies/, or the path of a .yaml file")
-    started = time.monotonic()
+    started, began = time.monotonic(), datetime.now(UTC)
     try:
         settings = Settings.from_environment()
         study = find_study(parser.parse_args().study, settings)
@@ -61,7 +64,10 @@ def main() -> int:
             print(f"  {fault}", file=sys.stderr)
         return 1
     report = settings.deployment.site_address(study.name)
-    print(f"\nStudy {study.name} finished in {time.monotonic() - started:.0f} s. Report:\n{report}")
+    took = time.monotonic() - started
+    spent = time_spent(records_of(study, settings.deployment.store), began, took)
+    print("\n".join(["", *spent_lines(spent)]))
+    print(f"\nStudy {study.name} finished in {took:.0f} s. Report:\n{report}")
     if settings.bucket:
         print("To read it on this machine: make dev, with the same NEURON_ATLAS_DATA")
     return 0

@@ -95,6 +95,7 @@ def report_facts(work: Work) -> dict[str, Any]:
         "counting_seconds": seconds,
         "positions_per_second": round(positions / seconds, 1) if seconds else None,
         "seconds": round(sum(record.seconds for record in records), 1),
+        "bytes": sum(record.bytes for record in records),
         "finished_at": max(record.created_at for record in records),
         "windows": sum(work.fact("token_windows", "windows", shard) for shard in work.shards_of("token_windows")),
         "version": PRODUCT_VERSION,

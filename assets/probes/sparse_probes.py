@@ -29,6 +29,7 @@ PENALTY = 1.0  # C of a sparse probe on standardized activations
 STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of a whole layer's probe: one is chosen by cross-validation
 STEPS = 60  # of the optimizer for a whole layer: more change the third digit
+PROBES_WEIGH = 60  # layers of 1,536 neurons read take as long as a token's fits
 NEURONS, LAYER, RESIDUAL, FREQUENCY = "neurons", "layer", "residual", "frequency"
 
 
@@ -75,20 +76,19 @@ class Probes:
 def sparse_probes(histograms: Histograms, texts: Mapping[int, str], progress: Told | None = None) -> Probes:
     """Tables sparse_probes and probe_neurons. Tokens with fewer than LEAST_CASES cases in a half have one row, of kind `frequency`.
 
-    `progress` is told layers of tokens and outcomes: each is read once to preselect and in each of ROUNDS, and the probes of a token take
-    about as long as one more reading.
+    `progress` is told layers read for tokens and outcomes, and the fits of one as PROBES_WEIGH of these.
     """
     kept = kept_of(histograms)
     every = cases_of(histograms, kept)
     told = [cases for cases in every if cases.are_enough]
-    tally = Tally(progress, len(told) * histograms.layers * (ROUNDS + 2))
+    tally = Tally(progress, len(told) * (histograms.layers * (ROUNDS + 1) + PROBES_WEIGH))
     chosen = preselected(histograms, len(kept), told, tally) if told else {}
     rows, members = [], []
     for cases in every:
         key = {"outcome": cases.outcome, "token_id": cases.token_id, "token": texts[cases.token_id]}
         probes = list(_probes(histograms, len(kept), cases, chosen[cases.outcome, cases.token_id])) if cases.are_enough else []
         if cases.are_enough:
-            tally.add(histograms.layers)
+            tally.add(PROBES_WEIGH)
         for probe in probes:
             rows.append({**key, **_told(probe, cases)})
             members += [

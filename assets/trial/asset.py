@@ -13,7 +13,9 @@ from assets.model.model_snapshot import LOCAL, model_files, refuse_changed_files
 from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
+from assets.trial.forward_rate import forward_rate
 from assets.trial.model_parity import model_parity, sample_windows
+from assets.trial.planned_run import tell_planned_run
 from assets.trial.tracked_tokens import token_groups, tracked_tokens, try_study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -23,7 +25,7 @@ def model_assets(study: Study) -> list[dg.AssetsDefinition]:
     """The study's assets of this stage."""
     return [
         study_asset(study, "model_snapshot", _model_snapshot),
-        study_asset(study, "tracked_tokens", _tracked_tokens),
+        study_asset(study, "tracked_tokens", _tracked_tokens, then=tell_planned_run),
         study_asset(study, "model_parity", _model_parity, page="quality.html"),
     ]
 
@@ -50,10 +52,13 @@ def refuse_what_does_not_fit(work: Work, folder: Path) -> None:
 def _tracked_tokens(work: Work) -> None:
     model = model_of(work)
     try_study(model, work.study)
-    require_defined_improvement(model, prompt_pairs(encode_prompts(model, work.study.prompts)))
+    pairs = prompt_pairs(encode_prompts(model, work.study.prompts))
+    require_defined_improvement(model, pairs)
     tokens = tracked_tokens(model, work.study)
     work.write("tracked_tokens", tokens)
     work.write("token_groups", token_groups(tokens, work.study.groups, model.facts.vocabulary))
+    changed = [pair.positions - pair.first_difference for pair in pairs]
+    work.show(changed_positions=changed, positions_per_second=round(forward_rate(model), 1))
 
 
 def _model_parity(work: Work) -> None:

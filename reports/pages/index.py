@@ -10,7 +10,7 @@ from reports.answer import Answer, Sentence, answer
 from reports.cards import CardLine, card
 from reports.evidence import Evidence, curve_of, evidence
 from reports.figures.small_curve import small_curve
-from reports.numbers import count, duration, moment, ordinal, plural
+from reports.numbers import count, duration, moment, ordinal, plural, size
 from reports.pages.page import Page
 from reports.pages.scorecard import VERDICTS
 from reports.report_data import ReportData
@@ -132,6 +132,8 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
     last = max((str(record["created_at"]) for record in data.provenance if record.get("created_at")), default=None)
     finished = known("finished_at") or last
     rate = f"{count(known('positions_per_second'))} positions a second" if known("positions_per_second") else None
+    every = (known("layers") or 0) * (known("neurons") or 0)
+    of_neurons = f"{duration(known('seconds') / every * 1000)} a thousand neurons" if known("seconds") and every else None
     rows = [
         ("Model", known("model"), _joined(_revision(known("revision"), known("commit")))),
         (
@@ -175,7 +177,12 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
         (
             "Took",
             duration(known("seconds")) if known("seconds") is not None else None,
-            _joined(f"{duration(known('counting_seconds'))} of it the one pass" if known("counting_seconds") else None, rate),
+            _joined(f"{duration(known('counting_seconds'))} of it the one pass" if known("counting_seconds") else None, of_neurons, rate),
+        ),
+        (
+            "Takes up",
+            size(known("bytes")) if known("bytes") else None,
+            f"{size(round(known('bytes') / every))} a neuron" if known("bytes") and every else "",
         ),
         ("Study", data.study.name, f"hash {data.study.hash[:12]}"),
         (

@@ -160,6 +160,7 @@ def report_data(seed: int = 0, **study_changes: object) -> ReportData:
             "shards": 4,
             "seconds": 83.4,
             "counting_seconds": 41.2,
+            "bytes": 18_400_000,
             "positions_per_second": 21532.2,
             "context_length": 64,
             "finished_at": "2026-03-07T04:05:06+00:00",

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from assets.contracts import TABLES, conform
 from assets.counting.document_blocks import TELLING, fold_of
 from assets.probes.kept_cases import cases_of, kept_of
-from assets.probes.sparse_probes import Probes, sparse_probes
+from assets.probes.sparse_probes import PROBES_WEIGH, Probes, sparse_probes
 from tests.assets.probes.made_kept import OTHER, TOKEN, Corpus
 from tests.told import steps_told
 
@@ -143,8 +143,10 @@ def test_a_model_with_fewer_neurons_than_candidates_has_probes_of_all_sizes_that
     assert members(found, 1) == {(1, 2)}
 
 
-def test_progress_counts_each_reading_of_a_layer_and_the_probes_as_one_more() -> None:
+def test_progress_counts_each_reading_of_a_layer_and_the_fits_as_sixty_more() -> None:
     histograms = Corpus(0).kept(one)
     steps = steps_told(lambda progress: sparse_probes(histograms, TEXTS, progress))
-    assert steps[-1] % (histograms.layers * 4) == 0
+    probed = sum(cases.are_enough for cases in cases_of(histograms, kept_of(histograms)))
+    assert probed
+    assert steps[-1] == probed * (3 * histograms.layers + PROBES_WEIGH)
     assert steps[0] == 1

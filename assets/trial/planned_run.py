@@ -1,0 +1,72 @@
+"""The plan of a run, told once the model has been loaded and the study tried: what it is made from, found in the store."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from assets.deployment import Deployment
+from assets.freshness import Freshness
+from assets.histograms.activation_bins import CALIBRATION_TOKENS
+from assets.publication import records_of
+from assets.stages import STAGES
+from assets.store import Record, StoreError
+from assets.study import CalibratedBins, Study
+from assets.trial.run_plan import Earlier, Sizes, estimates, plan_lines, planned
+from assets.urls import is_url
+
+BYTES_OF_TOKEN = 4.3  # of English text in a vocabulary of fifty thousand
+
+
+def tell_planned_run(study: Study, deployment: Deployment, tell: Callable[[str], None]) -> None:
+    """Tell the plan in one message. Records are read, and local source files hashed as any run does; no output's content is."""
+    freshness = Freshness(study, deployment.store)
+    stale = list(dict.fromkeys(place.asset for place in freshness.stale()))
+    tracked = freshness.current("tracked_tokens")
+    sizes, rate = sizes_of(freshness, tracked), tracked.summary["positions_per_second"]
+    plan = planned(stale, earlier_of(records_of(study, deployment.store)), sizes.positions, estimates(sizes, rate))
+    tell("\n".join(plan_lines(plan, len(STAGES), sizes, rate)))
+
+
+def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:
+    """The study's sizes, as far as its records and files tell them."""
+    study, model = freshness.study, freshness.current("model_snapshot").facts
+    layers = range(model["layers"]) if study.patching_layers == "all" else study.patching_layers
+    return Sizes(
+        layers=model["layers"],
+        neurons=model["neurons"],
+        width=model["model_width"],
+        vocabulary=model["vocabulary"],
+        told=len(study.tokens) + len(study.groups),
+        outcomes=1 + len(study.further_outcomes),
+        positions=positions_of(freshness),
+        shards=study.shards,
+        calibration=CALIBRATION_TOKENS if isinstance(study.bins, CalibratedBins) else 0,
+        changed=tuple(tracked.summary["changed_positions"]),
+        patched_layers=tuple(layers),
+        named=len(study.neurons),
+        best=study.best_neurons,
+        examples=study.examples,
+        context=min(study.corpus.context_length, model["context_length"]),
+        ablation=study.ablation_positions,
+        kept=study.kept_positions,
+    )
+
+
+def positions_of(freshness: Freshness) -> int | None:
+    """Positions of the corpus: counted, if its windows stand; else by the size of local text files, or by the documents asked for."""
+    study = freshness.study
+    try:
+        return sum(int(freshness.current("token_windows", shard).summary["tokens"]) for shard in study.shard_names)
+    except StoreError:
+        pass
+    corpus = study.corpus
+    limit = corpus.documents * corpus.context_length if corpus.documents and corpus.windows == "first" else None
+    files = [study.path(file) for file in corpus.files if not is_url(file) and not file.endswith(".parquet")]
+    if len(files) < max(len(corpus.files), 1):
+        return limit
+    tokens = round(sum(file.stat().st_size for file in files if file.is_file()) / BYTES_OF_TOKEN)
+    return tokens if limit is None else min(tokens, limit)
+
+
+def earlier_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Earlier]:
+    """How long the outputs of each stage took as they were made last, from whatever."""
+    positions = sum(int(record.summary.get("tokens", 0)) for record in records.get("token_windows", ())) or None
+    return {name: Earlier(sum(record.seconds for record in held), positions) for name, held in records.items()}

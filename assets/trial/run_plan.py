@@ -1,0 +1,162 @@
+"""What a run is about to do and how long that will take: what stands, what is to be made, an estimate of each long stage.
+
+A stage that ran before for the same study tells best: its record says how many seconds, and those of the pass grow with the positions.
+The others are estimated from sizes and this machine's speed on this model (forward_rate). An estimate is there to choose between waiting, a
+smaller corpus and fewer prompts: right within a factor of two or three, and an upper bound where it needs the number of studied neurons,
+which are not chosen yet. Reads nothing; what it is given is found in planned_run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+PASS = "activation_histograms"
+OF_THE_CORPUS = ("corpus_documents", "token_windows", PASS)  # their seconds grow with the positions
+ROWS, LONG = 6, 1.0  # rows of the table at most, and the seconds from which a stage has one
+BEFORE, ESTIMATED, AT_MOST = "as before", "estimated", "estimated, at most"
+
+COUNTING = 1.15  # of the forward pass and its top predictions: what counting adds (docs/benchmarks.md)
+BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
+PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
+CONVENTIONS, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 2, 9, 2  # congruence's; candidates'
+CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
+SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
+SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
+SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the work grows with. `positions` of the whole corpus, `of_first_shard` of it; None where nobody knows before it is read.
+
+    `changed`: of each prompt with a corrupt partner, the positions from the first that differs on. `told`: tracked tokens and groups.
+    """
+
+    layers: int
+    neurons: int
+    width: int
+    vocabulary: int
+    told: int
+    outcomes: int
+    positions: int | None
+    shards: int
+    calibration: int  # positions that calibrated bins read at most; 0: the study's own bins
+    changed: tuple[int, ...]
+    patched_layers: tuple[int, ...]
+    named: int
+    best: int
+    examples: int
+    context: int
+    ablation: int
+    kept: int
+
+    @property
+    def studied(self) -> int:
+        """Neurons that get pages, at most: the best of each line of evidence for each told token, and those that the study names."""
+        of_token = self.best + (LINES_OF_EVIDENCE - 1) * min(self.best, FROM_OTHER_LINES)
+        return min(self.named + self.told * of_token, self.layers * self.neurons)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Seconds of a stage's outputs as they were made last, and the positions of the corpus then."""
+
+    seconds: float
+    positions: int | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage that is to be made. `seconds` is None where nobody can tell yet, `told` says what the number is."""
+
+    stage: str
+    seconds: float | None
+    told: str
+
+
+def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
+    """Seconds of the long stages, and what the number is. `rate`: positions a second through the model and its top predictions."""
+    position = 1 / rate
+    block_share, multiplied = _shares(sizes)
+    block = position * block_share / sizes.layers  # a position through one block
+    below = [sizes.layers - layer for layer in range(sizes.layers)]
+    patched = [sizes.layers - layer for layer in sizes.patched_layers]
+    heads = max(1, sizes.width // 64)
+    studied, every = sizes.studied, sizes.layers * sizes.neurons
+    pairs = sizes.told * sizes.outcomes * every
+    probed = sizes.told * sizes.outcomes if sizes.kept else 0
+    ablated = min(studied, sizes.told * sizes.layers) * CONTROLS * ABLATIONS  # controls are shared by a token's neurons of a layer
+    positions = sizes.positions
+    first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
+    return {
+        "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
+        PASS: (_times(positions, position * COUNTING), ESTIMATED),
+        "activation_patching": (sum(n * n for n in sizes.changed) * (heads + 3) * sum(below) * block * BATCHED, ESTIMATED),
+        "neuron_patching": (sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched) * block * BATCHED, ESTIMATED),
+        "congruence": (CONVENTIONS * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
+        "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
+        "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
+        "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),
+        "neuron_contexts": (studied * 3 * sizes.examples * sizes.context * position, AT_MOST),
+        "neuron_ablation": (2 * sizes.ablation * ablated * sizes.layers / 2 * block * BATCHED, AT_MOST),
+    }
+
+
+def _shares(sizes: Sizes) -> tuple[float, float]:
+    """Of a position's time in the forward pass, the share of the blocks; and how many positions' time one look of every neuron's output weights
+    at every token's vector takes. By multiplications: attention's four matrices of the model's width, an MLP's two, the unembedding."""
+    blocks = sizes.layers * (4 * sizes.width**2 + 2 * sizes.width * sizes.neurons)
+    unembedding = sizes.vocabulary * sizes.width
+    every = sizes.layers * sizes.neurons * unembedding
+    return blocks / (blocks + unembedding), every / (blocks + unembedding)
+
+
+def _times(amount: int | None, seconds: float) -> float | None:
+    return None if amount is None else amount * seconds
+
+
+def planned(
+    to_make: Sequence[str], earlier: Mapping[str, Earlier], positions: int | None, guessed: Mapping[str, tuple[float | None, str]]
+) -> list[Planned]:
+    """The stages to make, each as it went before (the pass in proportion to the positions), or as estimated. Without either: 0 seconds."""
+    found = []
+    for stage in to_make:
+        before = earlier.get(stage)
+        if before is None:
+            seconds, told = guessed.get(stage, (0.0, ESTIMATED))
+        else:
+            times = positions / before.positions if stage in OF_THE_CORPUS and positions and before.positions else 1.0
+            seconds, told = before.seconds * times, BEFORE if times == 1 else f"{BEFORE}, for {times:.2g} times the positions"
+        found.append(Planned(stage, seconds, told))
+    return found
+
+
+def plan_lines(plan: Sequence[Planned], stages: int, sizes: Sizes, rate: float | None) -> list[str]:
+    """The plan for a person, a dozen lines at most; `stages` is how many there are, `rate` is None where nothing was measured."""
+    if not plan:
+        return [f"Plan: all {stages} stages stand; nothing is to be made."]
+    known = [one for one in plan if one.seconds is not None]
+    ranked = sorted(known, key=lambda one: -(one.seconds or 0))
+    shown = [one for one in ranked if (one.seconds or 0) >= LONG][:ROWS]
+    rest = sum(one.seconds or 0 for one in ranked[len(shown) :])
+    lines = [
+        f"Plan: {len(plan)} of {stages} stages to make, {stages - len(plan)} stand. What comes out as it was keeps what is made from it."
+    ]
+    lines += [f"  {one.stage:<24}{_length(one.seconds or 0):>10}  {one.told}" for one in shown]
+    lines += [f"  {one.stage:<24}{'?':>10}  known when the corpus has been read" for one in plan if one.seconds is None][:2]
+    lines.append(f"  {'all others':<24}{_length(rest):>10}")
+    lines.append(
+        f"  {'in all':<24}{_length(sum(one.seconds or 0 for one in known)):>10}{'' if len(known) == len(plan) else '  and what is not known'}"
+    )
+    about = "" if sizes.positions is None else f"about {sizes.positions:,} positions, "
+    measured = "" if rate is None else f"; {rate:,.0f} positions a second through the model"
+    lines.append(
+        f"  {about}{sizes.layers} x {sizes.neurons:,} neurons, {sizes.told} tokens and groups, at most {sizes.studied} neurons studied{measured}"
+    )
+    return lines
+
+
+def _length(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever are few."""
+    if seconds < 90:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

@@ -1,0 +1,86 @@
+"""The plan of a run: estimates worked out by hand, what went before beats them, and a dozen lines at most."""
+
+from dataclasses import replace
+
+import pytest
+
+from assets.trial.run_plan import AT_MOST, BEFORE, ESTIMATED, PASS, Earlier, Planned, Sizes, estimates, plan_lines, planned
+
+SIZES = Sizes(
+    layers=2, neurons=400, width=100, vocabulary=400, told=3, outcomes=2, positions=10_000, shards=2, calibration=131_072, changed=(3, 1),
+    patched_layers=(0, 1), named=1, best=5, examples=4, context=50, ablation=8, kept=0,
+)  # fmt: skip
+# Multiplications of a position: 2 x (4 x 100 x 100 + 2 x 100 x 400) = 240,000 in blocks and 400 x 100 = 40,000 in the unembedding.
+BLOCK = 240 / 280 / 2  # of a position's time
+
+
+def seconds(sizes: Sizes, rate: float = 1000.0) -> dict[str, float | None]:
+    return {stage: took for stage, (took, _) in estimates(sizes, rate).items()}
+
+
+def test_estimates_are_those_worked_out_by_hand() -> None:
+    found = seconds(SIZES)
+    assert found[PASS] == pytest.approx(10 * 1.15)
+    assert found["activation_bins"] == pytest.approx(5 * 240 / 280)  # the first shard, without logits
+    # Variants times positions times blocks: prompts of 3 and of 1 changed positions, one head and three whole components, blocks 2 + 1.
+    assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5)
+    # All changed positions and the last one alone: (3 + 1) + (1 + 1) positions of 400 neurons, through 2 + 1 blocks.
+    assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5)
+    # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
+    assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
+
+
+def test_a_faster_machine_takes_less_and_a_larger_corpus_more_of_the_pass_alone() -> None:
+    once, fast, large = seconds(SIZES), seconds(SIZES, 2000.0), seconds(replace(SIZES, positions=20_000))
+    assert fast[PASS] == pytest.approx((once[PASS] or 0) / 2)
+    assert {stage for stage in once if large[stage] != once[stage]} == {PASS, "activation_bins"}
+
+
+def test_no_more_than_the_calibration_is_read_and_bins_of_the_study_s_own_take_no_time() -> None:
+    assert seconds(replace(SIZES, positions=10**9))["activation_bins"] == pytest.approx(131.072 * 240 / 280)
+    assert seconds(replace(SIZES, calibration=0, positions=None))["activation_bins"] == 0
+
+
+def test_studied_neurons_are_bounded_by_the_lines_of_evidence_and_by_the_model() -> None:
+    assert SIZES.studied == 1 + 3 * (5 + 8 * 2)
+    assert replace(SIZES, best=1).studied == 1 + 3 * (1 + 8 * 1)
+    assert replace(SIZES, neurons=10).studied == 20
+    assert estimates(SIZES, 1.0)["neuron_ablation"][1] == AT_MOST
+
+
+def test_what_ran_before_beats_an_estimate_and_the_pass_grows_with_the_positions() -> None:
+    earlier = {PASS: Earlier(30.0, 5_000), "congruence": Earlier(7.0, 5_000)}
+    guessed = {PASS: (99.0, ESTIMATED), "neuron_ablation": (12.0, AT_MOST)}
+    assert planned([PASS, "congruence", "neuron_ablation", "candidates"], earlier, 10_000, guessed) == [
+        Planned(PASS, 60.0, "as before, for 2 times the positions"),
+        Planned("congruence", 7.0, BEFORE),
+        Planned("neuron_ablation", 12.0, AT_MOST),
+        Planned("candidates", 0.0, ESTIMATED),
+    ]
+    assert planned([PASS], earlier, 5_000, {}) == [Planned(PASS, 30.0, BEFORE)]
+
+
+def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -> None:
+    plan = [Planned("short", 0.4, ESTIMATED), Planned(PASS, 600.0, BEFORE), Planned("congruence", 75.0, ESTIMATED)]
+    assert plan_lines(plan, 40, SIZES, 1234.5) == [
+        "Plan: 3 of 40 stages to make, 37 stand. What comes out as it was keeps what is made from it.",
+        "  activation_histograms       10 min  as before",
+        "  congruence                    75 s  estimated",
+        "  all others                     0 s",
+        "  in all                      11 min",
+        "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 64 neurons studied; 1,234 positions a second through the model",
+    ]
+
+
+def test_what_nobody_knows_yet_is_said_and_the_table_stays_short() -> None:
+    unknown = replace(SIZES, positions=None)
+    guessed = estimates(unknown, 1.0)
+    lines = plan_lines(planned(list(guessed), {}, None, guessed), 40, unknown, 1.0)
+    assert "  activation_histograms            ?  known when the corpus has been read" in lines
+    assert any(line.startswith("  in all") and line.endswith("and what is not known") for line in lines)
+    assert len(lines) <= 12
+    assert "about" not in lines[-1]
+
+
+def test_nothing_to_make_is_one_line() -> None:
+    assert plan_lines([], 40, SIZES, None) == ["Plan: all 40 stages stand; nothing is to be made."]
