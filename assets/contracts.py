@@ -243,6 +243,19 @@ TOKEN_WINDOWS = Table(
     ),
 )
 
+POSITION_PREDICTIONS = Table(
+    "position_predictions",
+    "activation_histograms",
+    "What the model itself predicts after every token of the corpus, as the pass saw it: one row a window.",
+    ("document", "window_in_document"),
+    (
+        DOCUMENT,
+        WINDOW_IN_DOCUMENT,
+        Column("predictions", pl.List(pl.Int32()), "index", "The top prediction after each token of the window, the beginning-of-sequence "
+               "token's first: as many as the window has tokens."),
+    ),
+)  # fmt: skip
+
 MODEL_PARITY = Table(
     "model_parity",
     "model_parity",
@@ -1524,7 +1537,7 @@ EVIDENCE_CARDS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
+        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import Table
+from assets.store import Record
 from assets.tables import scan_table
 
 ROWS, COLUMNS = 5, 6  # as many as the UI shows without scrolling
@@ -60,9 +61,9 @@ def view_of(table: Table) -> View:
     return VIEWS.get(table.name, View(tuple(table.schema.names()[:COLUMNS])))
 
 
-def preview(table: Table, folder: Path) -> list[dict[str, Any]]:
+def preview(table: Table, source: Path | Record) -> list[dict[str, Any]]:
     """A few rows of a published table as plain values, as its view says."""
-    frame, view = scan_table(folder, table), view_of(table)
+    frame, view = scan_table(source, table), view_of(table)
     if view.ranked:
         finite = frame.filter(
             pl.col(view.ranked).is_finite() if table.schema[view.ranked].is_float() else pl.col(view.ranked).is_not_null()

@@ -16,7 +16,7 @@ from assets.reads import Part, Read
 from assets.store import Record
 from assets.study import Study
 from assets.study_view import UndeclaredError, view_of
-from assets.tables import read_table, scan_table
+from assets.tables import read_table, scan_table, table_file
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Reading:
 
     def read(self, table: str, shard: str | None = None) -> pl.DataFrame:
         """A table. Raises ContractError where the file holds other columns."""
-        return read_table(self._record(TABLES[table].asset, "table", table, shard).folder, TABLES[table])
+        return read_table(self._record(TABLES[table].asset, "table", table, shard), TABLES[table])
 
     def scan(self, table: str, shard: str | None = None) -> pl.LazyFrame:
         """A table, read only as far as it is used."""
-        return scan_table(self._record(TABLES[table].asset, "table", table, shard).folder, TABLES[table])
+        return scan_table(self._record(TABLES[table].asset, "table", table, shard), TABLES[table])
 
     def raw(self, table: str, shard: str | None = None) -> pl.DataFrame:
         """A table as its file holds it, whatever its contract says."""
-        folder = self._record(TABLES[table].asset, "table", table, shard).folder
-        return pl.read_parquet(folder / f"{table}.parquet", glob=False)
+        record = self._record(TABLES[table].asset, "table", table, shard)
+        return pl.read_parquet(table_file(record, TABLES[table]), glob=False)
 
     def fact(self, asset: str, name: str, shard: str | None = None) -> Any:
         """A number or text that the record of an output states. KeyError where it states no such thing."""

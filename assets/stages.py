@@ -50,7 +50,8 @@ class Stage:
 # What running the model reads: the snapshot's files as they were hashed, and how they are loaded.
 MODEL = reads("model_snapshot")
 MODEL_FIELDS = ("model.dtype", "model.linear_maps")
-TEXT_TABLES = ("corpus_documents", "token_windows")  # the corpus itself: too large for a page, and never handed to the report
+# As long as the corpus: too large for a page, and never handed to the report.
+CORPUS_TABLES = ("corpus_documents", "token_windows", "position_predictions")
 
 _STAGES = (
     Stage(
@@ -92,10 +93,10 @@ _STAGES = (
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions.",
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions; the model's prediction at every position.",
         reads=(*MODEL, *reads("tracked_tokens", "corpus_documents.domains", "token_windows:same", "activation_bins", "screened_tokens")),
         fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes", "kept_positions"), after=("model_parity",), is_sharded=True,
-        kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
+        tables=("position_predictions",), kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
     ),
     Stage(
         "merged_histograms", "histograms", "The sum of all shards, exact and independent of their order. Each shard is verified before it is added.",
@@ -262,13 +263,13 @@ _STAGES = (
 )  # fmt: skip
 
 _EVERY_ASSET = tuple(f"{stage.name}.%s:all" if stage.is_sharded else f"{stage.name}.%s" for stage in _STAGES)
-_REPORTED_TABLES = tuple(table for stage in _STAGES for table in stage.tables if table not in TEXT_TABLES)
+_REPORTED_TABLES = tuple(table for stage in _STAGES for table in stage.tables if table not in CORPUS_TABLES)
 
 _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
         reads=reads(*(asset % "*" for asset in _EVERY_ASSET)),
-        fields=("model.dtype", "neurons", "shards", "ablation_positions", "min_count", "embedding_predictions", "outcomes"),
+        fields=("model.dtype", "neurons", "shards", "ablation_positions", "min_count", "embedding_predictions", "outcomes", "count_bos"),
         tables=("data_quality",), kinds=frozenset({"polars"}),
     ),
     Stage(

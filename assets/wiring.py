@@ -177,7 +177,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _table(table: Table, record: Record) -> dg.MetadataValue | str:
-    rows = preview(table, record.folder)
+    rows = preview(table, record)
     return (
         dg.MetadataValue.table([dg.TableRecord(row) for row in rows], column_schema(table, view_of(table).columns)) if rows else "no rows"
     )

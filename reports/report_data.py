@@ -12,7 +12,7 @@ import polars as pl
 
 from assets.contracts import TABLES
 from assets.counting.histograms import TOP_PREDICTION
-from assets.stages import TEXT_TABLES
+from assets.stages import CORPUS_TABLES
 from assets.study import Prompt, Study
 
 _PAIR = ("token_id", "layer", "neuron")
@@ -24,7 +24,7 @@ _OF_CURVE = ("highest_proportion", "highest_proportion_at", "half_activation", "
 class ReportData:
     """The input of a whole site. Equal values give the same bytes.
 
-    `tables` holds frames under their contract names (assets.contracts.TABLES without TEXT_TABLES); an absent one counts as empty.
+    `tables` holds frames under their contract names (assets.contracts.TABLES without CORPUS_TABLES); an absent one counts as empty.
     `provenance` has one mapping per published output: asset, fingerprint, code_version, created_at (ISO 8601), seconds, bytes and,
     if known, inputs (name -> content hash, or names). `facts` may hold: model, revision, commit, architecture, layers, neurons (per
     layer), vocabulary, is_gated, normalization, dtype, device, corpus, corpus_commit, documents, empty_documents,
@@ -45,7 +45,7 @@ class ReportData:
     @property
     def table_names(self) -> list[str]:
         """The tables at hand, in the contracts' order."""
-        return [name for name in TABLES if name in self.tables and name not in TEXT_TABLES]
+        return [name for name in TABLES if name in self.tables and name not in CORPUS_TABLES]
 
     @functools.cached_property
     def tracked(self) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from assets.counting.batch_counter import Answers, Counter, following_tokens
 from assets.counting.batches import Batch
 from assets.counting.histograms import Histograms
 from assets.counting.kept_positions import HALF_LARGEST, KeptRows, Quotas, chosen, no_rows, row_tensors
-from assets.counting.sending import sent
+from assets.counting.sending import returned, sent
 
 if TYPE_CHECKING:
     import torch
@@ -89,16 +89,7 @@ class KeptPositionCounter:
         return _Waiting(rows, places, *self._to_host(answers.predictions.int()), self._layers, answers.residual)
 
     def _to_host(self, predictions: "torch.Tensor") -> "tuple[torch.Tensor, torch.cuda.Event | None]":
-        """A copy on the host, and what says that it has arrived; a GPU copies it while the host goes on."""
-        import torch
-
-        if predictions.device.type != "cuda":
-            return predictions.cpu(), None
-        here = torch.empty(predictions.shape, dtype=torch.int32, pin_memory=True)
-        here.copy_(predictions, non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
-        return here, arrived
+        return returned(predictions)
 
     def _look_through(self) -> None:
         """Keep what is now among the positions of lowest hash, and let go of what no longer is."""

@@ -1,4 +1,4 @@
-"""From host arrays to a device without waiting for it."""
+"""From host arrays to a device and back without waiting for it."""
 
 from typing import TYPE_CHECKING
 
@@ -14,3 +14,16 @@ def sent(array: np.ndarray, device: "torch.device") -> "torch.Tensor":
 
     tensor = torch.from_numpy(array)
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def returned(tensor: "torch.Tensor") -> "tuple[torch.Tensor, torch.cuda.Event | None]":
+    """A copy on the host, and what says that it has arrived: None where it is there. A GPU copies it while the host goes on."""
+    import torch
+
+    if tensor.device.type != "cuda":
+        return tensor.cpu(), None
+    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    here.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return here, arrived

@@ -8,6 +8,7 @@ Bins are floor(activation * per_unit) in float32, half-open. Memory does not gro
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +19,7 @@ from assets.counting.histograms import PROBABILITY, ActivationBins, HistogramErr
 from assets.counting.kept_position_counter import KeptPositionCounter
 from assets.counting.kept_positions import quotas
 from assets.counting.parts import LayerCounter, Part, parts
+from assets.counting.position_predictions import PositionPredictions
 from assets.counting.position_sampler import PositionSampler
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
@@ -27,6 +29,9 @@ from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
 from assets.predictions.token_probabilities import predictor_with_probabilities
+
+if TYPE_CHECKING:
+    import torch
 
 
 def count_windows(
@@ -44,6 +49,7 @@ def count_windows(
     kept_positions: int = 0,
     domains: int = 1,
     part: Part | None = None,
+    predictions: PositionPredictions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Histograms:
     """Count all windows of a frame of `token_windows`, in one pass.
@@ -55,6 +61,7 @@ def count_windows(
     `domain` of the windows says which is a document's.
     `part` is what of all this is counted,
     everything if absent; the result then holds the part's layers and tokens alone, and in block_scaled the positions of its groups.
+    `predictions`, if given, keeps the top prediction at every position; every part of the same windows finds the same.
     `progress` is told tokens done and tokens in all after each batch.
     Raises HistogramError for windows, bins or tokens that do not fit the model, and for a model without predictions by the embedding.
     """
@@ -79,7 +86,9 @@ def count_windows(
     keeps = kept_positions > 0 and part.is_first_of_layers
     with counting(model, counter, embedding_predictions, with_probability, keeps) as count_batch:
         for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
-            count_batch(batch)
+            predicted = count_batch(batch)
+            if predictions is not None:
+                predictions.add(batch, predicted)
             done += int(batch.lengths.sum())
             if progress:
                 progress(done, total)
@@ -93,8 +102,9 @@ def counting(
     embedding_predictions: bool = False,
     with_probability: Sequence[int] = (),
     with_residual: bool = False,
-) -> Iterator[Callable[[Batch], None]]:
-    """While open, the model's neurons report to `counter`: call the yielded function with each batch.
+) -> "Iterator[Callable[[Batch], torch.Tensor]]":
+    """While open, the model's neurons report to `counter`: call the yielded function with each batch. It gives back the top predictions
+    after each position, int64 [row, position], on the model's device.
 
     `embedding_predictions` must be as the counter was made; `with_probability` are its tracked tokens where it counts their probability,
     `with_residual` says whether it keeps what the final norm reads.
@@ -110,7 +120,7 @@ def counting(
         counter.add_layer(layer, activations)
         seen.append(layer)
 
-    def count_batch(batch: Batch) -> None:
+    def count_batch(batch: Batch) -> torch.Tensor:
         seen.clear()
         counter.start(batch)
         predictions, probabilities = top_predictions(sent(batch.token_ids, model.device))
@@ -119,6 +129,7 @@ def counting(
         if seen != list(range(model.facts.layers)):
             raise HistogramError(f"model: its neurons were seen in layers {seen}, expected each of {model.facts.layers} layers once; "
                                  "this architecture cannot be counted")  # fmt: skip
+        return predictions
 
     with (
         torch.inference_mode(),

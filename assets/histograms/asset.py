@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from assets.counting.histograms import PROBABILITY, PROBABILITY_UNITS, ActivationBins, Histograms
 from assets.counting.parts import Part, parts
+from assets.counting.position_predictions import PositionPredictions
 from assets.histograms.activation_bins import calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
@@ -76,9 +77,10 @@ def _activation_histograms(work: Work) -> None:
         domains,
     )
     group = create_group(work.draft.folder, shapes)
+    predictions = PositionPredictions()
 
-    def count_part(part: Part) -> int:
-        """Count and write one part; its counters are freed before the next part's are made."""
+    def count_part(part: Part, is_first: bool) -> int:
+        """Count and write one part; its counters are freed before the next part's are made. Predictions are the same in every part."""
         histograms = count_windows(
             model,
             windows,
@@ -93,13 +95,16 @@ def _activation_histograms(work: Work) -> None:
             kept_positions=study.kept_positions,
             domains=domains,
             part=part,
+            predictions=predictions if is_first else None,
             progress=Progress(work, time.monotonic()),
         )
         write_part(group, part, histograms)
         return histograms.positions
 
-    positions = [count_part(part) for part in parts(model.facts.layers, len(tracked), len(screened), plan.layer_parts, plan.token_parts)]
+    counted_parts = parts(model.facts.layers, len(tracked), len(screened), plan.layer_parts, plan.token_parts)
+    positions = [count_part(part, place == 0) for place, part in enumerate(counted_parts)]
     counted = time.monotonic() - started
+    work.write("position_predictions", predictions.frame())
     finish_group(group, positions[0], tracked)
     work.state(positions=positions[0])
     rate = round(positions[0] / max(counted, 1e-9), 1)

@@ -161,6 +161,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "sums by predicted token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
+        "predictions of the shard": 2 * 4 * counted.shard_tokens,  # as they are taken, and the table's
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }
     return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)

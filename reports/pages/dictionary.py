@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.contracts import TABLES, histogram_tensors
-from assets.stages import TEXT_TABLES
+from assets.stages import CORPUS_TABLES
 from reports.downloads import Download
 from reports.numbers import moment, plural
 from reports.pages.page import Page
@@ -22,7 +22,7 @@ def data_page(data: ReportData, downloads: Mapping[str, list[Download]]) -> Page
             "columns": [{"column": column, "dtype": _DTYPES.get(str(column.dtype), str(column.dtype).lower())} for column in table.columns],
             "rows": data.tables[name].height if name in data.tables else None,
             "downloads": downloads.get(name, []),
-            "absent": "kept with the run's outputs: too large for a page" if name in TEXT_TABLES else "not part of this report",
+            "absent": "kept with the run's outputs: too large for a page" if name in CORPUS_TABLES else "not part of this report",
         }
         for name, table in TABLES.items()
     ]

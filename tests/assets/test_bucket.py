@@ -8,8 +8,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from assets.contracts import TABLES
 from assets.freshness import Freshness
 from assets.store import RECORD, Place, Store, StoreError
 from assets.store.bucket import Bucket
@@ -18,6 +20,7 @@ from assets.store.cache import Cache
 from assets.store.connection import RemoteError, UnreachableError
 from assets.store.objects import Objects
 from assets.store.sources import fetch_source
+from assets.tables import read_table, write_table
 from tests.assets.stored_outputs import HOME, PLACE, BucketOutputs, found, publish
 from tests.reports.sample_data import study
 from tests.s3_server import BucketForTests
@@ -134,6 +137,24 @@ def test_a_copy_is_fetched_once_and_a_damaged_copy_again(outputs: BucketOutputs)
     os.utime(file, ns=(1, 1))
     assert record.here is None
     assert (record.folder / "part.txt").read_text() == "abc"
+
+
+def test_a_table_beside_counters_is_fetched_by_itself_and_not_kept(outputs: BucketOutputs) -> None:
+    table = TABLES["token_counts"]
+    frame = pl.DataFrame([(3, "a", 5, 2, 1)], schema=table.schema, orient="row")
+    for beside, is_kept in (("c/0", False), ("other.parquet", True)):
+        with outputs.store.publish(PLACE, beside, {}) as draft:
+            write_table(draft.folder, table, frame)
+            (draft.folder / beside).parent.mkdir(exist_ok=True)
+            (draft.folder / beside).write_bytes(b"large")
+        outputs.forget_copies()
+        record = found(outputs.store)
+        assert read_table(record, table)["predictions"].to_list() == [2]
+        assert (record.here is not None) == is_kept
+        outputs.write(f"{record.version}/{table.name}.parquet", b"other")
+        outputs.forget_copies()
+        with pytest.raises(StoreError, match=r"token_counts.parquet"):
+            read_table(record, table)
 
 
 def test_what_is_fetched_is_compared_with_the_record_and_the_file_is_named(outputs: BucketOutputs) -> None:

@@ -69,6 +69,13 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(be
     )
     assert effect["effect"].to_list() == [1.0]
 
+    kept = [
+        read_table(bench.record("activation_histograms", shard).folder, TABLES["position_predictions"])
+        for shard in bench.study().shard_names
+    ]
+    assert pl.concat(kept).select("document").unique().height == DOCUMENTS
+    assert pl.concat(kept)["predictions"].list.slice(1).explode().is_in([planted_token_id(" an")]).sum() == PREDICTIONS_OF_AN
+
     index = bench.settings.deployment.site_folder("planted") / "index.html"
     assert f"layer {PLANTED_LAYER}" in index.read_text().lower()
 

@@ -226,6 +226,31 @@ def _samples(reading: Reading, shard: str | None) -> Frames:
     return {"samples": sample_violations(_histograms("merged_histograms", reading, None), windows)}
 
 
+PREDICTIONS = {
+    "predictions": [
+        none_of("every window has one prediction for each of its tokens", "unlike_window", "windows with another number", of="windows"),
+        none_of(
+            "every entry of the vocabulary is predicted as often as was counted",
+            "unlike_counted",
+            "entries with another number",
+            of="entries",
+        ),
+    ]
+}
+
+
+def _predictions(reading: Reading, shard: str | None) -> Frames:
+    from assets.quality.prediction_violations import prediction_violations
+
+    found = prediction_violations(
+        reading.raw("position_predictions", shard),
+        reading.scan("token_windows", shard),
+        _histograms("activation_histograms", reading, shard),
+        count_bos=reading.study.count_bos,
+    )
+    return {"predictions": found}
+
+
 def merge_frames(expected_shards: Sequence[str], merged_shards: Sequence[str], shard_positions: Sequence[int], merged: int) -> Frames:
     """The merge of all shards. `merged_shards` and their `shard_positions` are in the order in which they were added up to `merged`."""
     expected, held = Amounts(expected_shards), Amounts(merged_shards)
@@ -295,6 +320,15 @@ def _checks(asset: str) -> list[Check]:
 
 CHECKS = (
     *(check for asset in COUNTERS for check in _checks(asset)),
+    Check(
+        name="position_predictions",
+        asset="activation_histograms",
+        promise="The predictions that are kept of a shard are its windows' own, and those that were counted.",
+        needs=("activation_histograms/:all", "position_predictions:all", "token_windows:all"),
+        fields=("count_bos",),
+        count=_predictions,
+        sentences=PREDICTIONS,
+    ),
     Check(
         name="merge",
         asset="merged_histograms",

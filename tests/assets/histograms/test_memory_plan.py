@@ -13,12 +13,14 @@ import polars as pl
 import pytest
 import yaml
 
+from assets.contracts import TABLES
 from assets.counting.document_blocks import fold_of
 from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.planned_sizes import planned_model, planned_pass, weight_bytes
 from assets.study import ModelChoice, Study
+from assets.tables import read_table
 from tests.planted import WORDS, planted_corpus, planted_model, planted_tokenizer
 
 MODEL = PlannedModel(layers=4, neurons=1000, width=100, heads=2, vocabulary=5000, weights=3 * MIB)
@@ -42,6 +44,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "sums by predicted token": 4000 * (10 * 32 + 8 * 8),
         "activations of kept positions": 0,
         "positions waiting to be sampled": 32 * 1000,
+        "predictions of the shard": 8_000,
         "token ids of the shard": 12_000,
     }
     assert (plan.passes, plan.peak) == (1, sum(plan.rows.values()))
@@ -245,6 +248,8 @@ def test_a_run_stays_below_its_budget_with_the_same_integers_and_the_peak_does_n
     assert one.positions == other.positions > 0
     for name in one.tensors:
         np.testing.assert_array_equal(one[name][:], other[name][:], err_msg=name)
+    predictions = [read_table(group, TABLES["position_predictions"]) for group in groups]
+    assert predictions[0].equals(predictions[1])  # of one pass, not of both
 
     twice = run(tmp_path / "twice", wide_model, 400)
     assert twice["summary"]["positions"] == pytest.approx(2 * whole["summary"]["positions"], rel=0.05)

@@ -12,6 +12,7 @@ from assets.quality.checks import causes, counters, inputs, probes, statistics
 from assets.quality.checks.contracts import contract_check
 from assets.quality.every_check import checks_of
 from assets.quality.expectations import Outcome
+from assets.quality.prediction_violations import prediction_violations
 from assets.quality.sample_violations import sample_violations
 
 
@@ -39,6 +40,11 @@ def merge_quality(expected: Sequence[str], merged: Sequence[str], positions: Seq
 
 def sample_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:
     return check("position_samples", "merged_histograms").judged({"samples": sample_violations(histograms, token_windows.lazy())})
+
+
+def prediction_quality(position_predictions: pl.DataFrame, token_windows: pl.DataFrame, histograms: Histograms) -> list[Outcome]:
+    found = prediction_violations(position_predictions, token_windows.lazy(), histograms, count_bos=False)
+    return check("position_predictions", "activation_histograms").judged({"predictions": found})
 
 
 def kept_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:

@@ -18,6 +18,7 @@ from assets.statistics.embedding_predictions import embedding_curves
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.proportion_curves import proportion_curves
 from assets.statistics.token_neuron_scores import token_neuron_scores
+from tests.assets.counting.made_batches import windows_frame
 from tests.assets.quality import judged
 from tests.assets.statistics.test_proportion_curves import PAIR as HAND_PAIR
 from tests.assets.statistics.test_token_neuron_scores import HAND, HAND_BINS, mirrored
@@ -642,3 +643,36 @@ def test_a_tracked_token_that_is_never_predicted_warns_and_is_named(scores: pl.D
         pl.when(pl.col("token_id") != 4).then(name).alias(name) for name in ("auroc", "direction", "separation")
     )
     assert failures(judged.score_quality(unpredicted)) == {PREDICTED: "1 tokens never or always predicted; most in token ' of' (1)"}
+
+
+# --- position_predictions ---------------------------------------------------------------------------------------------------
+
+EACH_TOKEN = "every window has one prediction for each of its tokens"
+AS_COUNTED = "every entry of the vocabulary is predicted as often as was counted"
+
+
+def test_predictions_of_another_window_or_another_number_are_found() -> None:
+    """Three windows of 2, 3 and 1 tokens; position 0 is not counted."""
+    windows = windows_frame([[0, 2], [0, 3, 3], [0]])
+    predictions = pl.DataFrame(
+        {"document": [0, 1, 2], "window_in_document": [0, 0, 0], "predictions": [[4, 1], [4, 1, 2], [3]]},
+        schema=TABLES["position_predictions"].schema,
+    )
+    counted = Histograms({"predictions": np.array([0, 2, 1, 0, 0])}, 3, ())
+    assert failures(judged.prediction_quality(predictions, windows, counted)) == {}
+
+    def with_predictions(*lists: list[int]) -> pl.DataFrame:
+        return predictions.with_columns(predictions=pl.Series(list(lists), dtype=pl.List(pl.Int32)))
+
+    for broken, wrong in (
+        (with_predictions([4, 1], [4, 2, 2], [3]), {AS_COUNTED: "2 of 5 entries with another number"}),
+        (with_predictions([4, 1], [4, 1, 99], [3]), {AS_COUNTED: "1 of 5 entries with another number"}),
+        (with_predictions([4, 1, 4], [1, 2], [3]), {EACH_TOKEN: "2 of 3 windows with another number", AS_COUNTED: ...}),
+        (predictions[:2], {EACH_TOKEN: "1 of 3 windows with another number"}),
+        (predictions.with_columns(window_in_document=pl.Series([0, 0, 1], dtype=pl.Int32)), {EACH_TOKEN: ...}),
+    ):
+        outcomes = judged.prediction_quality(broken, windows, counted)
+        assert {outcome.severity for outcome in outcomes} == {"blocking"}
+        found = failures(outcomes)
+        assert found.keys() == wrong.keys()
+        assert all(told is ... or found[sentence] == told for sentence, told in wrong.items())
