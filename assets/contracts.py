@@ -1347,8 +1347,8 @@ NEURON_ABLATION = Table(
             "p_value",
             _float,
             "share",
-            "How rare an effect at least as far from 0 is among control neurons: counted or, where hardly any control goes as far, by the tail "
-            "of their effects; p_value_source says which.",
+            "How rare a compared_effect at least as far from 0 is among control neurons: counted or, where hardly any control goes as far, by "
+            "the tail of their effects; p_value_source says which.",
         ),
         Column(
             "p_value_source",
@@ -1369,19 +1369,32 @@ NEURON_ABLATION = Table(
             "times_largest_control",
             _float,
             "multiple",
-            "Size of the effect over that of the largest control's; missing where no control has an effect.",
+            "Size of the compared_effect over that of the largest control's; missing where no control has an effect.",
             True,
         ),
-        Column("controls", pl.Int32(), "neuron", "Control neurons: same layer, nearest in output norm and share of positions above 0."),
-        Column("position_count", pl.Int32(), "position", "Positions that the means are over."),
+        Column(
+            "controls",
+            pl.Int32(),
+            "neuron",
+            "Control neurons: same layer, nearest in output norm and share of positions above 0. The first 25, in a seeded order, where at least "
+            "8 of these change the log-probability as much under every ablation and at every kind of position; else all, up to 100.",
+        ),
+        Column("position_count", pl.Int32(), "position", "Positions that the effect and its interval are over."),
         Column("document_count", pl.Int32(), "document", "Documents that these come from."),
+        Column("compared_positions", pl.Int32(), "position", "Positions among these, up to 16, at which the controls are ablated too."),
+        Column(
+            "compared_effect",
+            _float,
+            "of the measure",
+            "Mean over the positions compared: what p_value and times_largest_control set beside the controls' means over the same positions.",
+        ),
     ),
 )
 
 ABLATION_CONTROLS = Table(
     "ablation_controls",
     "neuron_ablation",
-    "The same means for each control neuron of a pair.",
+    "Means over the positions compared for each control neuron that was drawn for a pair.",
     ("token_id", "layer", "neuron", "positions", "ablation", "control"),
     (
         TOKEN_ID,

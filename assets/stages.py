@@ -222,13 +222,14 @@ _STAGES = (
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",
-        reads=(*MODEL, *reads("token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens", "token_outcomes")),
+        reads=(*MODEL, *reads("token_windows:all", "position_predictions:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens",
+                              "token_outcomes")),
         fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
-        reads=(*MODEL, *reads("tracked_tokens", "token_windows:all", "neuron_statistics", "proportion_curves")),
+        reads=(*MODEL, *reads("tracked_tokens", "token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves")),
         fields=(*MODEL_FIELDS, "prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(

@@ -49,23 +49,31 @@ def p_values(effect: np.ndarray, controls: np.ndarray) -> PValues:
     Counted, (1 + controls at least as far) / (1 + controls), where MODELLED_BELOW or the whole tail go as far, where controls tie (a
     share of few positions), and where all but one have no effect. Modelled p-values are never above the least that counting then gives.
     """
+    counted = counted_p_values(effect, controls)
     size, ordered = np.abs(effect), -np.sort(-np.abs(controls), axis=0)  # [control, ...], largest first
     amount = len(ordered)
     as_far = (ordered >= size).sum(axis=0)
-    counted = (1 + as_far) / (1 + amount)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        times_largest = np.where(ordered[0] > 0, size / ordered[0], np.nan) if amount else np.full(size.shape, np.nan)
     tail = np.minimum(max(amount // TAIL, SHORTEST_TAIL), (ordered > 0).sum(axis=0) - 1)  # [...], controls above the threshold
     enough = np.minimum(min(max(amount // MODELLED, 1), MOST_MODELLED), tail + 1)  # as far: from so many on it is counted
     is_modelled = (tail >= 1) & (as_far < enough) & np.isfinite(size)
     if not is_modelled.any():
-        return PValues(counted, np.full(size.shape, COUNTED), times_largest)
+        return counted
     last = np.maximum(tail, 0)
     is_modelled &= _are_distinct(ordered, last)
     modelled = np.minimum(_tail_probability(size, ordered, last), (1 + enough) / (1 + amount))
     least = (1 + amount) ** -2.0
     source = np.where(is_modelled, np.where(modelled < least, FLOOR, TAIL_MODEL), COUNTED)
-    return PValues(np.where(is_modelled, np.maximum(modelled, least), counted), source, times_largest)
+    return PValues(np.where(is_modelled, np.maximum(modelled, least), counted.p_value), source, counted.times_largest)
+
+
+def counted_p_values(effect: np.ndarray, controls: np.ndarray) -> PValues:
+    """The same without a model of the tail: (1 + controls at least as far) / (1 + controls)."""
+    size, sizes = np.abs(effect), np.abs(controls)
+    p_value = (1 + (sizes >= size).sum(axis=0)) / (1 + len(sizes))
+    largest = sizes.max(axis=0) if len(sizes) else np.zeros(size.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times_largest = np.where(largest > 0, size / largest, np.nan)
+    return PValues(p_value, np.full(size.shape, COUNTED), times_largest)
 
 
 def _are_distinct(ordered: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ hundreds of neurons in a batch. Later positions are not looked at: the predictio
 the final norm, recomputed, of the clean final residual stream plus the neuron's change. The mediated part is the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
-from assets.prompts.continuation import StreamContinuation
-from assets.prompts.prompt_runs import PromptRun, residual_after, run_prompt, tolerance
+from assets.prompts.continuation import Entering, StreamContinuation
+from assets.prompts.prompt_runs import PromptRun, last_logits_alone, residual_after, run_prompt, tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -37,50 +37,85 @@ class Target:
     next_token_id: int
 
 
-def run_window(model: LanguageModel, ids: list[int], layers: list[int]) -> PromptRun:
+def run_window(model: LanguageModel, ids: Sequence[int], layers: Sequence[int]) -> PromptRun:
     """Run a window and keep what ablating neurons of these layers needs."""
     hooks = [hook for layer in layers for hook in (model.neuron_hook(layer), residual_after(layer))]
     return run_prompt(model, ids, list(dict.fromkeys((*hooks, residual_after(model.facts.layers - 1)))), keep_keys_values=True)
 
 
+@dataclass(frozen=True)
+class Readout:
+    """The final norm and the unembedding of a model, in float32: of another dtype it is copied, so make it once for many positions."""
+
+    norm: Any
+    unembedding: "torch.Tensor"  # float32 [model width, vocabulary]
+    bias: "torch.Tensor"  # float32 [vocabulary]
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> "Readout":
+        """That of a model."""
+        return cls(model.bridge.ln_final, model.bridge.W_U.detach().float(), model.bridge.b_U.detach().float())
+
+    def logits(self, stream: "torch.Tensor") -> "torch.Tensor":
+        """Float32 [variant, vocabulary] of streams [variant, model width] as they leave the last block."""
+        return self.norm(stream).float() @ self.unembedding + self.bias
+
+    def token_logits(self, stream: "torch.Tensor", token_ids: "int | list[int]") -> "torch.Tensor":
+        """Float32 [variant], or [variant, token]: logits of these tokens alone."""
+        return self.norm(stream).float() @ self.unembedding[:, token_ids] + self.bias[token_ids]
+
+    def in_parts(self, stream: "torch.Tensor") -> "Iterator[torch.Tensor]":
+        """The logits of a few variants at a time."""
+        for some in stream.split(max(1, LOGITS_AT_ONCE // len(self.bias))):
+            yield self.logits(some)
+
+
 def position_effects(
-    model: LanguageModel, run: PromptRun, target: Target, neurons: "Mapping[int, torch.Tensor]", changes: "Mapping[int, torch.Tensor]"
+    model: LanguageModel,
+    run: PromptRun,
+    target: Target,
+    neurons: "Mapping[int, torch.Tensor]",
+    changes: "Mapping[int, torch.Tensor]",
+    readout: Readout | None = None,
 ) -> np.ndarray:
     """Float64 [ablation, column, measure] in the order of MEASURES; columns are the neurons, layer after layer.
 
-    `neurons` gives int64 [neuron] for each layer, `changes` float32 [ablation, neuron]: replacement minus activation. `run` comes
-    from run_window. A change of 0, or output weights of 0, change nothing and are not run.
+    `neurons` gives int64 [neuron] for each layer, layers in ascending order; `changes` float32 [ablation, neuron]: replacement minus
+    activation. `run` comes from run_window, `readout` is the model's. A change of 0, or output weights of 0, change nothing and are not run.
     """
     import torch
 
-    last = model.facts.layers - 1
+    last, readout = model.facts.layers - 1, readout or Readout.of(model)
     final = run.values[residual_after(last)][target.position]  # [model width]
-    with torch.inference_mode():
-        clean = read_stream(model, final[None], target).cpu()  # [1, _READ]
-    rest = StreamContinuation(model, run.keys_values, target.position, target.position + 1)
-    parts = []
+    entering, moved, written = [], [], []
     for layer, chosen in neurons.items():
         weights = model.bridge.blocks[layer].mlp.W_out[chosen].float()  # [neuron, model width]
         change = changes[layer]
-        moved = (change.ne(0) & weights.ne(0).any(1)).nonzero()  # [variant, (ablation, neuron)]
+        moved.append((change.ne(0) & weights.ne(0).any(1)).nonzero())  # [variant, (ablation, neuron)]
         before = run.values[residual_after(layer)][target.position]
 
-        def added(rows: slice, moved=moved, change=change, weights=weights) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        def added(rows: slice, moved=moved[-1], change=change, weights=weights) -> torch.Tensor:  # type: ignore[no-untyped-def]
             ablation, neuron = moved[rows].T
             return change[ablation, neuron][:, None] * weights[neuron]  # float32 [variant, model width]
 
         def residual(rows: slice, added=added, before=before) -> torch.Tensor:  # type: ignore[no-untyped-def]
             return (before.float() + added(rows)).to(before.dtype)[:, None]
 
-        read = rest.read(layer + 1, residual, len(moved), lambda stream: read_stream(model, stream, target)).view(-1, _READ)
-        directly = read[:, 3:].flatten()  # after the last block nothing is left to mediate
-        if layer < last:
-            with torch.inference_mode():
-                directly = token_logits(model, (final.float() + added(slice(None))).to(final.dtype), target.token_id).cpu()
-        effects = torch.zeros(*change.shape, len(MEASURES), dtype=torch.float64)
-        if len(moved):
-            effects[tuple(moved.cpu().T)] = _measures(clean[0].double(), read.double(), directly.double())
-        parts.append(effects.numpy())
+        written.append(added)
+        entering.append(Entering(layer + 1, len(moved[-1]), residual))
+    with torch.inference_mode():
+        clean = read_stream(readout, final[None], target).cpu()[0].double()  # [_READ]
+        rest = StreamContinuation(model, run.keys_values, target.position, target.position + 1)
+        read = rest.read(entering, lambda stream: read_stream(readout, stream, target)).view(-1, _READ).double()
+        parts = []
+        for layer, added, places, own in zip(neurons, written, moved, read.split([len(one) for one in moved]), strict=True):
+            directly = own[:, 3]  # after the last block nothing is left to mediate
+            if layer < last:
+                stream = (final.float() + added(slice(None))).to(final.dtype)
+                directly = readout.token_logits(stream, target.token_id).cpu().double()
+            effects = torch.zeros(*changes[layer].shape, len(MEASURES), dtype=torch.float64)
+            effects[tuple(places.cpu().T)] = _measures(clean, own, directly)
+            parts.append(effects.numpy())
     return np.concatenate(parts, axis=1)
 
 
@@ -93,40 +128,38 @@ def _measures(clean: "torch.Tensor", read: "torch.Tensor", directly: "torch.Tens
     return torch.stack([change[:, 0], (change[:, 1] != 0).double(), change[:, 2], total, direct, total - direct], dim=1)
 
 
-def read_stream(model: LanguageModel, stream: "torch.Tensor", target: Target) -> "torch.Tensor":
+def read_stream(readout: Readout, stream: "torch.Tensor", target: Target) -> "torch.Tensor":
     """Float64 [variant, _READ]: log-probability of the token, top prediction, loss of the next token, logit of the token.
 
-    `stream` is [variant, model width], as it leaves the last block. Whole logits are made for a few variants at a time.
+    `stream` is [variant, model width], as it leaves the last block. Whole logits are made for a few variants at a time, and once.
     """
     import torch
 
     parts = []
-    for some in stream.split(max(1, LOGITS_AT_ONCE // model.facts.vocabulary)):
-        logits = model.bridge.ln_final(some).float() @ model.bridge.W_U.float() + model.bridge.b_U.float()  # [variant, vocabulary]
-        shares = logits.log_softmax(-1)
-        columns = (shares[:, target.token_id], logits.argmax(-1), -shares[:, target.next_token_id], logits[:, target.token_id])
-        parts.append(torch.stack([column.double() for column in columns], dim=1))
+    for logits in readout.in_parts(stream):  # [variant, vocabulary]
+        own, following, whole = logits[:, target.token_id], logits[:, target.next_token_id], logits.logsumexp(-1)
+        parts.append(torch.stack([column.double() for column in (own - whole, logits.argmax(-1), whole - following, own)], dim=1))
     return torch.cat(parts) if parts else torch.empty(0, _READ, dtype=torch.float64)
 
 
-def token_logits(model: LanguageModel, stream: "torch.Tensor", token_id: int) -> "torch.Tensor":
-    """Float32 [variant]: the token's logit through the final norm and the unembedding alone."""
-    return model.bridge.ln_final(stream).float() @ model.bridge.W_U[:, token_id].float() + model.bridge.b_U[token_id].float()
-
-
 def require_plain_forward_agrees(
-    model: LanguageModel, ids: list[int], target: Target, layer: int, neuron: int, change: float, logit_change: float
+    model: LanguageModel, ids: Sequence[int], target: Target, layer: int, neuron: int, change: "float | torch.Tensor", logit_change: float
 ) -> None:
-    """Ablate one neuron in a plain forward pass of the whole model; raise ModelError if the fast way says something else."""
+    """Ablate one neuron in a plain forward pass of the whole model; raise ModelError if the fast way says something else.
+
+    `change`: replacement minus activation at the target's position, or [position] at each up to it. `logit_change` is the token's, there.
+    """
     import torch
 
     def hook(activations: torch.Tensor, hook: object) -> torch.Tensor:
         changed = activations.clone()  # [run, position, neuron]
-        changed[1, target.position, neuron] += change
+        changed[1, :, neuron] += everywhere.to(changed.dtype)
         return changed
 
-    tokens = torch.tensor([ids[: target.position + 1]] * 2, device=model.device)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(model.neuron_hook(layer), hook)]):
+    everywhere = torch.zeros(target.position + 1, device=model.device)
+    everywhere[slice(None) if isinstance(change, torch.Tensor) else -1] = change
+    tokens = torch.tensor([list(ids[: target.position + 1])] * 2, device=model.device)
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(model.neuron_hook(layer), hook), last_logits_alone()]):
         logits = model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float()  # [run, vocabulary]
     plain = float(logits[1, target.token_id] - logits[0, target.token_id])
     allowed = tolerance(model) * max(1.0, float(logits.abs().max()))

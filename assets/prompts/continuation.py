@@ -7,15 +7,18 @@ in the unchanged run (for patching: the corrupt one), so they are not computed a
 2. The changed streams (variants) lie side by side: a few in each row of the batch, apart by the attention mask, each at the
    positions of the prompt. A few to a row and not one, because the prefix is then copied once a row; not all in one row,
    because the mask makes attention grow with the square of a row.
-3. In the last block only the last position is computed in full; the others give their keys and values and stop there.
-4. What is read is the caller's choice: patching reads the logits of the two answers only.
+3. Variants that enter higher blocks join a batch on its way: few variants of many blocks are one batch, not many small ones.
+4. In the last block only the last position is computed in full; the others give their keys and values and stop there.
+5. What is read is the caller's choice: patching reads the logits of the two answers only.
 
 The blocks are the shared bridge's own, called with the arguments that the model itself gives them, so that positions, rotary
 angles and norms are those of the architecture. What is replaced for the time of a call is put back, also after an exception.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from assets.model.language_model import LanguageModel
@@ -29,6 +32,18 @@ TOKENS_IN_ROW = 16  # measured on GPT-2 small: rows of 16 are 5 to 40 % faster t
 TOKENS_IN_BATCH = 1024  # the largest tensor is then 1,024 x neurons: 12 MB for GPT-2 small; larger is no faster on a CPU
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block gets besides the residual stream
+
+
+@dataclass(frozen=True)
+class Entering:
+    """Changed residual streams, `variants` of them, as they enter block `layer` (number of blocks: as they leave the last).
+
+    `residual(rows)` gives those of some variants, [rows, positions, model width]. It is asked for a batch at a time, which bounds the memory.
+    """
+
+    layer: int
+    variants: int
+    residual: "Callable[[slice], torch.Tensor]"
 
 
 class StreamContinuation:
@@ -65,21 +80,24 @@ class StreamContinuation:
                 self._call_before_last = _block_calls(model, early[0], self._mask(*early, *early), self._before_last)[-1]
                 self._call_last = _block_calls(model, late[0], self._mask(*late, *everything), self._last)[-1]
 
-    def read(
-        self, layer: int, residual: "Callable[[slice], torch.Tensor]", variants: int, readout: "Callable[[torch.Tensor], torch.Tensor]"
-    ) -> "torch.Tensor":
+    def read(self, entering: Sequence[Entering], readout: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
         """[variant, ...] on the CPU: `readout` of the streams [variant, model width] that leave the last block at the last position.
 
-        `residual(rows)` gives the residual streams of these variants, [rows, positions, model width], as they enter block `layer`
-        (`layer` = number of blocks: as they leave the last). It is asked for a batch at a time, which bounds the memory.
+        `entering` is in ascending order of blocks; its variants follow one another.
         """
         import torch
 
+        ends = list(accumulate(one.variants for one in entering))
         parts = []
         with torch.inference_mode(), fast_activation(self._model):
-            for start in range(0, variants, self._in_batch):
-                rows = slice(start, min(start + self._in_batch, variants))
-                parts.append(readout(self._last_residual(layer, residual(rows))).cpu())
+            for start in range(0, ends[-1] if ends else 0, self._in_batch):
+                streams = []
+                for one, end in zip(entering, ends, strict=True):
+                    first = end - one.variants
+                    rows = slice(max(start - first, 0), min(start + self._in_batch - first, one.variants))
+                    if rows.start < rows.stop:
+                        streams.append((one.layer, one.residual(rows)))
+                parts.append(readout(self._last_residual(streams)).cpu())
         return torch.cat(parts) if parts else torch.empty(0)
 
     def leave_block(self, layer: int, residual: "torch.Tensor", attention: "torch.Tensor") -> "torch.Tensor":
@@ -103,22 +121,34 @@ class StreamContinuation:
             left = _run_block(self._model.bridge.blocks[layer], stream, self._calls[layer])
         return left.view(rows * self._in_row, self.positions, -1)[:variants]
 
-    def _last_residual(self, layer: int, residual: "torch.Tensor") -> "torch.Tensor":
-        """[variant, model width]: the residual stream that leaves the last block at the last position."""
+    def _last_residual(self, streams: "Sequence[tuple[int, torch.Tensor]]") -> "torch.Tensor":
+        """[variant, model width]: the residual streams that leave the last block at the last position.
+
+        `streams` are (block that they enter, [variant, positions, model width]), in ascending order of blocks.
+        """
+        import torch
+
         blocks = self._model.bridge.blocks
-        variants, positions, width = residual.shape
-        if layer == len(blocks):
-            return residual[:, -1]
-        rows = -(-variants // self._in_row)
-        stream = residual.new_zeros(rows * self._in_row, positions, width)  # what fills up the last row is computed and dropped
-        stream[:variants] = residual
-        stream = stream.view(rows, -1, width)  # [row, variant and position, width]
-        whole = len(blocks) - 1 if positions > 1 else len(blocks)
-        for index in range(layer, whole):
-            stream = _run_block(blocks[index], stream, self._calls[index])
-        if positions > 1:
-            stream = self._run_last_block(blocks[-1], stream.view(rows, self._in_row, positions, width))
-        return stream.reshape(rows * self._in_row, width)[:variants]
+        stream, variants = streams[0][1][:0], 0
+        for index in range(streams[0][0], len(blocks)):
+            joining = [given for layer, given in streams if layer == index]
+            if joining:
+                stream, variants = self._in_whole_rows([stream[:variants], *joining])
+            rows = stream.view(len(stream) // self._in_row, -1, stream.shape[-1])  # [row, variant and position, width]
+            if index == len(blocks) - 1 and self.positions > 1:
+                rows = self._run_last_block(blocks[index], rows.view(len(rows), self._in_row, *stream.shape[1:]))
+            else:
+                rows = _run_block(blocks[index], rows, self._calls[index])
+            stream = rows.reshape(len(stream), -1, stream.shape[-1])
+        behind = [given[:, -1] for layer, given in streams if layer == len(blocks)]
+        return torch.cat([stream[:variants, -1], *behind])
+
+    def _in_whole_rows(self, parts: "list[torch.Tensor]") -> "tuple[torch.Tensor, int]":
+        """All variants of the parts, with zeros after them up to whole rows, which are computed and dropped; and how many they are."""
+        import torch
+
+        variants = sum(map(len, parts))
+        return torch.cat([*parts, parts[0].new_zeros(-variants % self._in_row, *parts[0].shape[1:])]), variants
 
     def _run_last_block(self, block: Any, stream: "torch.Tensor") -> "torch.Tensor":
         """[row, variant, width] from [row, variant, position, width]: only the last position is computed in full."""
@@ -147,13 +177,13 @@ class Continuation(StreamContinuation):
         self._answers = (runs.pair.prompt.answer_id, runs.pair.prompt.wrong_answer_id)
 
     def differences(self, layer: int, residual: "Callable[[slice], torch.Tensor]", variants: int) -> "torch.Tensor":
-        """Float32 [variants] on the CPU: logit difference answer - wrong answer when the run goes on from block `layer`; see `read`."""
+        """Float32 [variants] on the CPU: logit difference answer - wrong answer when the run goes on from block `layer`; see Entering."""
 
         def difference(last: "torch.Tensor") -> "torch.Tensor":
             logits = answer_logits(self._model, last, *self._answers)
             return logits[:, 0] - logits[:, 1]
 
-        return self.read(layer, residual, variants, difference)
+        return self.read([Entering(layer, variants, residual)], difference)
 
 
 class _KeysReady(Exception):

@@ -3,7 +3,7 @@
 Holds plain forward passes through the shared bridge. Changing what a run computes is in continuation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,15 @@ def run_prompt(model: LanguageModel, ids: Sequence[int], hooks: Sequence[str], k
     recorder = KeyValueRecorder()
     cache = {"past_key_values": recorder, "use_cache": True} if keep_keys_values else {"use_cache": False}
     tokens = torch.tensor([list(ids)], device=model.device)  # [1, position]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(name, keep(name)) for name in hooks]):
-        logits = model.bridge(tokens, output_attentions=False, **cache)  # [1, position, vocabulary]
+    kept = [(name, keep(name)) for name in hooks]
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[*kept, last_logits_alone()]):
+        logits = model.bridge(tokens, output_attentions=False, **cache)  # [1, 1, vocabulary]
     return PromptRun(logits[0, -1].float(), values, recorder.kept)
+
+
+def last_logits_alone() -> "tuple[str, Callable[..., torch.Tensor]]":
+    """A hook with which a run makes logits at the last position alone: of a window's other positions they are a quarter of the work."""
+    return "unembed.hook_in", lambda hidden, hook: hidden[:, -1:]
 
 
 def answer_logits(model: LanguageModel, residual: "torch.Tensor", answer_id: int, wrong_answer_id: int) -> "torch.Tensor":

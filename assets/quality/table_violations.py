@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from assets.ablation.ablated_positions import COMPARED
+from assets.ablation.control_neurons import CONTROLS
 from assets.ablation.p_values import COUNTED, FLOOR, MOST_MODELLED, TAIL_MODEL
+from assets.ablation.settled_pairs import SETTLED_BY, TOLD_MEASURE
 from assets.contracts import NEURON_STATISTICS, Column, Table
 from assets.counting.histograms import PROBABILITY
 from assets.prompts.patched_neuron_sets import LARGEST_SET, LARGEST_TOLD, MOST_OF_IT, SMALLEST_ADDED
@@ -230,11 +233,16 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
     wrong_p = ~fits_its_source.fill_null(False)
     wrong_q = ~((q_value >= p_value - 1e-12) & (q_value <= 1)).fill_null(False)
     wrong_share = (pl.col("measure") == "flipped") & ~effect.is_between(0, 1).fill_null(False)
+    positions, compared = pl.col("position_count"), pl.col("compared_positions")
+    miscompared = ~compared.is_between(1, pl.min_horizontal(positions, COMPARED)).fill_null(False) | (
+        (compared == positions) & ((pl.col("compared_effect") - effect).abs() > 1e-9 * (1 + effect.abs())).fill_null(False)
+    )
+    is_settled = (p_value >= (1 + SETTLED_BY) / (1 + controls) - 1e-12) | (pl.col("measure") != TOLD_MEASURE)
     crossed = (pl.col("ci_low") > pl.col("ci_high")).fill_null(False) | (pl.col("ci_low").is_null() != pl.col("ci_high").is_null())
     counted = frame.group_by(pair, maintain_order=True).agg(
         effects=pl.len().cast(pl.Int64),
-        contradicting=(wrong_p | wrong_q | wrong_share | crossed).sum().cast(pl.Int64),
-        few_controls=(controls.min() < 100).cast(pl.Int64),
+        contradicting=(wrong_p | wrong_q | wrong_share | crossed | miscompared).sum().cast(pl.Int64),
+        few_controls=((controls.min() < CONTROLS) & ~is_settled.all()).cast(pl.Int64),
         pairs=pl.lit(1, pl.Int64),
     )
     return counted.join(torn, on=pair, how="left", maintain_order="left").with_columns(pl.col("torn").fill_null(1))

@@ -32,7 +32,7 @@ def control_figure(effects: pl.DataFrame, controls: pl.DataFrame) -> Figure:
                     _strip(own, beside),
                     _layout("change of log-probability (nat)"),
                     f"{plural(first['position_count'], 'position')} of {plural(first['document_count'], 'document')}, "
-                    f"{plural(first['controls'], 'control neuron')} of the same layer. {_likeness(beside)}".strip(),
+                    f"{plural(first['controls'], 'control neuron')} of the same layer{_where(first)}. {_likeness(beside)}".strip(),
                 )
             )
     return Figure(
@@ -45,6 +45,12 @@ def control_figure(effects: pl.DataFrame, controls: pl.DataFrame) -> Figure:
         views=tuple(views),
         legend_label="Token and positions",
     )
+
+
+def _where(row: Mapping[str, int]) -> str:
+    """At how many of the positions controls are ablated, where not at all of them."""
+    some = row["compared_positions"] < row["position_count"]
+    return f", ablated at {row['compared_positions']} of these positions" if some else ""
 
 
 def _likeness(controls: pl.DataFrame) -> str:
@@ -117,9 +123,13 @@ def _strip(own: pl.DataFrame, controls: pl.DataFrame) -> tuple[Json, ...]:
             "x": [place for place, _ in present],
             "y": rounded(row["effect"] for _, row in present),
             "error_y": _error_bars([row for _, row in present], SERIES[0]),
-            "customdata": [[plot_text(str(row["ablation"])), number(row["p_value"], 2), number(row["q_value"], 2)] for _, row in present],
+            "customdata": [
+                [plot_text(str(row["ablation"])), number(row["p_value"], 2), number(row["q_value"], 2), fixed(row["compared_effect"], 4)]
+                for _, row in present
+            ],
             "marker": {"size": 11, "color": SERIES[0], "symbol": "diamond"},
-            "hovertemplate": "this neuron, %{customdata[0]}<br>%{y:.4f}, p = %{customdata[1]}, q = %{customdata[2]}<extra></extra>",
+            "hovertemplate": "this neuron, %{customdata[0]}<br>%{y:.4f}, beside controls %{customdata[3]}, "
+            "p = %{customdata[1]}, q = %{customdata[2]}<extra></extra>",
         },
     )
 

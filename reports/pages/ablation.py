@@ -90,15 +90,17 @@ def _sentence(row: Mapping[str, Any], controls: pl.DataFrame, pairs: int) -> str
 
 
 def _among(change: Mapping[str, Any], controls: pl.DataFrame) -> str:
-    """The change beside those of the controls: a multiple of the largest or, where some go as far, how many."""
+    """The change beside those of the controls: a multiple of the largest or, where some go as far, how many; and over which positions."""
     amount, times = plural(change["controls"], "control neuron"), change["times_largest_control"]
+    some = change["compared_positions"] < change["position_count"]
+    over = f", over {count(change['compared_positions'])} of these positions" if some else ""
     if times is None:
-        return f"none of {amount} changes it at all"
+        return f"none of {amount} changes it at all{over}"
     if times > 1:
-        return f"it is {number(times, 2)} times the largest change among {amount}"
+        return f"it is {number(times, 2)} times the largest change among {amount}{over}"
     same = controls.filter(pl.col("ablation") == change["ablation"])
-    as_far = same.filter(pl.col(change["measure"]).abs() >= abs(change["effect"])).height
-    return f"{count(as_far)} of {amount} {'changes' if as_far == 1 else 'change'} it as much"
+    as_far = same.filter(pl.col(change["measure"]).abs() >= abs(change["compared_effect"])).height
+    return f"{count(as_far)} of {amount} {'changes' if as_far == 1 else 'change'} it as much{over}"
 
 
 def _unlike(controls: pl.DataFrame) -> str:

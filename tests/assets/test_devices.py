@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 import torch
 
-from assets.ablation.ablated_positions import chosen_windows
+from assets.ablation.donors import Donors, Neurons, chosen_windows, donors_of_windows
 from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
-from assets.ablation.replacements import donors
 from assets.contracts import TABLES
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
@@ -60,10 +59,14 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
     pairs = pairs_of([(token, *neuron) for token in range(2, 12) for neuron in STUDIED])
     texts = [(document, list(ids)) for document, ids in windows.select("document", "token_ids").iter_rows()]
     sampled = sampled_at([("top_prediction", ids[place + 1], document, 0, place) for document, ids in texts for place in (2, 3)])
-    ablation = neuron_ablation(model, windows.lazy(), sampled, pairs, statistics, 2, controls=4)
     neurons = {layer: [neuron] for layer, neuron in STUDIED}
+    nothing = windows.select("document", "window_in_document", predictions=pl.col("token_ids").list.eval(pl.element() * 0)).lazy()
+
+    def donors_of(chosen: Neurons) -> Donors:
+        return donors_of_windows(model, chosen_windows(windows.lazy(), 1000), chosen, 256)
+
+    ablation = neuron_ablation(model, windows.lazy(), nothing, sampled, pairs, statistics, 2, donors_of, controls=4)
     patched = neuron_patching(model, prompts)
-    drawn = donors(model, chosen_windows(windows.lazy(), 1000), neurons, 256)
     return {
         "prompt_tokens": prompt_tokens(model, prompts),
         "prompt_predictions": prompt_predictions(model, prompts),
@@ -77,7 +80,7 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
         "neuron_contexts": neuron_contexts(model, random_places(windows.lazy(), STUDIED, 3, count_bos=False), windows.lazy()),
         "neuron_ablation": ablation.effects,
         "ablation_controls": ablation.controls,
-        "prompt_ablation": prompt_ablation(model, prompts, [4, 5], neurons, statistics, drawn),
+        "prompt_ablation": prompt_ablation(model, prompts, [4, 5], neurons, statistics, donors_of(neurons)),
     }
 
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from assets.ablation.donors import Donors, Neurons, donors_of_windows
 from assets.ablation.neuron_ablation import neuron_ablation
+from assets.ablation.prompt_ablation import prompt_ablation
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.model.refusals import ModelError
@@ -61,8 +64,13 @@ def test_attention_that_sees_less_than_a_corpus_window_is_refused_though_the_fir
     early = int(predictions[2])  # a token that is predicted where the attention still sees everything
     positions = [position for position in range(1, 23) if int(predictions[position]) == early]
     sampled = sampled_at([("top_prediction", early, 0, 0, position) for position in positions])
+    told = windows.select("document", "window_in_document", predictions=pl.Series([predictions.tolist()])).lazy()
+
+    def donors_of(chosen: Neurons) -> Donors:
+        return donors_of_windows(model, windows, chosen, 256)
+
     with pytest.raises(ModelError, match=r"ablating layer 0 neuron \d+ changes a logit by .* attention sees less than the whole window"):
-        neuron_ablation(model, windows.lazy(), sampled, pairs_of([(early, 0, 3)]), statistics, 24, controls=3)
+        neuron_ablation(model, windows.lazy(), told, sampled, pairs_of([(early, 0, 3)]), statistics, 24, donors_of, controls=3)
 
 
 def test_a_model_that_takes_no_mask_of_its_own_form_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -85,3 +93,31 @@ def test_a_norm_without_gain_and_without_a_named_epsilon_is_read_all_the_same(tm
     last = logit_lens(model, [prompt]).filter(variant="clean", layer=1, point="mlp")
     difference = float(logits[prompt.answer_id] - logits[prompt.wrong_answer_id])
     assert last["difference"].to_list() == pytest.approx([difference] * 3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("bloom", {"hidden_size": 16, "n_layer": 2, "n_head": 2}),  # takes no mask of the continuation's form
+        ("mistral", {**GROUPED, "sliding_window": 3}),  # its attention sees less than the prompt
+    ],
+)
+def test_on_prompts_a_model_that_the_shortcut_does_not_fit_is_ablated_by_plain_forward_passes(
+    tmp_path: Path, family: str, fields: dict[str, object]
+) -> None:
+    model = loaded(tmp_path, family, **fields)
+    prompt, layer, neuron = prompt_of(model), 0, 3
+    statistics = pl.DataFrame({"layer": [0] * 4, "neuron": list(range(4)), "mean": [0.25] * 4})
+    drawn = Donors({0: torch.tensor([[0.5]])}, np.array([7]), {0: [neuron]})
+    made = prompt_ablation(model, [prompt], [5, 9], {layer: [neuron]}, statistics, drawn)
+    for positions in ("all", "last"):
+
+        def replace(activations: torch.Tensor, hook: object, positions: str = positions) -> torch.Tensor:
+            activations[:, 0 if positions == "all" else -1 :, neuron] = 0.25
+            return activations
+
+        with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(model.neuron_hook(layer), replace)]):
+            after = model.bridge(torch.tensor([list(prompt.clean)]), use_cache=False)[0, -1].softmax(-1)
+        rows = made.filter(variant="clean", ablation="mean", positions=positions)
+        assert rows["after"].to_list() == pytest.approx(after[[5, 9]].tolist(), abs=1e-6)
+        assert rows["after"].to_list() != pytest.approx(rows["before"].to_list(), abs=1e-6)

@@ -60,7 +60,7 @@ def test_the_published_convention_takes_counts_by_the_embedding_and_without_them
         assert NOT_COUNTED in off[claim]["reason_published"]
     assert off["last"]["verdict"] == "replicated"
     assert table(gained, "embedding_predictions").is_empty()
-    first, ablated = gained.made(), table(gained, "neuron_ablation")
+    first, ablated = gained.made(), {name: table(gained, name) for name in ("neuron_ablation", "prompt_ablation")}
 
     result = gained.run(embedding_predictions=True)
     assert result.success, faults_of(result)
@@ -73,16 +73,16 @@ def test_the_published_convention_takes_counts_by_the_embedding_and_without_them
     assert on["highest"]["observed_published"] != pytest.approx(off["highest"]["observed_correct"])
     for claim, row in on.items():
         assert row["observed_correct"] == off[claim]["observed_correct"]  # the right convention never was another
-    assert table(gained, "neuron_ablation").equals(ablated)
+    assert all(table(gained, name).equals(before) for name, before in ablated.items())
     counts, curves = table(gained, "embedding_predictions"), table(gained, "embedding_curves")
     assert counts["predictions"].sum() == merged.positions
     assert curves.filter(layer=PLANTED_LAYER, neuron=PLANTED_NEURON, token_id=an)["embedding_prediction_count"].sum() == by_embedding
 
     # What was counted before is counted again, with more beside it; nothing long that reads other things is made again. Ablation reads
-    # the sampled positions out of the counters: it is made again, with the same numbers.
+    # the sampled positions out of the counters, and the kept ones: it is made again, with the same numbers.
     changed = {name.partition("/")[0] for name, record in gained.made().items() if record != first[name]}
     assert {"activation_histograms", "merged_histograms", "embedding_predictions", "replication_scorecard"} <= changed
-    assert changed.isdisjoint({"congruence", "prompt_ablation", "prompt_activations", "neuron_inputs"})
+    assert changed.isdisjoint({"congruence", "prompt_activations", "neuron_inputs"})
     token_page = (gained.settings.deployment.site_folder("planted") / f"token-{an}.html").read_text()
     assert f"By the embedding</abbr></dt><dd>{by_embedding}</dd>" in token_page
 

@@ -589,7 +589,10 @@ def _ablation(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                 for place, (measure, value) in enumerate(measured.items()):
                     interval = (value - 0.1, value + 0.1) if positions == "predicted" else (None, None)
                     chance = (float(rare.p_value[place]), str(rare.source[place]), 1.0, float(rare.times_largest[place]))
-                    effects.append((token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, *chance, 40, 30, 20))
+                    counts = (40, 30, 20, 16)
+                    effects.append(
+                        (token, texts()[token], *PLANTED, positions, ablation, measure, value, *interval, *chance, *counts, value)
+                    )
                 for control, found in enumerate(others.tolist()):
                     likeness = (0.9 + 0.01 * control, 0.05 + 0.001 * control, 1.15, 0.0625)  # norms and shares above zero
                     controls.append((token, *PLANTED, positions, ablation, control, *likeness, *found))

@@ -16,26 +16,26 @@ def test_the_sentence_says_how_much_for_certain_how_rare_and_which_way(data: Rep
     assert standing_out == (
         "Where the model predicts “␣an”, replacing the activation by its mean lowers the token's log-probability by "
         "2.250 nat (95 % interval 2.150 to 2.350) and flips 50.0\u202f% of the top predictions. That stands out: it is 129 times the largest "
-        "change among 40 control neurons (p = 0.00059, the lowest told with so many controls, q = 0.0012). It works mostly straight to the logit."
+        "change among 40 control neurons, over 16 of these positions (p = 0.00059, the lowest told with so many controls, q = 0.0012). It works mostly straight to the logit."
     )
     changes = data.tables["ablation_controls"].filter(token_id=SCRIPT_TOKEN, positions="predicted", ablation="mean")["log_probability"]
     as_far = int((changes.abs() >= 0.0018).sum())
     p_value = number((1 + as_far) / 41, 2)
-    counted = f"{as_far} of 40 control neurons change it as much (p = {p_value}, q = {p_value})."
+    counted = f"{as_far} of 40 control neurons change it as much, over 16 of these positions (p = {p_value}, q = {p_value})."
     assert f"That is not out of the ordinary: {counted}" in ordinary
 
 
 @pytest.mark.parametrize(
     ("times", "effect", "source", "words"),
     [
-        (None, 0.0018, "counted", "none of 40 control neurons changes it at all (p = 0.70, q = 0.70)."),
+        (None, 0.0018, "counted", "none of 40 control neurons changes it at all, over 16 of these positions (p = 0.70, q = 0.70)."),
         (
             3.04,
             0.0018,
             "tail",
-            "it is 3.0 times the largest change among 40 control neurons (p = 0.70, by the tail of the controls' changes, q",
+            "it is 3.0 times the largest change among 40 control neurons, over 16 of these positions (p = 0.70, by the tail of the controls' changes, q",
         ),
-        (0.9, 0.0, "counted", "40 of 40 control neurons change it as much (p = 0.70, q = 0.70)."),
+        (0.9, 0.0, "counted", "40 of 40 control neurons change it as much, over 16 of these positions (p = 0.70, q = 0.70)."),
     ],
 )
 def test_the_sentence_sets_the_effect_beside_its_controls(
@@ -43,7 +43,7 @@ def test_the_sentence_sets_the_effect_beside_its_controls(
 ) -> None:
     told = data.tables["neuron_ablation"].with_columns(
         times_largest_control=pl.lit(times, pl.Float64), p_value_source=pl.lit(source), p_value=0.7, q_value=0.7,
-        effect=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(effect).otherwise(pl.col("effect")),
+        compared_effect=pl.when(pl.col("token_id") == SCRIPT_TOKEN).then(effect).otherwise(pl.col("effect")),
     )  # fmt: skip
     section = ablation_section(dataclasses.replace(data, tables={**data.tables, "neuron_ablation": told}), PLANTED)
     assert words in section["sentences"][1]
@@ -55,7 +55,7 @@ def test_an_effect_that_stands_out_alone_but_not_among_all_pairs_is_told_as_such
     assert section["pairs"] == 2
     assert section["sentences"][0].endswith(
         "By itself that would stand out, but not among the 2 pairs told of: it is 129 times the largest change among "
-        "40 control neurons (p = 0.00059, the lowest told with so many controls, q = 0.20)."
+        "40 control neurons, over 16 of these positions (p = 0.00059, the lowest told with so many controls, q = 0.20)."
     )
 
 
@@ -85,8 +85,8 @@ def test_the_token_that_the_neuron_predicts_best_comes_first(data: ReportData) -
 
 def test_the_figure_says_how_alike_the_controls_are(data: ReportData) -> None:
     assert ablation_figures(data, PLANTED)[0].views[0].note == (
-        "30 positions of 20 documents, 40 control neurons of the same layer. Their output norm lies between 0.900 and 1.29, this neuron's "
-        "is 1.15; they are above zero at 5.0\u202f% to 8.9\u202f% of positions, this neuron at 6.2\u202f%."
+        "30 positions of 20 documents, 40 control neurons of the same layer, ablated at 16 of these positions. Their output norm lies between "
+        "0.900 and 1.29, this neuron's is 1.15; they are above zero at 5.0\u202f% to 8.9\u202f% of positions, this neuron at 6.2\u202f%."
     )
 
 

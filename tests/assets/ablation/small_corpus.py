@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.contracts import TOKEN_WINDOWS
+from assets.ablation.donors import DONORS, Donors, Neurons, chosen_windows, donors_of_windows
+from assets.ablation.neuron_ablation import Ablation, neuron_ablation
+from assets.contracts import POSITION_PREDICTIONS, TOKEN_WINDOWS
 from assets.model.language_model import LanguageModel
 from tests import slow_patching as slow
 from tests.planted import VOCABULARY
@@ -56,7 +58,32 @@ class Studied:
                 of_document.append(row)
         return sampled_at(sorted((row for of_document in kept.values() for row in of_document), key=lambda row: slow_hash(row[2:])))
 
-    @property
+    @cached_property
+    def position_predictions(self) -> pl.DataFrame:
+        """The table position_predictions of these windows."""
+        rows = [(document, 0, found) for document, found in self.predictions.items()]
+        return pl.DataFrame(rows, schema=POSITION_PREDICTIONS.schema, orient="row")
+
+    def donors_of(self, neurons: Neurons) -> Donors:
+        """Donors out of the windows, as where the pass kept no positions."""
+        return donors_of_windows(self.model, chosen_windows(self.windows.lazy(), DONORS), neurons, 2048)
+
+    def ablated(self, pairs: pl.DataFrame, wanted: int, **options: Any) -> Ablation:
+        """Both tables of neuron_ablation for these pairs, at up to `wanted` positions of each kind."""
+        windows, predictions = self.windows.lazy(), self.position_predictions.lazy()
+        return neuron_ablation(
+            self.model,
+            windows,
+            predictions,
+            self.sampled,
+            pairs,
+            self.statistics,
+            wanted,
+            options.pop("donors_of", self.donors_of),
+            **options,
+        )
+
+    @cached_property
     def statistics(self) -> pl.DataFrame:
         """The columns of neuron_statistics that ablation reads."""
         frames = []

@@ -5,25 +5,29 @@ import polars as pl
 import pytest
 import torch
 
-from assets.ablation.ablated_positions import ablated_positions, chosen_windows, of_telling_half, own_positions, windows_of
+from assets.ablation.ablated_positions import COMPARED, ablated_positions, of_telling_half, own_positions, windows_of, with_compared
 from assets.ablation.control_neurons import control_neurons
 from assets.ablation.document_intervals import document_intervals
-from assets.ablation.replacements import ABLATIONS, DONORS, Donors, corpus_means, donors, replacements
+from assets.ablation.donors import DONORS, Donors, chosen_windows, donors, donors_of_windows, kept_donors
+from assets.ablation.replacements import ABLATIONS, corpus_means, replacements
 from assets.counting.document_blocks import TELLING, fold_of
+from assets.counting.kept_positions import SEED as KEPT_SEED
 from assets.counting.position_samples import NEXT_TOKEN, SAMPLED, TOP_PREDICTION
-from assets.study import Study
+from assets.histograms.activation_bins import fixed_bins
+from assets.histograms.activation_histograms import count_windows
+from assets.study import FixedBins, Study
 from tests.assets.ablation.small_corpus import Studied, pairs_of
 from tests.assets.ablation.small_corpus import windows_of as windows_of_documents
 from tests.planted import planted_token_id
 from tests.slow_ablation import logits_at
 from tests.slow_reimplementation import slow_hash
 
-A, THE = planted_token_id(" a"), planted_token_id(" the")
+A, AN, THE = (planted_token_id(word) for word in (" a", " an", " the"))
 
 
 def places_of(studied: Studied, tokens: list[int], wanted: int, outcome: str = TOP_PREDICTION) -> pl.DataFrame:
     own = own_positions(studied.sampled, dict.fromkeys(tokens, outcome), wanted)
-    return ablated_positions(studied.model, windows_of(studied.windows.lazy(), own), own, 256)
+    return ablated_positions(windows_of(studied.windows.lazy(), own), studied.position_predictions.lazy(), own)
 
 
 def test_positions_are_those_at_which_the_token_is_predicted_and_as_many_of_the_same_windows_at_which_it_is_not(planted: Studied) -> None:
@@ -100,6 +104,26 @@ def test_a_study_asks_for_no_more_positions_than_are_sampled() -> None:
     assert limit == SAMPLED
 
 
+def test_controls_are_compared_at_positions_of_as_many_windows_as_there_are_the_same_for_both_kinds(planted: Studied) -> None:
+    places = places_of(planted, [A, THE], 40)
+    marked = with_compared(places)
+    assert marked.drop("is_compared").equals(places)
+    assert marked.group_by("token_id", "positions").agg(pl.col("is_compared").sum()).sort("token_id", "positions").rows() == [
+        (THE, "other", COMPARED), (THE, "predicted", COMPARED), (A, "other", COMPARED), (A, "predicted", COMPARED),
+    ]  # fmt: skip
+    for token in (A, THE):
+        windows = {
+            kind: marked.filter("is_compared", token_id=token, positions=kind)["document"].to_list() for kind in ("predicted", "other")
+        }
+        there = places.filter(token_id=token, positions="predicted")["document"].n_unique()
+        assert len(set(windows["predicted"])) == min(COMPARED, there)
+        if token == A:  # each of its positions has a partner
+            assert sorted(windows["predicted"]) == sorted(windows["other"])
+    assert with_compared(places.reverse()).reverse().equals(marked)
+    few = places_of(planted, [A], 9)
+    assert with_compared(few)["is_compared"].all()
+
+
 def test_windows_are_shuffled_by_seed_not_by_shard_and_short_ones_left_out(planted: Studied) -> None:
     whole = chosen_windows(planted.windows.lazy(), 10_000)
     assert whole.equals(chosen_windows(planted.windows.reverse().lazy(), 10_000))
@@ -109,7 +133,7 @@ def test_windows_are_shuffled_by_seed_not_by_shard_and_short_ones_left_out(plant
 
 
 def test_donors_are_activations_of_the_corpus_and_a_position_gets_one_of_another_document(tiny: Studied) -> None:
-    drawn = donors(tiny.model, tiny.windows, {1: [3, 20]}, 64)
+    drawn = donors_of_windows(tiny.model, tiny.windows, {1: [3, 20]}, 64)
     rows = tiny.activations(1)
     assert len(drawn.documents) >= DONORS
     for document, activation in zip(drawn.documents.tolist(), drawn.activations[1].numpy(), strict=True):
@@ -119,6 +143,30 @@ def test_donors_are_activations_of_the_corpus_and_a_position_gets_one_of_another
     chosen = drawn.drawn_for(documents, np.random.default_rng(0))
     assert (drawn.documents[chosen] != documents).all()
     assert len(np.unique(chosen)) > 100
+
+
+def test_donors_are_the_first_background_positions_that_the_pass_kept_and_never_position_0(tiny: Studied) -> None:
+    bins, kept = fixed_bins(3, 24, FixedBins()), 60
+    counted = count_windows(tiny.model, tiny.windows, bins, [AN], count_bos=True, examples=1, batch_positions=64, kept_positions=kept)
+    drawn = kept_donors(counted, {0: [7], 1: [3, 20]})
+    everywhere = [(d, p) for d, length in tiny.windows.select("document", "length").iter_rows() for p in range(length)]
+    background = sorted(everywhere, key=lambda place: slow_hash((place[0], 0, place[1]), seed=KEPT_SEED))[: kept // 2]
+    expected = [place for place in background if place[1] > 0]
+    assert len(expected) < len(background)  # the beginning-of-sequence token is counted, kept, and no donor
+    assert drawn.documents.tolist() == [document for document, _ in expected]
+    for layer, chosen in ((0, [7]), (1, [3, 20])):
+        rows = tiny.activations(layer)
+        assert drawn.activations[layer].numpy() == pytest.approx(np.stack([rows[d][p, chosen] for d, p in expected]), rel=1e-3, abs=1e-4)
+    assert kept_donors(counted, {1: [3]}, most=4).documents.tolist() == drawn.documents[:4].tolist()
+
+
+def test_where_the_pass_kept_no_positions_windows_are_run_for_donors(tiny: Studied) -> None:
+    bins = fixed_bins(3, 24, FixedBins())
+    counted = count_windows(tiny.model, tiny.windows, bins, [AN], count_bos=False, examples=1, batch_positions=64)
+    drawn, windows = donors(tiny.model, counted, tiny.windows.lazy(), 64, {1: [3]}), chosen_windows(tiny.windows.lazy(), DONORS)
+    again = donors_of_windows(tiny.model, windows, {1: [3]}, 64)
+    assert len(drawn.documents) >= DONORS
+    assert drawn.activations[1].equal(again.activations[1])
 
 
 def test_where_only_one_document_is_left_it_gives_the_donor() -> None:
@@ -160,6 +208,20 @@ def test_controls_are_the_nearest_of_the_layer_by_rank_of_norm_and_of_share_abov
     with_others = control_neurons(pairs_of([(9, 0, 2), (9, 0, 1), (8, 0, 0)]), statistics, norms, controls=100)
     assert with_others.filter(token_id=9, neuron=2)["control"].to_list() == [0, 3, 4, 5]
     assert with_others.filter(token_id=8)["control"].to_list() == [1, 2, 3, 4, 5]
+
+
+def test_controls_are_drawn_in_a_seeded_order_that_pairs_of_a_token_share() -> None:
+    statistics = pl.DataFrame({"layer": [0] * 60, "neuron": list(range(60)), "share_above_zero": np.linspace(0, 1, 60)})
+    norms = {0: np.arange(60.0)}
+    chosen = control_neurons(pairs_of([(9, 0, 20), (9, 0, 24), (8, 0, 20)]), statistics, norms, controls=30)
+    orders = {key: rows.sort("draw") for key, rows in chosen.partition_by("token_id", "neuron", as_dict=True).items()}
+    for rows in orders.values():
+        assert rows["draw"].to_list() == list(range(30))
+        assert rows["control"].to_list() != sorted(rows["control"])
+    one, other = (orders[9, neuron]["control"].to_list() for neuron in (20, 24))
+    assert [c for c in one if c in other] == [c for c in other if c in one]  # shared controls come in the same order
+    assert orders[8, 20]["control"].to_list() != one
+    assert chosen.equals(control_neurons(pairs_of([(9, 0, 20), (9, 0, 24), (8, 0, 20)]), statistics, norms, controls=30))
 
 
 def test_intervals_come_from_documents_not_from_positions() -> None:

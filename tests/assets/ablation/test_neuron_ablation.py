@@ -6,22 +6,26 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
-from assets.ablation import neuron_ablation as module
+from assets.ablation import visits
 from assets.ablation.ablated_positions import ablated_positions, own_positions
 from assets.ablation.control_neurons import control_neurons
-from assets.ablation.neuron_ablation import Ablation, ablate_token, neuron_ablation, neurons_of, output_norms
+from assets.ablation.donors import donors_of_windows
+from assets.ablation.neuron_ablation import Ablation, ablate, neuron_ablation, neurons_of, output_norms
 from assets.ablation.position_effects import MEASURES
-from assets.ablation.replacements import donors
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION
+from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.model.refusals import ModelError
+from assets.prompts.prompt_runs import PromptRun
 from tests import slow_ablation as slow
 from tests.assets.ablation.small_corpus import Studied, pairs_of, random_windows
 from tests.assets.prompts.tiny_models import LAYERS, save_tiny_model
 from tests.planted import EMPTY, INDIRECT, PLANTED, SILENT, Role, planted_token_id
 from tests.slow_patching import plain_model
 
+PAIR = ["token_id", "layer", "neuron"]
 AN, UP, THE = (planted_token_id(word) for word in (" an", " up", " the"))
 
 
@@ -36,8 +40,9 @@ def most_predicted(studied: Studied) -> int:
 @pytest.mark.parametrize("ablation", ["zero", "mean", "negation"])
 def test_effects_and_p_values_equal_a_slow_loop_over_positions_and_controls(tiny: Studied, ablation: str) -> None:
     token, statistics = most_predicted(tiny), tiny.statistics
-    made = neuron_ablation(tiny.model, tiny.windows.lazy(), tiny.sampled, pairs_of([(token, 1, 5)]), statistics, 6, controls=3)
-    places = ablated_positions(tiny.model, tiny.windows, own_positions(tiny.sampled, {token: "top_prediction"}, 6), 2048)
+    made = tiny.ablated(pairs_of([(token, 1, 5)]), 6, controls=3)
+    own = own_positions(tiny.sampled, {token: "top_prediction"}, 6)
+    places = ablated_positions(tiny.windows, tiny.position_predictions.lazy(), own)
     activations = tiny.activations(1)
     controls = made.controls["control"].unique().sort().to_list()
     assert len(controls) == 3
@@ -66,7 +71,7 @@ def test_effects_and_p_values_equal_a_slow_loop_over_positions_and_controls(tiny
 
 def test_the_tables_hold_what_their_contracts_say_and_intervals_hold_their_effects(tiny: Studied) -> None:
     token = most_predicted(tiny)
-    made = neuron_ablation(tiny.model, tiny.windows.lazy(), tiny.sampled, pairs_of([(token, 0, 3), (token, 2, 1)]), tiny.statistics, 8)
+    made = tiny.ablated(pairs_of([(token, 0, 3), (token, 2, 1)]), 8)
     assert (made.effects.schema, made.controls.schema) == (NEURON_ABLATION.schema, ABLATION_CONTROLS.schema)
     assert made.effects.height == 2 * 2 * 4 * 6
     assert not made.effects.select(NEURON_ABLATION.key).is_duplicated().any()
@@ -80,8 +85,9 @@ def test_the_tables_hold_what_their_contracts_say_and_intervals_hold_their_effec
 
 def test_the_same_is_drawn_again_however_the_windows_are_cut(tiny: Studied) -> None:
     pairs = pairs_of([(most_predicted(tiny), 1, 2)])
-    one = neuron_ablation(tiny.model, tiny.windows.lazy(), tiny.sampled, pairs, tiny.statistics, 5)
-    other = neuron_ablation(tiny.model, tiny.windows.reverse().lazy(), tiny.sampled, pairs, tiny.statistics, 5)
+    one = tiny.ablated(pairs, 5)
+    windows, predictions = (frame.reverse().lazy() for frame in (tiny.windows, tiny.position_predictions))
+    other = neuron_ablation(tiny.model, windows, predictions, tiny.sampled, pairs, tiny.statistics, 5, tiny.donors_of)
     assert one.effects.equals(other.effects)
     assert one.controls.equals(other.controls)
 
@@ -89,22 +95,55 @@ def test_the_same_is_drawn_again_however_the_windows_are_cut(tiny: Studied) -> N
 def test_no_positions_and_tokens_that_are_never_predicted_give_no_rows(planted: Studied) -> None:
     pairs = pairs_of([(planted_token_id(" orange"), 1, 3)])  # the planted model never predicts it
     for wanted in (0, 4):
-        made = neuron_ablation(planted.model, planted.windows.lazy(), planted.sampled, pairs, planted.statistics, wanted)
+        made = planted.ablated(pairs, wanted)
         assert (made.effects.height, made.controls.height) == (0, 0)
 
 
+def test_a_window_is_run_once_for_all_tokens_as_far_as_the_last_position_that_is_wanted(
+    planted: Studied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pairs_of([(THE, 0, 2), (AN, 1, 3), (AN, 2, 4), (UP, 2, 5)])
+    runs, real, told = list[tuple[list[int], list[int]]](), visits.run_window, list[tuple[int, int]]()
+
+    def run_window(model: LanguageModel, ids: list[int], layers: list[int]) -> PromptRun:
+        runs.append((ids, layers))
+        return real(model, ids, layers)
+
+    monkeypatch.setattr(visits, "run_window", run_window)
+    made = planted.ablated(pairs, 30, progress=lambda done, total: told.append((done, total)))
+    own = own_positions(planted.sampled, dict.fromkeys((AN, UP, THE), "top_prediction"), 30)
+    places = ablated_positions(planted.windows, planted.position_predictions.lazy(), own)
+    expected = []
+    for (document,), rows in sorted(places.partition_by("document", as_dict=True).items()):
+        studied = pairs.filter(pl.col("token_id").is_in(rows["token_id"].to_list()))["layer"].unique().sort()
+        expected.append((planted.ids(int(document))[: rows["position"].max() + 1], studied.to_list()))
+    assert runs == expected  # 15 controls of a layer are fewer than are drawn at first: no window is run again for more
+    assert made.effects["token_id"].n_unique() == 3
+    assert len(told) == len(expected)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1][0] == told[-1][1]
+
+
+def test_a_token_says_the_same_alone_and_among_others(planted: Studied) -> None:
+    pairs = pairs_of([(AN, 1, 3), (UP, 2, 5), (THE, 0, 2)])
+    together, alone = planted.ablated(pairs, 30), planted.ablated(pairs.filter(token_id=UP), 30)
+    values = ["layer", "neuron", "positions", "ablation", "measure", "effect", "ci_low", "p_value", "compared_effect"]
+    assert_frame_equal(together.effects.filter(token_id=UP).select(values), alone.effects.select(values), abs_tol=1e-6)
+    assert_frame_equal(together.controls.filter(token_id=UP), alone.controls, abs_tol=1e-6)
+
+
 def test_a_wrong_shortcut_stops_the_run(tiny: Studied, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.position_effects
-    monkeypatch.setattr(module, "position_effects", lambda *args: 1.5 * real(*args))
+    real = visits.position_effects
+    monkeypatch.setattr(visits, "position_effects", lambda *args: 1.5 * real(*args))
     with pytest.raises(ModelError, match="in a plain forward pass"):
-        neuron_ablation(tiny.model, tiny.windows.lazy(), tiny.sampled, pairs_of([(most_predicted(tiny), 1, 2)]), tiny.statistics, 4)
+        tiny.ablated(pairs_of([(most_predicted(tiny), 1, 2)]), 4)
 
 
 @pytest.fixture(scope="module")
 def planted_ablation(planted: Studied) -> Ablation:
     pairs = [(AN, PLANTED), (UP, INDIRECT), (AN, SILENT), (THE, EMPTY)]
     rows = [(token, role.layer, role.neuron) for token, role in pairs]
-    return neuron_ablation(planted.model, planted.windows.lazy(), planted.sampled, pairs_of(rows), planted.statistics, 64)
+    return planted.ablated(pairs_of(rows), 64)
 
 
 def effect_of(made: Ablation, token: int, role: Role, ablation: str = "zero") -> dict[str, dict[str, float]]:
@@ -170,16 +209,39 @@ def test_on_random_weights_p_values_are_uniform(tmp_path: Path) -> None:
             position=pl.Series(positions, dtype=pl.Int32), next_token_id=pl.Series(generator.integers(2, 30, windows.height)),
         )  # fmt: skip
         controls = control_neurons(pairs, statistics, norms)
-        made = ablate_token(model, windows, places, pairs, controls, statistics, donors(model, windows, neurons_of(pairs, controls), 2048))
+        made = ablate(
+            model, windows, places, pairs, controls, statistics, donors_of_windows(model, windows, neurons_of(pairs, controls), 2048)
+        )
         found.append(made.effects.filter(measure="log_probability"))
+        _require_settled_by_what_is_told(made, controls)
     effects = pl.concat(found)
-    assert effects["controls"].min() == 100
+    assert effects["controls"].unique().sort().to_list() == [25, 100]  # some are settled by the first, and some are not
     for ablation in ("zero", "mean", "resample"):
         p_values = np.sort(effects.filter(ablation=ablation)["p_value"].to_numpy())
         steps = np.arange(1, len(p_values) + 1) / len(p_values)
         distance = max((steps - p_values).max(), (p_values - steps + 1 / len(p_values)).max())
         assert len(p_values) == 320
-        assert distance < 1.36 / 320**0.5 + 1 / 101, ablation  # 5 % of uniform samples are farther off; steps of 1/101 added
+        assert distance < 1.36 / 320**0.5 + 1 / 26, ablation  # 5 % of uniform samples are farther off; steps of 1/26 added
+
+
+def _require_settled_by_what_is_told(made: Ablation, chosen: pl.DataFrame) -> None:
+    """The table of controls holds the drawn ones alone, and pairs stopped at 25 exactly where 8 of the first 25 go as far in every row."""
+    told = made.effects.filter(measure="log_probability").select(*PAIR, "ablation", "compared_effect", "p_value", "controls")
+    first = made.controls.join(chosen.filter(pl.col("draw") < 25), on=[*PAIR, "control"], how="semi")
+    as_far = (pl.col("log_probability").abs() >= pl.col("compared_effect").abs()).sum()
+    counts = first.join(told, on=[*PAIR, "ablation"]).group_by(*PAIR, "ablation").agg(as_far.alias("as_far"), drawn=pl.len())
+    assert counts["drawn"].to_list() == [25] * len(counts)
+    least = counts.group_by(PAIR).agg(pl.col("as_far").min().alias("least")).join(told, on=PAIR)
+    assert ((least["least"] >= 8) == (least["controls"] == 25)).all()
+    assert (
+        made.controls.group_by(PAIR)
+        .agg(pl.col("control").n_unique())
+        .join(told, on=PAIR)
+        .select((pl.col("control") == pl.col("controls")).all())
+        .item()
+    )
+    settled = counts.join(told.filter(controls=25), on=[*PAIR, "ablation"])
+    assert settled["p_value"].to_list() == pytest.approx(((1 + settled["as_far"]) / 26).to_list())
 
 
 def test_among_controls_of_their_like_large_neurons_are_nothing_out_of_the_ordinary_and_among_any_they_would_be(tmp_path: Path) -> None:
@@ -198,16 +260,15 @@ def test_among_controls_of_their_like_large_neurons_are_nothing_out_of_the_ordin
     # One pair at a time: neurons studied with the same token would be no controls of each other, and all of these are large.
     matched = pl.concat([control_neurons(pairs[place : place + 1], statistics, norms) for place in range(len(large))])
     any_neurons = np.concatenate([np.sort(generator.choice(np.setdiff1d(range(600), neuron), 100, replace=False)) for neuron in large])
-    unmatched = matched.with_columns(control=pl.Series(any_neurons, dtype=pl.Int32))
+    unmatched = matched.with_columns(control=pl.Series(any_neurons, dtype=pl.Int32))  # in the order of another's draw, which is any
     places = windows.select(
         pl.lit(7, pl.Int32).alias("token_id"), pl.lit("other").alias("positions"), "document", "window_in_document",
         position=pl.Series([length // 2 for length in windows["length"]], dtype=pl.Int32), next_token_id=pl.lit(9),
     )  # fmt: skip
     p_values = {}
     for name, controls in (("matched", matched), ("any", unmatched)):
-        made = ablate_token(
-            model, windows, places, pairs, controls, statistics, donors(model, windows, neurons_of(pairs, controls), 2048)
-        ).effects
+        drawn = donors_of_windows(model, windows, neurons_of(pairs, controls), 2048)
+        made = ablate(model, windows, places, pairs, controls, statistics, drawn).effects
         p_values[name] = made.filter(measure="logit", ablation="zero")["p_value"].to_numpy()
     assert 0.4 < p_values["matched"].mean() < 0.6
     assert p_values["any"].mean() < 0.3

@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from assets.ablation.donors import Donors, donors_of_windows
 from assets.ablation.false_discoveries import with_q_values
-from assets.ablation.neuron_ablation import Subjects, token_effects
 from assets.ablation.p_values import COUNTED, FLOOR, TAIL_MODEL, p_values
-from assets.ablation.position_effects import MEASURES
-from assets.ablation.replacements import ABLATIONS, corpus_means, donors
+from assets.ablation.position_effects import MEASURES, Target
+from assets.ablation.replacements import ABLATIONS
+from assets.ablation.visits import Subjects, Visit, visited
 from assets.model.loading import load
 from tests import slow_ablation as slow
 from tests.assets.ablation.small_corpus import windows_of
@@ -109,15 +110,16 @@ def test_of_real_neurons_drawn_at_random_no_more_are_called_rare_than_the_level_
     with (SHARED_REAL / "tinystories-1000.jsonl").open() as lines:
         texts = [json.loads(next(lines))["text"] for _ in range(60)]
     windows = windows_of([[1, *model.tokenizer(text, add_special_tokens=False)["input_ids"][:40]] for text in texts])
-    drawn = donors(model, windows, {layer: list(range(neurons)) for layer in layers}, 2048)
-    subjects = _all_neurons(model, drawn)
+    drawn = donors_of_windows(model, windows, {layer: list(range(neurons)) for layer in layers}, 2048)
+    subjects = Subjects.of(model, drawn.neurons, _means(drawn), drawn)
     generator, found = np.random.default_rng(5), []
     for place in range(8):  # after the word at this place of ten documents, whatever token really follows the first
-        ids = windows["token_ids"].to_list()
+        ids, position = windows["token_ids"].to_list(), 5 + 4 * place
         chosen = range(place, 60, 6)
-        places = pl.DataFrame({"document": chosen, "position": 5 + 4 * place, "next_token_id": [ids[one][6 + 4 * place] for one in chosen]})
-        places = places.with_columns(token_id=pl.lit(ids[place][6 + 4 * place]), window_in_document=pl.lit(0, pl.Int32))
-        values = token_effects(model, windows, places, subjects).mean(axis=0)  # [ablation, column, measure]
+        donor = drawn.drawn_for(np.array(chosen), np.random.default_rng(place))
+        targets = [Target(position, ids[place][position + 1], ids[one][position + 1]) for one in chosen]
+        visits = [Visit((one, 0), (0, one), target, int(of), subjects) for one, target, of in zip(chosen, targets, donor, strict=True)]
+        values = np.mean([effects for _, effects in visited(model, windows, visits)], axis=0)  # [ablation, column, measure]
         by_layer = values[..., MEASURES.index("log_probability")].reshape(len(ABLATIONS), len(layers), neurons)
         for effects in by_layer[:3].reshape(-1, neurons):  # without the negation
             others = np.stack([generator.permuted(np.delete(np.arange(neurons), one))[:100] for one in range(neurons)], axis=1)
@@ -129,15 +131,12 @@ def test_of_real_neurons_drawn_at_random_no_more_are_called_rare_than_the_level_
     assert (p_value <= 0.05).mean() > 0.04
 
 
-def _all_neurons(model, drawn) -> Subjects:
-    import torch
-
+def _means(drawn: Donors) -> pl.DataFrame:
     rows = [
         pl.DataFrame({"layer": layer, "neuron": range(len(chosen)), "mean": drawn.activations[layer].double().mean(0).numpy()})
         for layer, chosen in drawn.neurons.items()
     ]
-    means = {layer: torch.from_numpy(corpus_means(pl.concat(rows), layer, chosen)) for layer, chosen in drawn.neurons.items()}
-    return Subjects(drawn.neurons, {layer: torch.tensor(chosen) for layer, chosen in drawn.neurons.items()}, means, drawn)
+    return pl.concat(rows)
 
 
 def q_values(p_value: np.ndarray) -> np.ndarray:

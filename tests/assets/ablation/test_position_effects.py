@@ -43,9 +43,9 @@ def test_every_neuron_and_way_equals_its_own_forward_pass(tiny: Studied, place: 
 def test_the_tokens_after_the_position_have_no_part_in_it(tiny: Studied) -> None:
     ids = tiny.ids(0)
     target = Target(3, token_id=12, next_token_id=ids[4])
-    changed = {"neurons": {0: torch.tensor([1, 2])}, "changes": {0: torch.full((4, 2), 1.5)}}
-    whole = position_effects(tiny.model, run_window(tiny.model, ids, [0]), target, **changed)
-    cut = position_effects(tiny.model, run_window(tiny.model, ids[:5], [0]), target, **changed)
+    changed = ({0: torch.tensor([1, 2])}, {0: torch.full((4, 2), 1.5)})
+    whole = position_effects(tiny.model, run_window(tiny.model, ids, [0]), target, *changed)
+    cut = position_effects(tiny.model, run_window(tiny.model, ids[:5], [0]), target, *changed)
     np.testing.assert_allclose(whole, cut, atol=1e-5)
 
 

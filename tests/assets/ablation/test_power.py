@@ -33,9 +33,10 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
     windows = windows_of([ids[document % 2] for document in range(40)])
     bins = fixed_bins(LAYERS, NEURONS, FixedBins())
     counted = count_windows(model, windows, bins, [AN], count_bos=False, examples=1, batch_positions=512)
-    statistics = Studied(model, plain_model(folder), windows).statistics
+    studied = Studied(model, plain_model(folder), windows)
     pairs = pairs_of([(AN, PLANTED.layer, neuron) for neuron in (PLANTED.neuron, *NULLS)])
-    return neuron_ablation(model, windows.lazy(), sampled_positions(counted.tensors, [AN]), pairs, statistics, 40)
+    sampled, predictions = sampled_positions(counted.tensors, [AN]), studied.position_predictions.lazy()
+    return neuron_ablation(model, windows.lazy(), predictions, sampled, pairs, studied.statistics, 40, studied.donors_of)
 
 
 def test_a_neuron_that_makes_half_of_the_predictions_stands_out_among_sixty_pairs_and_no_other_does(ablation: Ablation) -> None:

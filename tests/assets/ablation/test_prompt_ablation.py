@@ -1,11 +1,16 @@
 """Ablation on prompts against one plain forward pass each."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from polars.testing import assert_frame_equal
 
+from assets.ablation import prompt_effects
 from assets.ablation.ablated_positions import SEED
+from assets.ablation.donors import donors_of_windows
 from assets.ablation.prompt_ablation import prompt_ablation
-from assets.ablation.replacements import donors
 from assets.contracts import PROMPT_ABLATION
 from assets.prompts.prompts import encode_prompts
 from tests import slow_ablation as slow
@@ -19,7 +24,7 @@ AN, A = planted_token_id(" an"), planted_token_id(" a")
 
 def test_probabilities_equal_a_plain_forward_pass_for_each_neuron_and_way(tiny: Studied) -> None:
     neurons, statistics = {0: [2], 2: [5, 11]}, tiny.statistics
-    drawn = donors(tiny.model, tiny.windows, neurons, 512)
+    drawn = donors_of_windows(tiny.model, tiny.windows, neurons, 512)
     frame = prompt_ablation(tiny.model, encode_prompts(tiny.model, [fruit_prompt()]), [AN, A], neurons, statistics, drawn)
     assert frame.schema == PROMPT_ABLATION.schema
     assert frame.height == 2 * 2 * 3 * 6 * 2
@@ -48,7 +53,7 @@ def test_probabilities_equal_a_plain_forward_pass_for_each_neuron_and_way(tiny: 
 
 def test_negated_input_weights_equal_a_plain_model_whose_weights_were_changed(tiny: Studied) -> None:
     neurons = {0: [2], 2: [5, 11]}
-    drawn = donors(tiny.model, tiny.windows, neurons, 512)
+    drawn = donors_of_windows(tiny.model, tiny.windows, neurons, 512)
     prompt = encode_prompts(tiny.model, [fruit_prompt()])[0]
     frame = prompt_ablation(tiny.model, [prompt], [AN, A], neurons, tiny.statistics, drawn)
     moved = []
@@ -57,15 +62,19 @@ def test_negated_input_weights_equal_a_plain_model_whose_weights_were_changed(ti
             for neuron in chosen:
                 changed = slow.with_negated_input(tiny.plain, layer, neuron, is_folded)
                 after = slow.logits_at(changed, prompt.clean, len(prompt.clean) - 1).softmax(-1)
-                rows = frame.filter(variant="clean", layer=layer, neuron=neuron, ablation=ablation, positions="all")
-                assert rows["after"].to_list() == pytest.approx([float(after[AN]), float(after[A])], abs=1e-5)
-                moved += [abs(row["after"] - row["before"]) for row in rows.iter_rows(named=True)]
+                # At the last position alone: what the neuron is in the changed model, whose layers below are the same.
+                values = slow_patching.input_of(changed, slow_patching.down_projection(changed, layer), prompt.clean)[:, neuron].tolist()
+                at_last = slow.prompt_probabilities(tiny.plain, prompt.clean, layer, neuron, values, "last")
+                for positions, expected in (("all", after), ("last", at_last)):
+                    rows = frame.filter(variant="clean", layer=layer, neuron=neuron, ablation=ablation, positions=positions)
+                    assert rows["after"].to_list() == pytest.approx([float(expected[AN]), float(expected[A])], abs=1e-5)
+                    moved += [abs(row["after"] - row["before"]) for row in rows.iter_rows(named=True)]
     assert max(moved) > 1e-3  # the negation did something
 
 
 def test_without_the_planted_neuron_the_answer_is_gone(planted: Studied) -> None:
     neurons = {PLANTED.layer: [PLANTED.neuron]}
-    drawn = donors(planted.model, planted.windows, neurons, 512)
+    drawn = donors_of_windows(planted.model, planted.windows, neurons, 512)
     frame = prompt_ablation(planted.model, encode_prompts(planted.model, [fruit_prompt()]), [AN, A], neurons, planted.statistics, drawn)
     clean = frame.filter(variant="clean", ablation="zero", token=" an")
     assert min(clean["before"].to_list()) > 0.9
@@ -75,7 +84,34 @@ def test_without_the_planted_neuron_the_answer_is_gone(planted: Studied) -> None
 
 
 def test_no_prompts_and_no_neurons_give_no_rows(planted: Studied) -> None:
-    drawn = donors(planted.model, planted.windows, {}, 512)
+    drawn = donors_of_windows(planted.model, planted.windows, {}, 512)
     assert prompt_ablation(planted.model, [], [AN], {}, planted.statistics, drawn).height == 0
     prompts = encode_prompts(planted.model, [fruit_prompt()])
     assert prompt_ablation(planted.model, prompts, [AN], {}, planted.statistics, drawn).height == 0
+
+
+def test_plain_forward_passes_and_continued_runs_say_the_same(tiny: Studied, monkeypatch: pytest.MonkeyPatch) -> None:
+    neurons, statistics = {0: [2], 1: [0, 7], 2: [5]}, tiny.statistics
+    drawn = donors_of_windows(tiny.model, tiny.windows, neurons, 512)
+    prompts, real, calls = encode_prompts(tiny.model, [fruit_prompt()]), prompt_effects._plain, []
+
+    def plain(*args: Any) -> torch.Tensor:
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(prompt_effects, "_plain", plain)
+    fast = prompt_ablation(tiny.model, prompts, [AN, A], neurons, statistics, drawn)
+    assert not calls
+    monkeypatch.setattr(prompt_effects, "_continued", lambda *args: 1.5 * torch.ones(6, 4, 2, 2))  # a wrong shortcut is not published
+    slowly = prompt_ablation(tiny.model, prompts, [AN, A], neurons, statistics, drawn)
+    assert len(calls) == 4
+    assert_frame_equal(fast, slowly, abs_tol=1e-5)
+
+
+def test_progress_is_told_in_tokens(planted: Studied) -> None:
+    neurons, told = {PLANTED.layer: [PLANTED.neuron]}, list[tuple[int, int]]()
+    drawn = donors_of_windows(planted.model, planted.windows, neurons, 512)
+    prompts = encode_prompts(planted.model, [fruit_prompt()])
+    prompt_ablation(planted.model, prompts, [AN], neurons, planted.statistics, drawn, lambda done, total: told.append((done, total)))
+    lengths = [len(ids) for _, ids, _ in prompts[0].variants]
+    assert told == [(lengths[0], sum(lengths)), (sum(lengths), sum(lengths))]

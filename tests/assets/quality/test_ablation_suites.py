@@ -20,10 +20,33 @@ def table(
     times: float | None = 0.4,
     ci_low: float | None = -9,
     ci_high: float | None = 9,
+    compared: int = 16,
+    beside: float = 0.0,
+    positions: int = 40,
     **effects: float,
 ) -> pl.DataFrame:
     rows = [
-        (7, " an", 1, 3, "predicted", "zero", measure, effect, ci_low, ci_high, p_value, source, q_value, times, controls, 40, 20)
+        (
+            7,
+            " an",
+            1,
+            3,
+            "predicted",
+            "zero",
+            measure,
+            effect,
+            ci_low,
+            ci_high,
+            p_value,
+            source,
+            q_value,
+            times,
+            controls,
+            positions,
+            20,
+            compared,
+            effect + beside,
+        )
         for measure, effect in (SOUND | effects).items()
     ]
     return pl.DataFrame(rows, schema=NEURON_ABLATION.schema, orient="row")
@@ -75,13 +98,19 @@ def test_a_logit_that_is_not_the_sum_of_its_parts_fails() -> None:
         {"q_value": 1.1},
         {"ci_low": 10.0},
         {"ci_high": None},
+        {"compared": 0},
+        {"compared": 17},
+        {"compared": 9, "positions": 8},
+        {"compared": 16, "positions": 16, "beside": 0.1},
     ],
     ids=lambda broken: " ".join(map(str, broken.values())),
 )
 def test_values_that_cannot_be_fail(broken: dict[str, Any]) -> None:
     (failed,) = failures(ablation_quality(table(**broken), controls(), 1, 40))
     assert (
-        failed == "p-values lie where their source allows, q-values not below p-values, flips are shares, intervals have two ends in order"
+        failed
+        == "p-values lie where their source allows, q-values not below p-values, flips are shares, intervals have two ends in order, "
+        "and what is compared is a mean over 1 to 16 of the positions"
     )
 
 
@@ -90,10 +119,16 @@ def test_a_control_that_is_the_neuron_itself_fails() -> None:
 
 
 def test_few_controls_and_tokens_without_positions_warn() -> None:
-    outcomes = ablation_quality(table(controls=23), controls(), tracked=3, wanted=40)
+    settled = table(controls=25, p_value=9 / 26)
+    assert failures(ablation_quality(settled, controls(), tracked=1, wanted=40)) == set()
+    assert failures(ablation_quality(table(beside=0.3), controls(), tracked=1, wanted=40)) == set()  # other positions, another mean
+    outcomes = ablation_quality(table(controls=25, p_value=8 / 26), controls(), tracked=3, wanted=40)
     warned = {outcome.expectation: (outcome.severity, outcome.observed) for outcome in outcomes if not outcome.passed}
     assert warned == {
-        "every pair has at least 100 controls": ("warning", "1 of 1 pairs with fewer; most in token_id 7, layer 1, neuron 3 (1)"),
+        "every pair has at least 100 controls, or so many of them go as far that fewer settle it": (
+            "warning",
+            "1 of 1 pairs with fewer; most in token_id 7, layer 1, neuron 3 (1)",
+        ),
         "every tracked token has positions in the corpus at which neurons are ablated": ("warning", "2 of 3 tokens without"),
     }
 
