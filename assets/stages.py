@@ -93,7 +93,7 @@ _STAGES = (
     ),
     Stage(
         "activation_histograms", "histograms", "One pass over a shard: for every neuron of every layer the int64 histogram of its activation, and the same "
-        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions; the model's prediction at every position.",
+        "where each tracked token is the top prediction; exact moments; the highest and lowest activating positions with the activations around them; sums by predicted token; a sample of each tracked token's positions; all activations at a few thousand positions; the model's prediction at every position.",
         reads=(*MODEL, *reads("tracked_tokens", "corpus_documents.domains", "token_windows:same", "activation_bins", "screened_tokens")),
         fields=(*MODEL_FIELDS, "count_bos", "examples", "batch_positions", "embedding_predictions", "outcomes", "kept_positions"), after=("model_parity",), is_sharded=True,
         tables=("position_predictions",), kinds=frozenset({"zarr", "pytorch"}), runs_model=True,
@@ -217,7 +217,7 @@ _STAGES = (
     Stage(
         "neuron_contexts", "statistics", "The text around the highest and lowest activations of the studied neurons and around random positions, with the "
         "activation at each token.",
-        reads=(*MODEL, *reads("merged_histograms/", "proportion_curves", "token_windows:all")), fields=(*MODEL_FIELDS, "examples", "count_bos"),
+        reads=(*MODEL, *reads("merged_histograms/", "proportion_curves", "token_windows:all", "position_predictions:all")), fields=(*MODEL_FIELDS, "examples", "count_bos"),
         tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(

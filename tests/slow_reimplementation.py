@@ -62,6 +62,7 @@ class SlowCounts:
         self.domain_of: list[int] = []  # the domain of each position's document
         self.screened = list(screened)
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
+        self.rows: dict[tuple[int, int], np.ndarray] = {}  # activations [layer, position, neuron] of every window, by document and window
         self.predicted: list[int] = []  # the top prediction at each of these positions
         self.inverse_scale: list[float] = []  # 1 over the final norm's scale there
         self.met: dict[str, list[tuple[int, int, int, int]]] = {"prediction": [], "next_token": []}  # token, document, window, position
@@ -101,6 +102,7 @@ class SlowCounts:
                 self.followed.append(None if follows is None else int(follows))
                 self.given.append(probabilities[row, position, : len(self.token_ids)] if probabilities is not None else None)
                 self.seen.append((here.copy(), int(batch.documents[row]), int(batch.windows[row]), position))
+            self.rows[int(batch.documents[row]), int(batch.windows[row])] = activations[:, row, :length][..., self.neurons].copy()
 
     def _add_position(self, here: Any, token: int, predicted: int, follows: int | None) -> None:
         self.occurrences[token] += 1
@@ -325,12 +327,22 @@ class SlowCounts:
             f"{side}_document": np.full(shape, -1),
             f"{side}_window": np.zeros(shape, int),
             f"{side}_position": np.zeros(shape, int),
+            f"{side}_context": np.zeros((*shape, 53)),
         }
         for layer, neuron in np.ndindex(*self.per_unit.shape):
             for rank, example in enumerate(self._ranked(layer, neuron, 1 if side == "top" else -1)[: self.ranks]):
                 for part, value in zip(("value", "document", "window", "position"), example, strict=True):
                     found[f"{side}_{part}"][layer, neuron, rank] = value
+                found[f"{side}_context"][layer, neuron, rank] = self._context(layer, neuron, example)
         return found
+
+    def _context(self, layer: int, neuron: int, example: tuple[float, int, int, int]) -> list[float]:
+        """The activations from 40 positions before an example to 12 after, as float16 has them; nothing outside its window."""
+        _, document, window, position = example
+        own = self.rows[document, window][layer, :, neuron]
+        around = range(position - 40, position + 13)
+        values = [float(own[place]) if 0 <= place < len(own) else 0.0 for place in around]
+        return [float(np.float16(max(-65504.0, min(65504.0, value)))) if value == value else value for value in values]
 
     def _ranked(self, layer: int, neuron: int, sign: int) -> Examples:
         """Most extreme first, the best of each document only, as many as are kept."""

@@ -14,6 +14,7 @@ import numpy as np
 from assets.counting.batches import Batch, first_counted
 from assets.counting.block_counts import by_block_and_whole, null_counts
 from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
+from assets.counting.example_contexts import ExampleContexts
 from assets.counting.histograms import (
     EXAMPLE_PARTS,
     MOMENTS,
@@ -21,6 +22,7 @@ from assets.counting.histograms import (
     NEXT_TOKEN,
     PROBABILITY,
     PROBABILITY_UNITS,
+    SIDES,
     TOP_PREDICTION,
     ActivationBins,
     Histograms,
@@ -160,6 +162,8 @@ class BatchCounter:
         self._bins, self._token_ids, self._count_bos = bins, tuple(token_ids), count_bos
         self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples, blocks=blocks)
         self._tensors |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
+        self._contexts = ExampleContexts(layers, neurons, examples)
+        self._tensors |= self._contexts.tensors()
         self._tokens = TokenCounter(vocabulary, token_ids)
         self._count = np.zeros((blocks, *of_token), sizes.dtype)
         self._nan = np.zeros((layers, neurons), np.int64)
@@ -208,9 +212,10 @@ class BatchCounter:
             self._codes[layer],
             counting.Moments(*(of[name] for name in MOMENTS)),
             counting.Extremes(of["minimum"], of["maximum"], of["above_zero"]),
-            *(counting.Examples(*(of[f"{side}_{part}"] for part in EXAMPLE_PARTS)) for side in ("top", "bottom")),
+            *(counting.Examples(*(of[f"{side}_{part}"] for part in EXAMPLE_PARTS)) for side in SIDES),
         )
         self._run([(counting.count_layer, (*arguments, start, stop)) for start, stop in self._shares()])
+        self._run([(self._contexts.add_layer, (layer, values, batch, of, start, stop)) for start, stop in self._shares()])
 
     def add_answers(self, answers: Answers) -> None:
         """Count the top predictions, and the bins at which tracked tokens are predicted."""

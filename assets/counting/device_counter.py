@@ -18,8 +18,10 @@ import numpy as np
 from assets.counting.batch_counter import Answers, EmbeddingCounts, refuse_other_predictions, slot_dtype
 from assets.counting.batches import Batch
 from assets.counting.block_counts import by_block_and_whole, null_counts
+from assets.counting.device_contexts import DeviceContexts
 from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
 from assets.counting.histograms import (
+    CONTEXTS,
     COUNTED_PARTS,
     EXAMPLE_PARTS,
     NEURON_TENSORS,
@@ -117,10 +119,11 @@ class DeviceCounter:
         self._per_unit = torch.from_numpy(bins.per_unit.astype(np.float32)).to(device)
         self._lowest = torch.from_numpy(bins.first_bin.astype(np.float32)).to(device)
         empty = empty_tensors(layers, neurons, 0, 0, 0, examples, blocks=blocks)
-        names = [name for name in NEURON_TENSORS if name not in COUNTED_PARTS]
+        names = [name for name in NEURON_TENSORS if name not in (*COUNTED_PARTS, *CONTEXTS)]
         self._tensors = {name: torch.from_numpy(empty[name]).to(device) for name in names}
         self._on_host = {name: of for name, of in empty.items() if name not in NEURON_TENSORS}
         self._on_host |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
+        self._contexts = DeviceContexts(layers, neurons, examples, device)
         self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
         of_token = (layers, neurons, self._slots)
         self._counts = torch.zeros(blocks, tokens + 1, *of_token, dtype=torch.int32, device=device)
@@ -164,6 +167,7 @@ class DeviceCounter:
         self._documents = sent(batch.documents, self._device)
         self._windows = sent(batch.windows, self._device)
         self._codes = [torch.empty(0)] * self._per_unit.shape[0]
+        self._contexts.start(batch)
 
     def _send_next_rows(self, batch: Batch, here: CountedPositions, rows: np.ndarray) -> None:
         """`rows` of the next tokens at the counted positions, int64 [counted]: where they and their null labels are to be counted."""
@@ -178,6 +182,7 @@ class DeviceCounter:
         """Take a layer's moments and examples, [row, position, neuron]; its slots are kept until the predictions are known."""
         import torch
 
+        self._contexts.add_layer(activations.detach())
         activations = activations.detach().float()
         values = activations.reshape(-1, activations.shape[-1]).index_select(0, self._counted)  # [counted, neuron]
         slots = self._slot_numbers(layer, values)
@@ -189,6 +194,7 @@ class DeviceCounter:
         """Count the top predictions, and all slots of the batch under them."""
         import torch
 
+        self._contexts.add_batch(self._tensors)
         predictions, by_embedding = answers.predictions, answers.by_embedding
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
         if self._by_embedding is not None and by_embedding is not None:
@@ -259,7 +265,7 @@ class DeviceCounter:
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
         embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
-        tensors = self._on_host | kept | counts | tokens | embedding | self._outcome_tensors(bins)
+        tensors = self._on_host | kept | counts | tokens | embedding | self._outcome_tensors(bins) | self._contexts.tensors()
         return Histograms(tensors, self._positions, self._token_ids)
 
     def _outcome_tensors(self, bins: int) -> dict[str, Any]:

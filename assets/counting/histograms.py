@@ -178,12 +178,17 @@ LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
 MOMENTS = ("mean", "moment_2", "moment_3", "moment_4")
 EXAMPLE_PARTS = ("value", "document", "window", "position")
+SIDES = ("top", "bottom")
+BEFORE, AFTER = 40, 12  # positions around an example whose activations are kept: enough to read the sentence it stands in
+CONTEXT = BEFORE + 1 + AFTER
+CONTEXTS = tuple(f"{side}_context" for side in SIDES)
 NEURON_TENSORS = (
     *NEURON_SUMS,
     *MOMENTS,
     "minimum",
     "maximum",
-    *(f"{side}_{part}" for side in ("top", "bottom") for part in EXAMPLE_PARTS),
+    *(f"{side}_{part}" for side in SIDES for part in EXAMPLE_PARTS),
+    *CONTEXTS,
 )
 
 
@@ -201,7 +206,8 @@ def empty_tensors(
 ) -> dict[str, np.ndarray]:
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED, "block": blocks}  # fmt: skip
+             "rank": examples, "offset": CONTEXT, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED,
+             "block": blocks}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
         for tensor in histogram_tensors(embedding_predictions, outcomes)
@@ -271,10 +277,14 @@ def merge_neurons(a: Mapping[str, np.ndarray], positions_a: int, b: Mapping[str,
     )
     merged["minimum"] = np.minimum(a["minimum"], b["minimum"])
     merged["maximum"] = np.maximum(a["maximum"], b["maximum"])
-    for side, sign in (("top", 1), ("bottom", -1)):
+    for side, sign in zip(SIDES, (1, -1), strict=True):
         both = [np.concatenate([a[f"{side}_{part}"], b[f"{side}_{part}"]], axis=-1) for part in EXAMPLE_PARTS]
-        ranked = ranked_examples(*both, sign=sign, keep=a[f"{side}_value"].shape[-1])
+        *ranked, order = ranked_examples(*both, sign=sign, keep=a[f"{side}_value"].shape[-1])
         merged |= {f"{side}_{part}": array for part, array in zip(EXAMPLE_PARTS, ranked, strict=True)}
+        contexts = np.concatenate([a[f"{side}_context"], b[f"{side}_context"]], axis=-2)
+        of_ranked = np.take_along_axis(contexts, order[..., None], axis=-2)
+        of_ranked[merged[f"{side}_document"] < 0] = 0
+        merged[f"{side}_context"] = of_ranked
     return merged
 
 
@@ -306,8 +316,8 @@ def merged_moments(a: Mapping[str, Any], count_a: Any, b: Mapping[str, Any], cou
 
 def ranked_examples(
     value: np.ndarray, document: np.ndarray, window: np.ndarray, position: np.ndarray, *, sign: int, keep: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The first `keep` of candidates [..., candidate], one a document, most extreme first (sign 1: highest, -1: lowest).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The first `keep` of candidates [..., candidate], one a document, most extreme first (sign 1: highest, -1: lowest); and which they are.
 
     Equal values: lower document, then lower window, then lower position. Document -1 is no candidate.
     """
@@ -321,5 +331,5 @@ def ranked_examples(
     parts[1] = np.where(is_repeated, -1, parts[1])
     parts[2:] = [np.where(is_repeated, np.int32(0), part) for part in parts[2:]]
     by_rank = np.lexsort((parts[3], parts[2], parts[1], -sign * parts[0], parts[1] < 0))[..., :keep]
-    first, second, third, fourth = (np.take_along_axis(part, by_rank, axis=-1) for part in parts)
-    return first, second, third, fourth
+    first, second, third, fourth, order = (np.take_along_axis(part, by_rank, axis=-1) for part in (*parts, by_document))
+    return first, second, third, fourth, order

@@ -15,12 +15,10 @@ from assets.counting.batch_counter import Answers, Counter, following_tokens
 from assets.counting.batches import Batch
 from assets.counting.histograms import Histograms
 from assets.counting.kept_positions import HALF_LARGEST, KeptRows, Quotas, chosen, no_rows, row_tensors
-from assets.counting.sending import returned, sent
+from assets.counting.sending import HELD_ON, returned, sent
 
 if TYPE_CHECKING:
     import torch
-
-HELD_ON = 0.25  # share of the next batch's layers through which a GPU's batch is held on
 
 
 @dataclass(frozen=True)

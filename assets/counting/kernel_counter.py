@@ -79,6 +79,7 @@ class KernelCounter(DeviceCounter):
         """Count a layer, [row, position, neuron], of any float dtype; its slots are kept until the predictions are known."""
         import assets.counting.kernels as kernels
 
+        self._contexts.add_layer(activations.detach())
         neurons = activations.shape[-1]
         of = {name: self._tensors[name][layer] for name in NEURON_TENSORS if name in self._tensors}
         with _launching_on(self._device):

@@ -16,6 +16,7 @@ import numpy as np
 from assets.contracts import EMBEDDING_TENSORS, KEPT_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import (
+    CONTEXT,
     COUNTED_PARTS,
     FURTHER_OUTCOMES,
     NEURON_TENSORS,
@@ -62,7 +63,7 @@ def shapes_of(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the contract; of kept positions there are none where `kept` is 0."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
-             "rank": examples, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED,
+             "rank": examples, "offset": CONTEXT, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED,
              "block": domains * FOLDS, "kept": kept, "width": facts.model_width}  # fmt: skip
     tensors = histogram_tensors(embedding_predictions, outcomes, kept > 0)
     return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in tensors}
@@ -306,7 +307,7 @@ def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, .
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["token"], block)), max(1, whole["neuron"]))
     if "neuron" in whole:
-        beside = int(np.prod([whole[name] for name in ("bin", "outside", "rank") if name in whole], dtype=np.int64))
+        beside = int(np.prod([whole[name] for name in ("bin", "outside", "rank", "offset") if name in whole], dtype=np.int64))
         block = max(1, CHUNK_BYTES // (max(beside, 1) * np.dtype(tensor.dtype).itemsize))
         whole["neuron"] = min(whole["neuron"], block)
     whole |= {"layer": 1, "token": min(tokens, whole.get("token", 1))}

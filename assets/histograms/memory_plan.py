@@ -12,10 +12,10 @@ import numpy as np
 
 from assets.counting.batch_counter import slot_dtype
 from assets.counting.document_blocks import FOLDS
-from assets.counting.histograms import NEXT_TOKEN, PROBABILITY, HistogramError
-from assets.counting.kept_position_counter import HELD_ON
+from assets.counting.histograms import CONTEXT, NEXT_TOKEN, PROBABILITY, HistogramError
 from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
+from assets.counting.sending import HELD_ON
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
 from assets.predictions.shortlist import LEAST
@@ -24,7 +24,8 @@ MIB = 2**20
 PROGRAM = 1088 * MIB  # Python, PyTorch, TransformerLens, polars, Dagster, Great Expectations, loops compiled once (docs/memory.md)
 KEPT_FREE = 64 * MIB  # of freed buffers, what the allocator keeps for the next batch (assets/model/freed_memory.py)
 SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predictions.py)
-EXAMPLE = 20  # bytes of one kept position: value, document, window, position
+EXAMPLE = 20 + 12 + 2 * CONTEXT  # bytes of an example: value, document, window, position; of its context the window and the activations
+PLACES = 28  # more on a GPU, of places that are looked up in the batch all at once (device_contexts.py)
 MOMENTS = 48  # bytes of a neuron's moments and extremes
 OUTSIDE = 3
 BOTH_HALVES = (
@@ -56,6 +57,7 @@ class PlannedPass:
     `embedding_predictions`: tracked tokens are counted a second time, where they are the top prediction by the embedding; `outcomes`: once
     more for each further outcome. `kept_positions`: at so many all activations are kept. `blocks` of documents are counted apart, in counters
     of `counter` bytes, and null labels in such of `null_counter`: what the shard's largest block, and its telling half, need.
+    `is_on_device`: on a GPU, which holds a batch on into the next one.
     """
 
     bins: int
@@ -71,6 +73,7 @@ class PlannedPass:
     blocks: int = FOLDS
     counter: int = 4
     null_counter: int = 4
+    is_on_device: bool = False
 
     @property
     def kinds(self) -> int:
@@ -145,8 +148,10 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     groups = -(-number_of_groups(counted.screened) // token_parts)
     neurons, positions = layers * model.neurons, counted.rows * counted.length
     kinds, by_block = counted.kinds, (counted.bins + OUTSIDE) * counted.blocks  # slots of one neuron
-    # Activations wait for the predictions only where a screen or kept positions need them, the latter on a GPU into the next batch.
-    waiting = model.itemsize * (1 + HELD_ON if counted.kept_positions else 1 if counted.screened else 0)
+    # Activations wait for the predictions only where a screen or kept positions need them, on a GPU always, there into the next batch.
+    is_held_on = counted.kept_positions or counted.is_on_device
+    waiting = model.itemsize * (1 + HELD_ON if is_held_on else 1 if counted.screened else 0)
+    example = EXAMPLE + PLACES * counted.is_on_device
     held = min(counted.kept_positions, counted.shard_tokens)
     by_predicted = groups * BYTES_OF_COUNTERS + (counted.blocks * COUNTER if counted.screened else 0)
     rows = {
@@ -157,7 +162,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "a batch's slots and activations": round(positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + waiting)),
         "histograms": neurons * by_block * counted.counter,
         "histograms of tracked tokens": neurons * _bytes_of_tokens(counted, tokens),
-        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * EXAMPLE) + (2 + kinds) * COUNTER * model.vocabulary,
+        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * example) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),

@@ -112,7 +112,7 @@ def tell_plan(
     Raises HistogramError that names the study where it does not fit.
     """
     if not device.startswith("cpu"):
-        counted = replace(counted, counter=4, null_counter=4)  # which a GPU can add to
+        counted = replace(counted, counter=4, null_counter=4, is_on_device=True)  # counters that a GPU can add to
     budget = available_bytes(device) if study.memory is None else int(study.memory)
     try:
         plan = plan_memory(model, counted, budget)

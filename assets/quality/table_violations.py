@@ -313,8 +313,7 @@ def contexts(frame: pl.DataFrame) -> pl.DataFrame:
     at_peak = pl.col("activation").filter(pl.col("position") == pl.col("peak_position"))
     one = frame.group_by("layer", "neuron", "side", "rank", maintain_order=True).agg(
         there=at_peak.len() == 1,
-        # The one pass runs padded batches, a context its text alone: sums in another order, and in another dtype's rounding.
-        agrees=((at_peak.first() - pl.col("peak_activation").first()).abs() <= 0.05 * (1 + pl.col("peak_activation").first().abs())),
+        agrees=at_peak.first() == pl.col("peak_activation").first(),
         finite=pl.col("activation").is_finite().all(),
     )
     wrong = ~(pl.col("there") & pl.col("agrees") & pl.col("finite") & pl.col("side").is_in(["top", "bottom", "random"])).fill_null(False)

@@ -22,12 +22,13 @@ from assets.statistics.grouped_histograms import members_of, with_groups
 from assets.statistics.half_agreement import half_agreement
 from assets.statistics.half_curves import half_curves
 from assets.statistics.half_scores import SEPARATION, CurveReading, half_scores, halves_of, outcome_halves
-from assets.statistics.neuron_contexts import context_places, neuron_contexts, random_places
+from assets.statistics.neuron_contexts import extreme_contexts, neuron_contexts
 from assets.statistics.neuron_statistics import neuron_statistics
 from assets.statistics.outcome_scores import outcome_scores
 from assets.statistics.outcomes import token_outcomes
 from assets.statistics.proportion_curves import outcome_curves, proportion_curves
 from assets.statistics.proposed_pairs import proposed_pairs
+from assets.statistics.random_contexts import random_contexts, random_places
 from assets.statistics.token_counts import token_counts
 from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.statistics.token_neuron_screen import screen_coverage, token_neuron_screen
@@ -207,8 +208,10 @@ def _neuron_contexts(work: Work) -> None:
     histograms = read_histograms(work.folder("merged_histograms"))
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])
-    drawn = random_places(windows, studied, work.study.examples, work.study.count_bos)
-    work.write("neuron_contexts", neuron_contexts(model_of(work), pl.concat([context_places(histograms, studied), drawn]), windows))
+    predictions = pl.concat([work.scan("position_predictions", shard) for shard in work.shards_of("activation_histograms")])
+    model, places = model_of(work), random_places(windows, work.study.examples, work.study.count_bos)
+    contexts = pl.concat([extreme_contexts(histograms, studied), random_contexts(model, places, studied, windows)])
+    work.write("neuron_contexts", neuron_contexts(contexts, windows, predictions, model.token_texts))
 
 
 def _texts(work: Work) -> dict[int, str]:

@@ -23,7 +23,8 @@ from assets.prompts.patched_neuron_sets import patched_neuron_sets
 from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
 from assets.prompts.prompts import encode_prompts
-from assets.statistics.neuron_contexts import neuron_contexts, random_places
+from assets.statistics.neuron_contexts import neuron_contexts
+from assets.statistics.random_contexts import random_contexts, random_places
 from tests.assets.ablation.small_corpus import pairs_of, random_windows, sampled_at
 from tests.assets.prompts.conftest import fruit_prompt
 from tests.assets.prompts.tiny_models import FAMILIES, LAYERS, NEURONS, save_tiny_model
@@ -67,6 +68,8 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
 
     ablation = neuron_ablation(model, windows.lazy(), nothing, sampled, pairs, statistics, 2, donors_of, controls=4)
     patched = neuron_patching(model, prompts)
+    drawn_contexts = random_contexts(model, random_places(windows.lazy(), 3, count_bos=False), STUDIED, windows.lazy())
+    given = windows.lazy().select("document", "window_in_document", predictions="token_ids")
     return {
         "prompt_tokens": prompt_tokens(model, prompts),
         "prompt_predictions": prompt_predictions(model, prompts),
@@ -77,7 +80,7 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
         "attribution_patching": attribution_patching(model, prompts),
         "prompt_activations": prompt_activations(model, prompts, STUDIED),
         **neuron_inputs(model, prompt_contexts(prompts, STUDIED)),
-        "neuron_contexts": neuron_contexts(model, random_places(windows.lazy(), STUDIED, 3, count_bos=False), windows.lazy()),
+        "neuron_contexts": neuron_contexts(drawn_contexts, windows.lazy(), given, model.token_texts),
         "neuron_ablation": ablation.effects,
         "ablation_controls": ablation.controls,
         "prompt_ablation": prompt_ablation(model, prompts, [4, 5], neurons, statistics, donors_of(neurons)),

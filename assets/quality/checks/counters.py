@@ -192,6 +192,27 @@ BLOCKS = {
 }
 
 
+def context_frames(histograms: Histograms) -> Frames:
+    """Violations in the contexts of a shard's or the whole corpus's examples."""
+    from assets.quality.context_violations import context_violations
+
+    return {"contexts": context_violations(histograms)}
+
+
+CONTEXTS = {
+    "contexts": [
+        none_of(
+            "in the middle of every example's context stands its own activation, and nothing before its window",
+            "unlike",
+            "contexts wrong",
+            of="examples",
+            by=("layer",),
+        ),
+        none_of("where there is no example there is no context", "empty", "contexts of nothing", by=("layer",)),
+    ]
+}
+
+
 SAMPLES = {
     "samples": [
         none_of("no token has more sampled positions than it has positions", "too_many", "positions too many", of="sampled", by=_SAMPLE),
@@ -314,6 +335,14 @@ def _checks(asset: str) -> list[Check]:
             needs=needs,
             count=lambda reading, shard: block_frames(_histograms(asset, reading, shard)),
             sentences=BLOCKS,
+        ),
+        Check(
+            name="example_contexts",
+            asset=asset,
+            promise="The activations around every example are around it.",
+            needs=needs,
+            count=lambda reading, shard: context_frames(_histograms(asset, reading, shard)),
+            sentences=CONTEXTS,
         ),
     ]
 

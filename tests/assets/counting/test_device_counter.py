@@ -13,6 +13,19 @@ from tests.assets.counting.made_batches import VOCABULARY, inverse_scale_of, mad
 NOWHERE = torch.device("meta")
 
 
+class Arrival:
+    """What says that numbers have been copied while the host went on."""
+
+    def synchronize(self) -> None:
+        """They are there."""
+
+
+@pytest.fixture(autouse=True)
+def numbers_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many examples are new, which a GPU copies to the host beside its work and which is asked for in the next batch: some number."""
+    monkeypatch.setattr("assets.counting.device_contexts.returned", lambda numbers: (torch.full(numbers.shape, 4), Arrival()))
+
+
 def counter_without_content() -> DeviceCounter:
     return DeviceCounter(made_bins(2, 5), (1, 2), VOCABULARY, count_bos=False, examples=3, device=NOWHERE)
 

@@ -40,7 +40,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "a batch's slots and activations": 100 * 4000 * (1 + 4),
         "histograms": 4000 * 8 * 400,
         "histograms of tracked tokens": 3 * 4000 * (8 + 1) * (400 + 8),  # of 8 blocks and null labels; and sums over the scale
-        "moments and examples": 4000 * (48 + 2 * 5 * 20) + 3 * 8 * 5000,
+        "moments and examples": 4000 * (48 + 2 * 5 * 138) + 3 * 8 * 5000,
         "sums by predicted token": 4000 * (10 * 32 + 8 * 8),
         "activations of kept positions": 0,
         "positions waiting to be sampled": 32 * 1000,
@@ -55,6 +55,12 @@ def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots()
     assert plan.rows["a batch's slots and activations"] == 100 * 4000 * 2
     assert plan.rows["sums by predicted token"] == 0
     assert plan.rows["histograms of tracked tokens"] == 3 * 4000 * (8 + 1) * (4096 + 3) * 4
+
+
+def test_a_gpu_holds_a_batch_on_and_looks_up_the_places_of_examples_all_at_once() -> None:
+    planned = plan_memory(MODEL, replace(COUNTED, is_on_device=True), PLENTY).rows
+    assert planned["a batch's slots and activations"] == 100 * 4000 * (1 + 5)
+    assert planned["moments and examples"] == 4000 * (48 + 2 * 5 * 166) + 3 * 8 * 5000
 
 
 def test_small_blocks_take_half_and_each_domain_takes_eight_blocks_more() -> None:
@@ -101,7 +107,7 @@ def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
     by_layer = sum(
         whole.rows[name]
         for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted token")
-    ) + 4000 * (48 + 200)
+    ) + 4000 * (48 + 2 * 5 * 138)
     fixed = whole.peak - by_layer
     assert plan_memory(MODEL, COUNTED, whole.peak).passes == 1
     assert plan_memory(MODEL, COUNTED, whole.peak - 1).layer_parts == 2

@@ -42,6 +42,10 @@ def sample_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[
     return check("position_samples", "merged_histograms").judged({"samples": sample_violations(histograms, token_windows.lazy())})
 
 
+def example_context_quality(histograms: Histograms, asset: str = "merged_histograms") -> list[Outcome]:
+    return check("example_contexts", asset).judged(counters.context_frames(histograms))
+
+
 def prediction_quality(position_predictions: pl.DataFrame, token_windows: pl.DataFrame, histograms: Histograms) -> list[Outcome]:
     found = prediction_violations(position_predictions, token_windows.lazy(), histograms, count_bos=False)
     return check("position_predictions", "activation_histograms").judged({"predictions": found})

@@ -1,11 +1,16 @@
 """The suites of patched components and of contexts pass on sound tables and on empty ones, and fail on tables broken in one way."""
 
+import dataclasses
+
+import numpy as np
 import polars as pl
 import pytest
 
 from assets.contracts import ACTIVATION_PATCHING, NEURON_CONTEXTS
+from assets.counting.histograms import BEFORE
 from assets.quality.expectations import Outcome
-from tests.assets.quality.judged import context_quality, patching_quality
+from tests.assets.counting.made_batches import random_histograms
+from tests.assets.quality.judged import context_quality, example_context_quality, patching_quality
 
 NAN = float("nan")
 NAMED = "a head is named where a single head was patched, and nowhere else"
@@ -63,3 +68,36 @@ def contexts(**changes: object) -> pl.DataFrame:
 def test_contexts_of_an_unknown_side_without_their_place_or_at_odds_with_it_fail(changes: dict[str, object]) -> None:
     (observed,) = failures(context_quality(contexts(**changes)[:2])).values()
     assert observed == "1 of 1 contexts wrong; most in layer 1, neuron 3 (1)"
+
+
+MIDDLE = "in the middle of every example's context stands its own activation, and nothing before its window"
+NOTHING = "where there is no example there is no context"
+
+
+def put(name: str, index: tuple[int, ...], value: float) -> dict[str, np.ndarray]:
+    """The tensors of counted histograms with one number replaced."""
+    histograms = random_histograms(3)
+    changed = histograms[name].copy()
+    changed[index] = value
+    return {**histograms.tensors, name: changed}
+
+
+def test_contexts_of_examples_pass_and_each_fault_is_found() -> None:
+    histograms = random_histograms(3)
+    outcomes = example_context_quality(histograms)
+    assert failures(outcomes) == {}
+    assert {outcome.severity for outcome in outcomes} == {"blocking"}
+    ranks = histograms["top_document"].shape[2]
+    examples = int((histograms["top_document"][1] >= 0).sum() + (histograms["bottom_document"][1] >= 0).sum())
+    assert (histograms["top_document"][1, 2] < 0).any() or examples == 2 * 3 * ranks
+    for tensors, broken in (
+        (put("top_context", (1, 2, 0, BEFORE), 77), MIDDLE),
+        (put("bottom_context", (1, 0, 0, 0), 1), MIDDLE),
+        (put("bottom_value", (1, 0, 0), 77), MIDDLE),
+        (put("top_document", (1, 2, 0), -1), NOTHING),
+    ):
+        (found,) = failures(example_context_quality(dataclasses.replace(histograms, tensors=tensors))).items()
+        assert found[0] == broken
+        assert found[1].startswith("1 ")
+        assert "layer 1" in found[1]
+    assert histograms["bottom_position"][1, 0, 0] < BEFORE
