@@ -71,10 +71,8 @@ class LocalFolder:
             fault = difference(folder, name, entry)
             if fault:
                 raise StoreError(f"{record.place}: {fault}; materialize it again")
-        for file in sorted(folder.rglob("*")):  # a chunk that should not be there would be read like any other
-            name = str(file.relative_to(folder))
-            if name not in record.files and not file.name.startswith(".") and not file.is_dir():
-                raise StoreError(f"{record.place}: file {name} lies in {folder} but was not published; materialize it again")
+        for name in sorted(_names_in(folder) - record.files.keys()):  # a chunk that should not be there would be read like any other
+            raise StoreError(f"{record.place}: file {name} lies in {folder} but was not published; materialize it again")
 
     @contextmanager
     def writing(self, place: Place, fingerprint: str, published: Record | None) -> Iterator[LocalDraft]:
@@ -188,6 +186,12 @@ def point(home: Path, version: str) -> None:
     temporary = link.with_name(f".{RECORD}.{uuid.uuid4().hex[:8]}")
     temporary.symlink_to(version)
     os.replace(temporary, link)
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Every file of a folder and below that is not hidden, by its path from the folder."""
+    above = len(str(folder)) + 1
+    return {f"{parent}/{name}"[above:] for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")}
 
 
 def _place(path: Path) -> Place:

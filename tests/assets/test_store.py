@@ -34,6 +34,18 @@ def test_a_published_output_is_found_with_its_facts_and_summary_and_verifies(out
     store.verify(record)
 
 
+def test_a_file_that_was_not_published_is_named_however_deep_it_lies_and_hidden_ones_are_left(tmp_path: Path) -> None:
+    store = FolderOutputs(tmp_path).store
+    publish(store, "abc")
+    record = found(store)
+    (record.folder / "c" / "0").mkdir(parents=True)
+    (record.folder / "c" / "0" / ".DS_Store").write_text("")
+    store.verify(record)
+    (record.folder / "c" / "0" / "1").write_text("abc")
+    with pytest.raises(StoreError, match=f"file c/0/1 lies in {record.folder} but was not published; materialize it again"):
+        store.verify(record)
+
+
 def test_equal_content_has_an_equal_content_hash_whenever_it_was_made(outputs: Outputs) -> None:
     contents = []
     for text, fingerprint in (("abc", "1" * 64), ("abc", "2" * 64), ("abd", "2" * 64)):

@@ -15,6 +15,8 @@ from tests.faults.evidence import damage as damaged_outputs
 from tests.faults.evidence import differences, evidence, leftovers
 from tests.pipeline.conftest import Bench
 
+pytestmark = pytest.mark.slow
+
 SHARD = "0001"
 CHUNK = "count/c/0/0/0"  # the counters of layer 0
 
@@ -153,7 +155,6 @@ def test_a_damaged_shard_is_named_never_merged_and_made_anew(workshop: Workshop,
     assert workshop.make("merged_histograms").content == merged.content
 
 
-@pytest.mark.slow
 def test_one_run_mends_damage_all_over_the_study_and_publishes_what_stood_before(bench: Bench, undisturbed: Bench) -> None:
     data, planted = bench.settings.data, bench.settings.data / "planted"
     flip_a_bit(version(planted / "token_windows" / "0000") / "token_windows.parquet")

@@ -419,6 +419,7 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
     assert "No patched prompt of this study ends in the token." in pages(tmp_path)["index.html"].text
 
 
+@pytest.mark.slow  # a whole site for each of some sixty tables; with all of them empty at once a site is tested above
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in ("corpus_documents", "token_windows")])
 def test_any_one_table_may_be_empty(data: ReportData, tmp_path: Path, name: str) -> None:
     tables = {**data.tables, name: pl.DataFrame(schema=TABLES[name].schema)}

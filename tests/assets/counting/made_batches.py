@@ -27,6 +27,7 @@ KERNEL = pytest.param(
     "kernel",
     marks=pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed: make setup-kernels, on Linux"),
 )
+LONG_KERNEL = pytest.param("kernel", marks=[*KERNEL.marks, pytest.mark.slow])  # for tests of which Triton's interpreter makes ten seconds
 PUBLISHED = {"per_unit": 5.0, "first_bin": -5, "bins": 80}  # [-1, 15) in steps of 0.2
 VOCABULARY = 7
 SCREENED = (4, 1)

@@ -138,6 +138,7 @@ def test_no_tracked_token_leaves_the_plain_counts() -> None:
 
 
 @needs_triton
+@pytest.mark.slow
 def test_a_small_trial_finds_the_kernels_right_and_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert differing_tensors(CPU, neurons=35) == []
     monkeypatch.setattr(kernel_counter, "first_counted", lambda count_bos: 0)

@@ -16,6 +16,7 @@ from assets.model.language_model import LanguageModel
 from assets.study import FixedBins
 from tests.assets.counting.made_batches import (
     KERNEL,
+    LONG_KERNEL,
     add,
     assert_same_counters,
     counter_of,
@@ -72,7 +73,7 @@ def test_fast_sums_equal_the_loop_over_positions_to_the_last_bit(kind: str, coun
     assert_same_counters(tensors_of(fast), tensors_of(slow))
 
 
-@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+@pytest.mark.parametrize("kind", ["compiled", "device", LONG_KERNEL])
 def test_batches_in_another_order_give_the_same_bits(kind: str) -> None:
     made = random_batches(5, layers=1, neurons=300, number=6)  # more neurons than one block holds
     there, back = (counter_of(kind, made_bins(1, 300), screened=(3, 6)) for _ in range(2))

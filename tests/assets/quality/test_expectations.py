@@ -1,6 +1,7 @@
 """Judging a frame with Great Expectations: verdicts, order, refusals, and the table that comes of it."""
 
 import os
+from typing import Any
 
 import polars as pl
 import pytest
@@ -32,11 +33,12 @@ def test_each_expectation_gets_its_own_verdict_in_the_order_given() -> None:
     assert outcomes[0] == Outcome("asset", "check", "wrong holds", "blocking", False, "0", "3")
 
 
-NONE = ("ExpectColumnValuesToBeBetween", {"column": "wrong", "min_value": 0, "max_value": 0})
-SUM = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 3})
-MORE = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 2})
-EQUAL = ("ExpectColumnPairValuesToBeEqual", {"column_A": "wrong", "column_B": "right"})
-TURNED = ("ExpectColumnPairValuesToBeEqual", {"column_A": "right", "column_B": "wrong"})
+Question = tuple[str, dict[str, Any]]
+NONE: Question = ("ExpectColumnValuesToBeBetween", {"column": "wrong", "min_value": 0, "max_value": 0})
+SUM: Question = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 3})
+MORE: Question = ("ExpectColumnSumToBeBetween", {"column": "wrong", "max_value": 2})
+EQUAL: Question = ("ExpectColumnPairValuesToBeEqual", {"column_A": "wrong", "column_B": "right"})
+TURNED: Question = ("ExpectColumnPairValuesToBeEqual", {"column_A": "right", "column_B": "wrong"})
 
 
 @pytest.mark.parametrize("cells", [[0, 0, 0], [0, 3, 0], [0, 1, 2], [0, 1, 1], [1, 0, 0], [4], [0.0, 2.5], [-1]])
