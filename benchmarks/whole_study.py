@@ -35,6 +35,7 @@ PAUSED_BEHIND = "merged_histograms"  # the run is then in this stage's checks: n
 BETWEEN = "checks, loading, Dagster"
 PUBLISHED = re.compile(r"/([a-z_]+)(?: shard \d+)?: (?:published|nothing changed)")
 POSITIONS_OF_BARE = 2048
+SHAPES = {"gpt2": SMALL, "smollm2": SMOLLM2}
 
 
 @dataclass
@@ -49,7 +50,7 @@ def main() -> None:
     """Measure, print, add to benchmarks/results/whole_study.parquet."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as name:
-        files = arguments.studies or [made_study(Path(name), size, arguments) for size in (SMALL, SMOLLM2)]
+        files = arguments.studies or [made_study(Path(name), SHAPES[shape], arguments) for shape in arguments.shapes]
         tables = [measured(file, Path(name) / f"run-{number}", arguments.threads) for number, file in enumerate(files)]
     table = pl.concat(tables)
     print(printed({"whole_study": table}))
@@ -68,7 +69,12 @@ def measured(file: Path, folder: Path, threads: int) -> pl.DataFrame:
     from assets.study import read_study
 
     study, load = read_study(file), os.getloadavg()[0]
-    bare = bare_arm(study.path(study.model.id), study.corpus.context_length, threads)
+    model = study.path(study.model.id)
+    if not model.is_dir():
+        sys.exit(
+            f"{file}: model {study.model.id} is not a folder of this machine; downloads are not measured: download it, and name its folder"
+        )
+    bare = bare_arm(model, study.corpus.context_length, threads)
     rates = [bare()]
     run = run_study(file, folder, lambda: rates.append(bare()))
     rates.append(bare())
@@ -187,6 +193,7 @@ def made_study(folder: Path, size: Size, arguments: argparse.Namespace) -> Path:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", type=Path, help="study files, with models and corpora of this machine; none: the two shapes")
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="which of the two, without a study file")
     parser.add_argument("--words", type=int, default=100_000, help="words of the made-up corpus")
     parser.add_argument("--make", type=Path, help="a script that makes a folder of SmolLM2 135M: make.py FOLDER")
     parser.add_argument("--folder", type=Path, help="where --make makes it, or has made it; a temporary folder unless told otherwise")

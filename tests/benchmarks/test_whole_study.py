@@ -1,5 +1,7 @@
 """What the benchmark of a whole study adds up, and how it sees which stages told their progress. No timing."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 import yaml
@@ -42,10 +44,17 @@ def test_short_stages_are_added_up_on_the_page() -> None:
     assert "| 3 others | 1.0 | 1.0% | 0.01 | |" in printed({"whole_study": table})
 
 
-def test_a_made_study_is_one_that_the_runner_reads(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_made_study_is_one_that_the_runner_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["whole_study", "--words", "500"])
     study = read_study(made_study(tmp_path, TINY_GATED, whole_study._arguments()))
     assert study.name == "whole-tiny-gated"
     assert pl.read_ndjson(study.path(study.corpus.files[0])).height > 1
     assert (study.path(study.model.id) / "model.safetensors").is_file()
     assert yaml.safe_load((tmp_path / "whole-tiny-gated.yaml").read_text())["prompts"]
+
+
+def test_a_model_that_would_have_to_be_downloaded_is_refused(tmp_path: Path) -> None:
+    study = {"question": "?", "model": {"id": "someone/model"}, "corpus": {"files": ["a.jsonl"]}, "tokens": [" an"]}
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump(study))
+    with pytest.raises(SystemExit, match="model someone/model is not a folder of this machine"):
+        whole_study.measured(tmp_path / "hub.yaml", tmp_path / "run", 1)
