@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench retention faults mutants lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench bench-study retention faults mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -91,8 +91,12 @@ mutants: setup-tools ## small faults put into MUTANTS=60 places by SEED=1: how m
 
 bench: setup ## throughput of the one pass beside other ways to count, start-up, neuron patching; writes docs/benchmarks.md
 	$(RUN) -m benchmarks.throughput
+	$(RUN) -m benchmarks.throughput --gated --arms ac
 	$(RUN) -m benchmarks.overhead
 	$(RUN) -m benchmarks.neuron_patching
+
+bench-study: setup ## a whole cold study beside the bare model, stage by stage (an hour): make bench-study [ARGS="study.yaml"]
+	$(RUN) -m benchmarks.whole_study $(ARGS)
 
 retention: setup ## what old runs, left outputs and copies could be freed; make retention ARGS=--delete frees it
 	@$(RUN) -m orchestration.upkeep.retention $(ARGS)

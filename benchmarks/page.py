@@ -131,7 +131,8 @@ def _whole_study(table: pl.DataFrame) -> list[str]:
         "the median of runs before, in the middle of and after the study. Stages below 1 % are added up.",
     ]
     for (study,), rows in table.partition_by("study", maintain_order=True, as_dict=True).items():
-        whole, bare, first = rows["seconds"].sum(), rows["bare_seconds"][0], rows.row(0, named=True)
+        first = rows.row(0, named=True)
+        whole, bare = float(rows["seconds"].sum()), first["bare_seconds"]
         times = f"{whole:,.0f} s, {whole / bare:.1f} times the bare forward ({bare:,.0f} s); load {first['load']:.1f}."
         lines += ["", f"{study}: {first['positions']:,} positions in {times}", ""]
         lines += ["| stage | seconds | share | of the bare forward | tells progress |", "|---|---|---|---|---|"]
@@ -140,6 +141,6 @@ def _whole_study(table: pl.DataFrame) -> list[str]:
             f"| {row['part']} | {row['seconds']:,.1f} | {row['seconds'] / whole:.1%} | {row['seconds'] / bare:.2f} | {'yes' if row['told'] else ''} |"
             for row in shown.iter_rows(named=True)
         ]
-        rest = whole - shown["seconds"].sum()
+        rest = whole - float(shown["seconds"].sum())
         lines.append(f"| {rows.height - shown.height} others | {rest:,.1f} | {rest / whole:.1%} | {rest / bare:.2f} | |")
     return lines

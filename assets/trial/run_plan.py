@@ -16,6 +16,7 @@ BEFORE, ESTIMATED, AT_MOST = "as before", "estimated", "estimated, at most"
 
 COUNTING = 1.15  # of the forward pass and its top predictions: what counting adds (docs/benchmarks.md)
 BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
+PROMPT = 64  # positions of a batch that take as long as a prompt by itself, whose weights are read for a few positions
 PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
 CONVENTIONS, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 2, 9, 2  # congruence's; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
@@ -81,17 +82,20 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
     below = [sizes.layers - layer for layer in range(sizes.layers)]
     patched = [sizes.layers - layer for layer in sizes.patched_layers]
     heads = max(1, sizes.width // 64)
+    again = len(sizes.changed) * PROMPT * position  # one plain forward of each prompt: the strongest patches of a layer are done once more
     studied, every = sizes.studied, sizes.layers * sizes.neurons
     pairs = sizes.told * sizes.outcomes * every
     probed = sizes.told * sizes.outcomes if sizes.kept else 0
     ablated = min(studied, sizes.told * sizes.layers) * CONTROLS * ABLATIONS  # controls are shared by a token's neurons of a layer
+    components = sum(n * n for n in sizes.changed) * (heads + 3) * sum(below)  # positions through a block, as progress counts them
+    neurons = sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched)
     positions = sizes.positions
     first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
     return {
         "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
         PASS: (_times(positions, position * COUNTING), ESTIMATED),
-        "activation_patching": (sum(n * n for n in sizes.changed) * (heads + 3) * sum(below) * block * BATCHED, ESTIMATED),
-        "neuron_patching": (sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched) * block * BATCHED, ESTIMATED),
+        "activation_patching": (components * block * BATCHED + 4 * sizes.layers * again, ESTIMATED),
+        "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
         "congruence": (CONVENTIONS * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),

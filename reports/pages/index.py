@@ -133,7 +133,8 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
     finished = known("finished_at") or last
     rate = f"{count(known('positions_per_second'))} positions a second" if known("positions_per_second") else None
     every = (known("layers") or 0) * (known("neurons") or 0)
-    of_neurons = f"{duration(known('seconds') / every * 1000)} a thousand neurons" if known("seconds") and every else None
+    seconds, taken = known("seconds"), known("bytes")
+    of_neurons = f"{duration(seconds / every * 1000)} a thousand neurons" if seconds and every else None
     rows = [
         ("Model", known("model"), _joined(_revision(known("revision"), known("commit")))),
         (
@@ -181,8 +182,8 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
         ),
         (
             "Takes up",
-            size(known("bytes")) if known("bytes") else None,
-            f"{size(round(known('bytes') / every))} a neuron" if known("bytes") and every else "",
+            size(taken) if taken else None,
+            f"{size(round(taken / every))} a neuron" if taken and every else "",
         ),
         ("Study", data.study.name, f"hash {data.study.hash[:12]}"),
         (

@@ -13,16 +13,16 @@ from benchmarks import arms
 from benchmarks.machine import quartiles
 from benchmarks.overhead import overhead_table
 from benchmarks.page import printed, write_page
-from benchmarks.setting import TINY, Setting, made_setting
+from benchmarks.setting import TINY, TINY_GATED, Setting, made_setting
 from benchmarks.throughput import throughput
 
 
-@pytest.fixture(scope="module")
-def setting() -> Iterator[Setting]:
+@pytest.fixture(scope="module", params=[TINY, TINY_GATED], ids=lambda size: size.name)
+def setting(request: pytest.FixtureRequest) -> Iterator[Setting]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.inference_mode():
-        yield made_setting(TINY, 5, windows=2, length=40)
+        yield made_setting(request.param, 5, windows=2, length=40)
     torch.set_num_threads(threads)
 
 
@@ -62,7 +62,7 @@ def test_the_table_has_a_row_for_each_arm_and_its_ratio_to_the_bare_model(settin
     table = throughput(setting, 2, "cd", "cpu")
     assert table["arm"].to_list() == ["a", "c", "d"]
     assert table.filter(arm="a")["ratio"].to_list() == [1.0]
-    assert table.filter(arm="d")["passes_for_all_pairs"].to_list() == [5 * 2 * 128]  # tokens x neurons
+    assert table.filter(arm="d")["passes_for_all_pairs"].to_list() == [5 * setting.bins.per_unit.size]  # tokens x neurons
 
 
 def test_quartiles_of_nine_rounds_are_the_third_fifth_and_seventh() -> None:

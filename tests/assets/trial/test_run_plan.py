@@ -23,9 +23,10 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found[PASS] == pytest.approx(10 * 1.15)
     assert found["activation_bins"] == pytest.approx(5 * 240 / 280)  # the first shard, without logits
     # Variants times positions times blocks: prompts of 3 and of 1 changed positions, one head and three whole components, blocks 2 + 1.
-    assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5)
+    # The strongest patch of each component and layer is done again in a forward pass of its own, worth 64 positions.
+    assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5 + 2 * 4 * 2 * 64 / 1000)
     # All changed positions and the last one alone: (3 + 1) + (1 + 1) positions of 400 neurons, through 2 + 1 blocks.
-    assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5)
+    assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
     # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
     assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
 
