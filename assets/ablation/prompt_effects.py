@@ -1,7 +1,7 @@
 """How probable tokens are after a prompt whose activations are changed: many neurons and ways at once.
 
 A change of one neuron's activation changes the residual stream after its block by the change x output weights. From there the run goes
-on (prompts.continuation), over the keys and values of the positions before the first that is changed. In each layer the largest effect is
+on (prompts.continuation), over the keys and values of the positions before the first that is changed. The largest effects are
 held against a plain forward pass. A model that computes something else (a soft cap, a mask of another form) is run plainly, every
 neuron and way a row of the batch: many times slower, and right.
 """
@@ -108,17 +108,22 @@ def _require_agreement(
     token_ids: Sequence[int],
     found: "torch.Tensor",
 ) -> None:
-    """In each layer the neuron and the ablation that change a token's logit most are done once more in a plain forward pass."""
+    """The largest change of a token's logit by any neuron, and by one of the lowest layer, are done once more in a plain forward pass.
+
+    Not the largest of each layer, which would cost as much as all the rest: from the lowest, every block above has its part in it.
+    """
     import torch
 
     moved = found[:, :, 1] - run.logits[list(token_ids)].cpu()  # [ablation, neuron, token]
-    for (layer, chosen), own in zip(neurons.items(), moved.split([len(chosen) for chosen in neurons.values()], dim=1), strict=True):
-        ablation, place, token = (int(index) for index in np.unravel_index(int(own.abs().argmax()), own.shape))
+    named = [(layer, place, neuron) for layer, chosen in neurons.items() for place, neuron in enumerate(chosen)]
+    for own in (moved, moved[:, : len(next(iter(neurons.values())))]):
+        ablation, column, token = (int(index) for index in np.unravel_index(int(own.abs().argmax()), own.shape))
+        layer, place, neuron = named[column]
         change = changes[layer][ablation, place]  # [position]
         everywhere = torch.zeros(len(ids), device=change.device)
         everywhere[len(ids) - len(change) :] = change
         target = Target(len(ids) - 1, token_ids[token], token_ids[token])
-        require_plain_forward_agrees(model, ids, target, layer, chosen[place], everywhere, float(own[ablation, place, token]))
+        require_plain_forward_agrees(model, ids, target, layer, neuron, everywhere, float(own[ablation, column, token]))
 
 
 def _plain(model: LanguageModel, ids: Sequence[int], neurons: Neurons, changes: Changes, token_ids: Sequence[int]) -> "torch.Tensor":
