@@ -252,6 +252,7 @@ def following(planted_files: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow
 def test_a_branch_that_has_moved_asks_for_the_model_and_all_made_from_it_once(
     following: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_branch_that_has_moved_asks_for_the_model_and_all_made_from_it_once(
         assert said(watched.tick(first.cursor)) == "Every output is what the study asks for"
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_a_reason_and_no_error_and_local_changes_are_still_noticed(
     following: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def scores(one: OutcomeHalves, name: str) -> np.ndarray:
     return one.scores[name][0, 0]
 
 
+@pytest.mark.slow
 def test_five_real_neurons_are_found_among_five_thousand_and_few_that_are_not() -> None:
     search = Search(effects(5005, everywhere=EVERYWHERE))
     power, false = [], []
