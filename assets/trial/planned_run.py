@@ -1,5 +1,6 @@
 """The plan of a run, told once the model has been loaded and the study tried: what it is made from, found in the store."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from assets.deployment import Deployment
@@ -9,20 +10,29 @@ from assets.publication import records_of
 from assets.stages import STAGES
 from assets.store import Record, StoreError
 from assets.study import CalibratedBins, Study
-from assets.trial.run_plan import Earlier, Sizes, estimates, plan_lines, planned
+from assets.trial.run_plan import Earlier, Planned, Sizes, estimates, plan_lines, planned
 from assets.urls import is_url
 
 BYTES_OF_TOKEN = 4.3  # of English text in a vocabulary of fifty thousand
 
 
 def tell_planned_run(study: Study, deployment: Deployment, tell: Callable[[str], None]) -> None:
-    """Tell the plan in one message. Records are read, and local source files hashed as any run does; no output's content is."""
+    """Tell the plan in one message."""
+    tell("\n".join(plan_lines(*planned_run(study, deployment))))
+
+
+def planned_run(study: Study, deployment: Deployment) -> tuple[list[Planned], int, Sizes, float]:
+    """The stages to make, how many there are in all, the study's sizes and the measured positions a second.
+
+    Records are read, and local source files hashed as any run does; no output's content is. `tracked_tokens` must stand.
+    """
     freshness = Freshness(study, deployment.store)
-    stale = list(dict.fromkeys(place.asset for place in freshness.stale()))
+    outputs = Counter(place.asset for place in freshness.stale())
+    stale = {name: number / (study.shards if STAGES[name].is_sharded else 1) for name, number in outputs.items()}
     tracked = freshness.current("tracked_tokens")
-    sizes, rate = sizes_of(freshness, tracked), tracked.summary["positions_per_second"]
-    plan = planned(stale, earlier_of(records_of(study, deployment.store)), sizes.positions, estimates(sizes, rate))
-    tell("\n".join(plan_lines(plan, len(STAGES), sizes, rate)))
+    sizes, rate = sizes_of(freshness, tracked), float(tracked.summary["positions_per_second"])
+    earlier = earlier_of(records_of(study, deployment.store))
+    return planned(stale, earlier, sizes.positions, estimates(sizes, rate)), len(STAGES), sizes, rate
 
 
 def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:

@@ -119,18 +119,22 @@ def _times(amount: int | None, seconds: float) -> float | None:
 
 
 def planned(
-    to_make: Sequence[str], earlier: Mapping[str, Earlier], positions: int | None, guessed: Mapping[str, tuple[float | None, str]]
+    to_make: Mapping[str, float], earlier: Mapping[str, Earlier], positions: int | None, guessed: Mapping[str, tuple[float | None, str]]
 ) -> list[Planned]:
-    """The stages to make, each as it went before (the pass in proportion to the positions), or as estimated. Without either: 0 seconds."""
+    """The stages to make, each as it went before (the pass in proportion to the positions), or as estimated. Without either: 0 seconds.
+
+    `to_make`: which share of a stage's outputs, 1 but where some shards stand.
+    """
     found = []
-    for stage in to_make:
+    for stage, share in to_make.items():
         before = earlier.get(stage)
         if before is None:
             seconds, told = guessed.get(stage, (0.0, ESTIMATED))
         else:
             times = positions / before.positions if stage in OF_THE_CORPUS and positions and before.positions else 1.0
             seconds, told = before.seconds * times, BEFORE if times == 1 else f"{BEFORE}, for {times:.2g} times the positions"
-        found.append(Planned(stage, seconds, told))
+        told = told if share == 1 else f"{told}, {share:.0%} of the shards"
+        found.append(Planned(stage, None if seconds is None else seconds * share, told))
     return found
 
 

@@ -52,13 +52,14 @@ def test_studied_neurons_are_bounded_by_the_lines_of_evidence_and_by_the_model()
 def test_what_ran_before_beats_an_estimate_and_the_pass_grows_with_the_positions() -> None:
     earlier = {PASS: Earlier(30.0, 5_000), "congruence": Earlier(7.0, 5_000)}
     guessed = {PASS: (99.0, ESTIMATED), "neuron_ablation": (12.0, AT_MOST)}
-    assert planned([PASS, "congruence", "neuron_ablation", "candidates"], earlier, 10_000, guessed) == [
+    assert planned(dict.fromkeys([PASS, "congruence", "neuron_ablation", "candidates"], 1.0), earlier, 10_000, guessed) == [
         Planned(PASS, 60.0, "as before, for 2 times the positions"),
         Planned("congruence", 7.0, BEFORE),
         Planned("neuron_ablation", 12.0, AT_MOST),
         Planned("candidates", 0.0, ESTIMATED),
     ]
-    assert planned([PASS], earlier, 5_000, {}) == [Planned(PASS, 30.0, BEFORE)]
+    assert planned({PASS: 1.0}, earlier, 5_000, {}) == [Planned(PASS, 30.0, BEFORE)]
+    assert planned({PASS: 0.25}, earlier, 5_000, {}) == [Planned(PASS, 7.5, "as before, 25% of the shards")]
 
 
 def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -> None:
@@ -76,7 +77,7 @@ def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -
 def test_what_nobody_knows_yet_is_said_and_the_table_stays_short() -> None:
     unknown = replace(SIZES, positions=None)
     guessed = estimates(unknown, 1.0)
-    lines = plan_lines(planned(list(guessed), {}, None, guessed), 40, unknown, 1.0)
+    lines = plan_lines(planned(dict.fromkeys(guessed, 1.0), {}, None, guessed), 40, unknown, 1.0)
     assert "  activation_histograms            ?  known when the corpus has been read" in lines
     assert any(line.startswith("  in all") and line.endswith("and what is not known") for line in lines)
     assert len(lines) <= 12
