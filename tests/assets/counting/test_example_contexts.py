@@ -3,6 +3,7 @@
 The slow way keeps every window and cuts the contexts out at the end (tests/slow_reimplementation.py).
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -100,6 +101,17 @@ def test_any_order_and_any_parts_give_the_same_contexts_bit_for_bit(seed: int, p
     shards = [counted(shuffled[start::parts]) for start in range(parts)]
     for order in (shards, shards[::-1]):
         assert_same_examples(functools.reduce(merge, order), whole)
+
+
+def test_a_document_that_two_parts_share_leaves_no_context_where_there_is_no_example() -> None:
+    (batch, activations, predictions), *_ = made(4, 1)
+    one = made_batch(batch.token_ids[:1], batch.lengths[:1], [0], [0])
+    batches = [(dataclasses.replace(one, windows=np.array([w], np.int32)), activations[:, :1] + w, predictions[:1]) for w in (0, 1)]
+    merged = merge(counted(batches[:1]), counted(batches[1:]))
+    assert (merged["top_document"] == [0, -1, -1]).all()
+    assert merged["top_context"][..., 0, :].any()
+    assert not merged["top_context"][..., 1:, :].any()
+    assert_same_examples(merged, counted(batches))
 
 
 def test_stored_shards_merge_to_the_contexts_of_one_pass(tmp_path: Any) -> None:
