@@ -1377,7 +1377,7 @@ NEURON_ABLATION = Table(
             pl.Int32(),
             "neuron",
             "Control neurons: same layer, nearest in output norm and share of positions above 0. The first 25, in a seeded order, where at least "
-            "8 of these change the log-probability as much under every ablation and at every kind of position; else all, up to 100.",
+            "8 of these change the log-probability as much under `mean` at the token's own positions; else all, up to 100.",
         ),
         Column("position_count", pl.Int32(), "position", "Positions that the effect and its interval are over."),
         Column("document_count", pl.Int32(), "document", "Documents that these come from."),

@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 
 from assets.ablation.ablated_positions import OWN_POSITIONS as POSITIONS_OF_OUTCOME
+from assets.ablation.replacements import TOLD_ABLATION
 from assets.counting.histograms import TOP_PREDICTION
-from assets.evidence_cards.evidence_lines import STANDS_OUT, TOLD_ABLATION
+from assets.evidence_cards.evidence_lines import STANDS_OUT
 from reports.outcome import Outcome, told_by
 from reports.report_data import ReportData
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from assets.ablation.ablated_positions import KINDS_OF_POSITION, SEED, WINDOW
+from assets.ablation.ablated_positions import KINDS_OF_POSITION, OTHER, SEED, WINDOW
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.donors import Donors
 from assets.ablation.position_effects import MEASURES, Target
@@ -67,10 +67,11 @@ class AblatedToken:
 
     def settle(self) -> pl.DataFrame:
         """Find the pairs that their first controls settle; the controls of the others that were not ablated yet."""
+        own = [place for place, kind in enumerate(self._kinds) if kind != OTHER] or list(range(len(self._kinds)))
         for layer, neuron in self._studied:
             of_pair = self.controls.filter(layer=layer, neuron=neuron).sort("draw")["control"].to_list()
             first = self._means(layer, of_pair[:FIRST_DRAWN])
-            if len(of_pair) > FIRST_DRAWN and is_settled(self._compared_mean(layer, neuron), first):
+            if len(of_pair) > FIRST_DRAWN and is_settled(self._compared_mean(layer, neuron)[own], first[:, own]):
                 self._settled.add((layer, neuron))
         done = pl.DataFrame([*self._sums, *self._studied], schema={"layer": pl.Int32, "control": pl.Int32}, orient="row")
         return self._drawn().join(done, on=["layer", "control"], how="anti")

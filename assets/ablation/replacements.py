@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 ABLATIONS = ("zero", "mean", "resample", "negation")
+TOLD_ABLATION = "mean"  # the one that is told: it leaves the neuron's average contribution in place
 
 
 def replacements(clean: "torch.Tensor", means: "torch.Tensor", drawn: "torch.Tensor") -> "torch.Tensor":

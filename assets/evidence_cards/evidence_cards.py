@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from assets.ablation.ablated_positions import OWN_POSITIONS
+from assets.ablation.replacements import TOLD_ABLATION
 from assets.contracts import EVIDENCE_CARDS, conform
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION
 from assets.evidence_cards.evidence_lines import (
@@ -31,7 +32,6 @@ from assets.evidence_cards.evidence_lines import (
     SMALLEST_RESTORED,
     STANDS_OUT,
     SUPPORTED,
-    TOLD_ABLATION,
     UNCLEAR,
     WITH_OTHERS_BELOW,
     WRITES,

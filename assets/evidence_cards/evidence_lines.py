@@ -29,7 +29,6 @@ ALONE, EVERY_DOMAIN, NOTHING_ELSE = "alone", "in_every_domain", "nothing_else"
 
 SMALLEST_RESTORED = 0.05  # of a logit difference: below it, patching is said to restore next to nothing
 STANDS_OUT = 0.05  # p and q of an ablation up to which it stands out among the controls
-TOLD_ABLATION = "mean"  # the one that is told: it leaves the neuron's average contribution in place
 SHARE_KEPT = 0.5  # of what the discovery half found, from which on the telling half is said to hold it
 ALONE_FROM, WITH_OTHERS_BELOW = 0.8, 0.5  # share of what eight neurons tell together that this one tells alone
 MOSTLY, HARDLY = 0.5, 0.1  # share of a neuron's highest positions that the token explains

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from assets.ablation.ablated_positions import COMPARED
+from assets.ablation.ablated_positions import COMPARED, OTHER
 from assets.ablation.control_neurons import CONTROLS
 from assets.ablation.p_values import COUNTED, FLOOR, MOST_MODELLED, TAIL_MODEL
+from assets.ablation.replacements import TOLD_ABLATION
 from assets.ablation.settled_pairs import SETTLED_BY, TOLD_MEASURE
 from assets.contracts import NEURON_STATISTICS, Column, Table
 from assets.counting.histograms import PROBABILITY
@@ -237,7 +238,8 @@ def ablation(frame: pl.DataFrame) -> pl.DataFrame:
     miscompared = ~compared.is_between(1, pl.min_horizontal(positions, COMPARED)).fill_null(False) | (
         (compared == positions) & ((pl.col("compared_effect") - effect).abs() > 1e-9 * (1 + effect.abs())).fill_null(False)
     )
-    is_settled = (p_value >= (1 + SETTLED_BY) / (1 + controls) - 1e-12) | (pl.col("measure") != TOLD_MEASURE)
+    is_told = (pl.col("measure") == TOLD_MEASURE) & (pl.col("ablation") == TOLD_ABLATION) & (pl.col("positions") != OTHER)
+    is_settled = ~is_told | (p_value >= (1 + SETTLED_BY) / (1 + controls) - 1e-12)
     crossed = (pl.col("ci_low") > pl.col("ci_high")).fill_null(False) | (pl.col("ci_low").is_null() != pl.col("ci_high").is_null())
     counted = frame.group_by(pair, maintain_order=True).agg(
         effects=pl.len().cast(pl.Int64),

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from assets.evidence_cards.evidence_lines import STANDS_OUT, TOLD_ABLATION
+from assets.ablation.replacements import TOLD_ABLATION
+from assets.evidence_cards.evidence_lines import STANDS_OUT
 from reports.evidence import OWN_POSITIONS
 from reports.figures.ablation import ABLATIONS, control_figure, parts_figure
 from reports.figures.extent import highest

@@ -109,6 +109,8 @@ def evidence_for(
                 "controls": 100,
                 "position_count": 32,
                 "document_count": 30,
+                "compared_positions": 16,
+                "compared_effect": value,
             }
             for measure, value in (("log_probability", ablation["change"]), ("flipped", ablation["flipped"]))
         ]

@@ -5,12 +5,12 @@ import pytest
 
 from assets.ablation.p_values import COUNTED, counted_p_values, p_values
 from assets.ablation.position_effects import MEASURES
-from assets.ablation.replacements import ABLATIONS
+from assets.ablation.replacements import ABLATIONS, TOLD_ABLATION
 from assets.ablation.settled_pairs import FIRST_DRAWN, SETTLED_BY, TOLD_MEASURE, drawn_p_values, is_settled
 from tests.assets.ablation.test_p_values import allowed
 
 LEVELS = (0.01, 0.05, 0.1, 0.2)
-TOLD = MEASURES.index(TOLD_MEASURE)
+TOLD, MEAN = MEASURES.index(TOLD_MEASURE), ABLATIONS.index(TOLD_ABLATION)
 SHAPE = (2, len(ABLATIONS), len(MEASURES))  # kind of position, ablation, measure
 
 
@@ -27,12 +27,12 @@ def test_a_pair_is_settled_where_so_many_controls_go_as_far_in_what_is_told() ->
     for kind, ablation in np.ndindex(SHAPE[:2]):  # under one ablation, at one kind of position, one control fewer
         effect, controls = pair(SETTLED_BY)
         controls[0, kind, ablation, TOLD] = 0.9
-        assert not is_settled(effect, controls)
+        assert is_settled(effect, controls) == (ablation != MEAN)
         controls[0, kind, ablation] = 0.9
         controls[0, kind, ablation, TOLD] = 1.0
         assert is_settled(effect, controls)  # the other measures have no say
     effect, controls = pair(25)
-    effect[0, 0, TOLD] = np.nan
+    effect[0, MEAN, TOLD] = np.nan
     assert not is_settled(effect, controls)
 
 
@@ -68,6 +68,6 @@ def test_of_neurons_like_their_controls_no_more_are_called_rare_than_the_level_s
             assert (p_value[(slice(None), *place, TOLD)] <= level).mean() <= level + allowed(level, pairs), (level, place)
             other = (p_value[(slice(None), *place, TOLD + 1)] <= level).mean()
             assert other <= level + allowed(level, pairs), (level, place)  # no guarantee but 2 x level; here there is nothing beyond it
-    settled = (p_value[..., TOLD].reshape(pairs, -1))[np.array(amounts) == FIRST_DRAWN]
+    settled = p_value[:, :, MEAN, TOLD][np.array(amounts) == FIRST_DRAWN]
     assert len(settled) > 0.1 * pairs
     assert settled.min() >= (1 + SETTLED_BY) / (1 + FIRST_DRAWN)

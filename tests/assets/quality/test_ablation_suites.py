@@ -32,7 +32,7 @@ def table(
             1,
             3,
             "predicted",
-            "zero",
+            "mean",
             measure,
             effect,
             ci_low,
