@@ -12,18 +12,7 @@ from tests.assets.counting.made_batches import VOCABULARY, inverse_scale_of, mad
 
 NOWHERE = torch.device("meta")
 
-
-class Arrival:
-    """What says that numbers have been copied while the host went on."""
-
-    def synchronize(self) -> None:
-        """They are there."""
-
-
-@pytest.fixture(autouse=True)
-def numbers_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many examples are new, which a GPU copies to the host beside its work and which is asked for in the next batch: some number."""
-    monkeypatch.setattr("assets.counting.device_contexts.returned", lambda numbers: (torch.full(numbers.shape, 4), Arrival()))
+pytestmark = pytest.mark.usefixtures("numbers_arrive")
 
 
 def counter_without_content() -> DeviceCounter:

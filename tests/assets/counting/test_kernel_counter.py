@@ -159,6 +159,7 @@ class Launches:
 
 
 @needs_triton
+@pytest.mark.usefixtures("numbers_arrive")
 def test_nothing_around_the_launches_needs_to_know_what_a_tensor_of_the_device_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     import assets.counting.kernels as kernels
 

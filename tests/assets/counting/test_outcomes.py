@@ -90,6 +90,7 @@ def test_the_sum_of_two_counts_is_the_count_of_both() -> None:
             np.testing.assert_array_equal(both[tensor.name], whole[tensor.name], err_msg=tensor.name)  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("numbers_arrive")
 def test_nothing_of_a_batch_waits_for_the_device() -> None:
     nowhere = torch.device("meta")
     groups, tokens = group_of_token(VOCABULARY, [1, 4], range(1, 3)), group_tokens([1, 4], range(1, 3))
