@@ -15,6 +15,7 @@ from assets.counting.position_samples import NEXT_TOKEN, TOP_PREDICTION, sampled
 from assets.histograms.histogram_store import read_histograms
 from assets.model.language_model import LanguageModel
 from assets.model.loading import model_of
+from assets.progress import Progress
 from assets.prompts.prompts import encode_prompts
 from assets.study import Study
 from assets.wiring import study_asset
@@ -45,7 +46,7 @@ def _neuron_ablation(work: Work) -> None:
         study.ablation_positions,
         _donors(work, model),
         outcome_of_token=_outcomes(work.read("token_outcomes")),
-        progress=_told(work, "positions through a block"),
+        progress=Progress(work.tell, "neuron ablation", "positions through a block"),
     )
     work.write("neuron_ablation", made.effects)
     work.write("ablation_controls", made.controls)
@@ -63,7 +64,8 @@ def _prompt_ablation(work: Work) -> None:
     neurons = {row["layer"]: row["neuron"] for row in studied.iter_rows(named=True)}
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     prompts, drawn = encode_prompts(model, work.study.prompts), _donors(work, model)(neurons)
-    work.write("prompt_ablation", prompt_ablation(model, prompts, tokens, neurons, statistics, drawn, _told(work, "tokens of prompts")))
+    progress = Progress(work.tell, "prompt ablation", "tokens of prompts")
+    work.write("prompt_ablation", prompt_ablation(model, prompts, tokens, neurons, statistics, drawn, progress))
 
 
 def _donors(work: Work, model: LanguageModel) -> Callable[[Neurons], Donors]:
@@ -74,7 +76,3 @@ def _donors(work: Work, model: LanguageModel) -> Callable[[Neurons], Donors]:
 
 def _every_shard(work: Work, table: str) -> pl.LazyFrame:
     return pl.concat([work.scan(table, shard) for shard in work.shards_of(TABLES[table].asset)])
-
-
-def _told(work: Work, unit: str) -> Callable[[int, int], None]:
-    return lambda done, total: work.tell(f"{done:,} of {total:,} {unit}")

@@ -21,6 +21,7 @@ from assets.ablation.visits import Subjects, Visit, visited, work_of
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, conform
 from assets.counting.position_samples import TOP_PREDICTION
 from assets.model.language_model import LanguageModel
+from assets.progress import Tally, Told
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def neuron_ablation(
     donors_of: Callable[[Neurons], Donors],
     controls: int = CONTROLS,
     outcome_of_token: Mapping[int, str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told | None = None,
 ) -> Ablation:
     """Both tables for `pairs` (token_id, layer, neuron), over up to `wanted` positions of each kind per token.
 
@@ -74,7 +75,7 @@ def ablate(
     controls: pl.DataFrame,
     neuron_statistics: pl.DataFrame,
     drawn: Donors,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told | None = None,
 ) -> Ablation:
     """Both tables: `places` as of ablated_positions, `pairs` and `controls` as of control_neurons.
 
@@ -98,11 +99,14 @@ def ablate(
         alone, beside = (subjects(token.pairs, some) for some in (controls.clear(), token.controls.filter(is_first)))
         first += token.visits(alone, beside, number, is_tried=True)
         most += token.visits(None, subjects(none, token.controls.filter(~is_first)), number)
-    tally = _Tally(progress, work_of(first, model.facts.layers) + work_of(most, model.facts.layers))
+    tally = Tally(progress, work_of(first, model.facts.layers) + work_of(most, model.facts.layers))
     for visit, effects in visited(model, windows, first, tally.add):
         tokens[visit.place[0]].add(visit, effects)
     rest = [visit for number, token in enumerate(tokens) for visit in token.visits(None, subjects(none, token.settle()), number)]
+    # Less, now that pairs are settled, than was to be feared; where nothing is left, this is the end.
     tally.total = tally.done + work_of(rest, model.facts.layers)
+    if most and not rest:
+        tally.add(0)
     for visit, effects in visited(model, windows, rest, tally.add):
         tokens[visit.place[0]].add(visit, effects)
     return _tables(model, tokens)
@@ -113,21 +117,6 @@ def _tables(model: LanguageModel, tokens: list[AblatedToken]) -> Ablation:
     texts = pl.col("token_id").map_elements(lambda entry: model.token_texts[entry], return_dtype=pl.String).alias("token")
     controls = pl.concat([pl.DataFrame(schema=ABLATION_CONTROLS.schema), *(token.control_rows() for token in tokens)])
     return Ablation(conform(NEURON_ABLATION, with_q_values(effects.with_columns(texts))), conform(ABLATION_CONTROLS, controls))
-
-
-@dataclass
-class _Tally:
-    """How much is done, and of how much: less, once pairs are settled, than was to be feared."""
-
-    progress: Callable[[int, int], None] | None
-    total: int
-    done: int = 0
-
-    def add(self, work: int) -> None:
-        """So much more is done."""
-        self.done += work
-        if self.progress:
-            self.progress(self.done, self.total)
 
 
 def output_norms(model: LanguageModel, layer: int) -> np.ndarray:

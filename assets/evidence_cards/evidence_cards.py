@@ -112,17 +112,18 @@ def _on_prompts(pairs: pl.DataFrame, patched: pl.DataFrame) -> pl.DataFrame:
 
 def _over_the_corpus(pairs: pl.DataFrame, ablation: pl.DataFrame) -> pl.DataFrame:
     """The log-probability with the activation replaced by its mean, at the token's own positions."""
-    told = (
+    is_told = (
         (pl.col("ablation") == TOLD_ABLATION)
         & (pl.col("measure") == "log_probability")
         & pl.col("positions").is_in(list(OWN_POSITIONS.values()))
     )
-    own = ablation.filter(told).join(pairs.select(PAIR), on=PAIR, how="semi")
+    own = ablation.filter(is_told).join(pairs.select(PAIR), on=PAIR, how="semi")
     stands_out = (pl.col("p_value") <= STANDS_OUT) & (pl.col("q_value") <= STANDS_OUT)
+    told, compared = pl.col("effect"), pl.col("compared_effect")  # p is about the second, over fewer positions: both must say the same
     verdict = (
-        pl.when(stands_out & (pl.col("effect") < 0))
+        pl.when(stands_out & (told < 0) & (compared < 0))
         .then(pl.lit(SUPPORTED))
-        .when(stands_out & (pl.col("effect") > 0))
+        .when(stands_out & (told > 0) & (compared > 0))
         .then(pl.lit(AGAINST))
         .otherwise(pl.lit(UNCLEAR))
     )

@@ -48,7 +48,7 @@ LINES: tuple[EvidenceLine, ...] = (
     ),
     EvidenceLine(
         OVER_THE_CORPUS, "Causes it over the corpus", "nat", "change of the token's log-probability when its activation is replaced by its mean",
-        f"supported: lower, with p and q at most {STANDS_OUT} among control neurons; against: higher, with the same",
+        f"supported: lower, also where controls are compared, with p and q at most {STANDS_OUT} among them; against: higher, with the same",
     ),
     EvidenceLine(
         OTHER_HALF, "Holds in the other half", "share", "what the telling half shows over what the discovery half showed",

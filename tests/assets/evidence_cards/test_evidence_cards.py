@@ -159,13 +159,16 @@ def test_an_ablation_counts_only_where_it_stands_out_among_controls() -> None:
             "p_value": 0.01,
             "q_value": 0.02,
             "effect": -0.5,
+            "compared_effect": -0.6,
         }
         return {"token_id": AN, "layer": LAYER, "neuron": neuron, **own, **values}
 
-    rows = [row(0), row(1, effect=0.4), row(2, q_value=0.2), row(3, positions="other"), row(4, ablation="zero")]
-    found = cards_of(5, neuron_ablation=table("neuron_ablation", *rows))
-    verdicts = [found[neuron, OVER_THE_CORPUS]["verdict"] for neuron in range(5)]
-    assert verdicts == [SUPPORTED, AGAINST, UNCLEAR, NOT_MEASURED, NOT_MEASURED]
+    higher = row(1, effect=0.4, compared_effect=0.3)
+    mixed = row(5, compared_effect=0.1)  # what is rare is over few positions, and the other way
+    rows = [row(0), higher, row(2, q_value=0.2), row(3, positions="other"), row(4, ablation="zero"), mixed]
+    found = cards_of(6, neuron_ablation=table("neuron_ablation", *rows))
+    verdicts = [found[neuron, OVER_THE_CORPUS]["verdict"] for neuron in range(6)]
+    assert verdicts == [SUPPORTED, AGAINST, UNCLEAR, NOT_MEASURED, NOT_MEASURED, UNCLEAR]
     assert found[0, OVER_THE_CORPUS]["detail"] == "p = 0.01, q = 0.02"
 
 
