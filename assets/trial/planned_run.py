@@ -53,7 +53,6 @@ def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:
         patched_layers=tuple(layers),
         named=len(study.neurons),
         best=study.best_neurons,
-        examples=study.examples,
         context=min(study.corpus.context_length, model["context_length"]),
         ablation=study.ablation_positions,
         kept=study.kept_positions,

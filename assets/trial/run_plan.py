@@ -20,6 +20,7 @@ PROMPT = 64  # positions of a batch that take as long as a prompt by itself, who
 PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
 CONVENTIONS, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 2, 9, 2  # congruence's; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
+COMPARED = 16  # and at how many positions of each kind controls are ablated at most
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
@@ -45,7 +46,6 @@ class Sizes:
     patched_layers: tuple[int, ...]
     named: int
     best: int
-    examples: int
     context: int
     ablation: int
     kept: int
@@ -83,13 +83,14 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
     patched = [sizes.layers - layer for layer in sizes.patched_layers]
     heads = max(1, sizes.width // 64)
     again = len(sizes.changed) * PROMPT * position  # one plain forward of each prompt: the strongest patches of a layer are done once more
-    studied, every = sizes.studied, sizes.layers * sizes.neurons
+    studied, every, positions = sizes.studied, sizes.layers * sizes.neurons, sizes.positions
     pairs = sizes.told * sizes.outcomes * every
     probed = sizes.told * sizes.outcomes if sizes.kept else 0
     ablated = min(studied, sizes.told * sizes.layers) * CONTROLS * ABLATIONS  # controls are shared by a token's neurons of a layer
+    clean = min(sizes.told * sizes.ablation, positions // sizes.context + 1 if positions else sizes.told * sizes.ablation) * sizes.context
+    changed = 2 * (sizes.ablation * studied * ABLATIONS + min(sizes.ablation, COMPARED) * ablated)  # of each kind of position
     components = sum(n * n for n in sizes.changed) * (heads + 3) * sum(below)  # positions through a block, as progress counts them
     neurons = sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched)
-    positions = sizes.positions
     first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
     return {
         "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
@@ -100,8 +101,7 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),
-        "neuron_contexts": (studied * 3 * sizes.examples * sizes.context * position, AT_MOST),
-        "neuron_ablation": (2 * sizes.ablation * ablated * sizes.layers / 2 * block * BATCHED, AT_MOST),
+        "neuron_ablation": (clean * position + changed * sizes.layers / 2 * block * BATCHED, AT_MOST),
     }
 
 
