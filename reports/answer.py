@@ -184,6 +184,15 @@ def _opening(found: Evidence) -> list[Part]:
     name = found.outcome.name
     if found.contribution is None:
         return [capital, Part(PREDICTS[name]), token, Part(f": AUROC {auroc(best)}")]
+    if found.is_overtaken:
+        where = f"{signed(found.contribution['contribution'])} logits {found.outcome.where}, less than the next neuron's"
+        told = f" most; the other half of the documents says {where} {signed(found.next_contribution)}"
+        return [
+            capital,
+            Part(" was found to write "),
+            token,
+            Part(f"{told}; as a predictor it is {ordinal(best['place'])}, AUROC {auroc(best)}"),
+        ]
     if found.predicts_best:
         return [capital, Part(" writes "), token, Part(f" most and {PREDICTS_IT[name]}: AUROC {auroc(best)}")]
     after = f"; the next neuron {signed(found.next_contribution)}" if found.next_contribution is not None else ""

@@ -127,6 +127,13 @@ class Evidence:
         """Whether it is the best predictor as well."""
         return self.best is not None and self.best == self.predictor
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the next neuron writes the token more in the half of the documents that tells, though it was found behind this one."""
+        if self.contribution is None or self.next_contribution is None:
+            return False
+        return bool(self.next_contribution > self.contribution["contribution"])
+
     def written(self, convention: str) -> Writing | None:
         """The congruence under one convention, if it was computed."""
         return next((writing for writing in self.writing if writing.convention == convention), None)

@@ -48,6 +48,10 @@ def _writer(written: pl.DataFrame, token_id: int, token: str, where: str) -> Sen
     shown = token_part((token_id, token))
     if first["contribution"] <= 0:
         return (Part("No neuron adds more to the logit of "), shown, Part(f" {where} than elsewhere."))
+    if second is not None and second["contribution"] > first["contribution"]:
+        found = f" most; the other half of the documents says {_logits(first)} more {where} than elsewhere, less than "
+        more = Part(f" with {signed(second['contribution'])}.")
+        return (_neuron(first, capital=True), Part(" was found to write "), shown, Part(found), _neuron(second), more)
     parts = [
         _neuron(first, capital=True),
         Part(" writes "),

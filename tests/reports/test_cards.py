@@ -116,7 +116,12 @@ def test_the_answer_is_who_was_found_and_told_by_the_other_half(data: ReportData
     assert found.next_contribution == 2.5
     assert found.best is not None
     assert (found.best["auroc"], found.best["discovery_separation"], found.best["place"]) == (0.71, 0.74, 1)
-    assert "AUROC 0.710" in plain(answer(data).sentence)
+    assert found.is_overtaken
+    said = plain(answer(data).sentence)
+    assert "was found to write" in said
+    assert "the other half of the documents says +2.10 logits" in said
+    assert "less than the next neuron's +2.50" in said
+    assert "AUROC 0.710" in said
 
 
 def test_pages_show_the_card_in_full_and_in_every_list(site: Path) -> None:
@@ -132,6 +137,9 @@ def test_pages_show_the_card_in_full_and_in_every_list(site: Path) -> None:
     assert token.count('class="card-marks"') >= 2, "in the list of predictors and in that of writers"
     assert "found with +2.40 in the other half" in index
     assert "95 % interval +1.90 to +2.30" in index
+    assert "Most of all where it was found; in this half the next is +2.50." in index
+    assert "More than any other neuron" not in index
+    assert "was found to write" in token
 
 
 def test_lists_of_contrasts_and_prompts_mark_the_neurons_that_are_studied_for_the_token(site: Path) -> None:
