@@ -292,7 +292,9 @@ def differing_tensors(device: "torch.device", neurons: int = 700) -> list[str]:
 
     def differ(name: str) -> bool:
         found, expected = np.asarray(kernel[name][...]), np.asarray(plain[name][...])
-        return not (np.allclose(found, expected, rtol=1e-9, atol=1e-9) if name in MOMENTS else np.array_equal(found, expected))
+        return not (
+            np.allclose(found, expected, rtol=1e-9, atol=1e-9) if name in MOMENTS else np.array_equal(found, expected, equal_nan=True)
+        )
 
     return [name for name in plain.tensors if differ(name)]
 
