@@ -147,7 +147,8 @@ def require_plain_forward_agrees(
 ) -> None:
     """Ablate one neuron in a plain forward pass of the whole model; raise ModelError if the fast way says something else.
 
-    `change`: replacement minus activation at the target's position, or [position] at each up to it. `logit_change` is the token's, there.
+    `change`: replacement minus activation at the target's position, or [position] at the last so many up to it. `logit_change` is the token's,
+    there.
     """
     import torch
 
@@ -156,8 +157,9 @@ def require_plain_forward_agrees(
         changed[1, :, neuron] += everywhere.to(changed.dtype)
         return changed
 
+    last = torch.as_tensor(change, device=model.device).reshape(-1)
     everywhere = torch.zeros(target.position + 1, device=model.device)
-    everywhere[slice(None) if isinstance(change, torch.Tensor) else -1] = change
+    everywhere[-len(last) :] = last
     tokens = torch.tensor([list(ids[: target.position + 1])] * 2, device=model.device)
     with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(model.neuron_hook(layer), hook), last_logits_alone()]):
         logits = model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float()  # [run, vocabulary]

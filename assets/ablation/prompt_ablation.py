@@ -3,7 +3,7 @@
 Holds the rows and the activations that are put in. What they change is computed in prompt_effects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from assets.ablation.prompt_effects import changed_probabilities, probabilities
 from assets.ablation.replacements import ABLATIONS, corpus_means
 from assets.contracts import PROMPT_ABLATION, conform
 from assets.model.language_model import LanguageModel
+from assets.progress import Tally, Told
 from assets.prompts.prompt_runs import PromptRun
 from assets.prompts.prompts import EncodedPrompt
 
@@ -34,7 +35,7 @@ def prompt_ablation(
     neurons: Neurons,
     neuron_statistics: pl.DataFrame,
     drawn: Donors,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told | None = None,
 ) -> pl.DataFrame:
     """One row per prompt, variant, `all` or `last` positions, neuron (layer -> neurons), ablation and token.
 
@@ -44,13 +45,11 @@ def prompt_ablation(
     neurons = {layer: neurons[layer] for layer in sorted(neurons) if neurons[layer]}
     variants = [(prompt.name, variant, ids) for prompt in prompts for variant, ids, _ in prompt.variants] if neurons else []
     readout, frames = Readout.of(model), []
-    done, total = 0, sum(len(ids) for _, _, ids in variants)
+    tally = Tally(progress, sum(len(ids) for _, _, ids in variants))
     for prompt, variant, ids in variants:
         frame = _of_variant(model, readout, ids, token_ids, neurons, neuron_statistics, drawn)
         frames.append(frame.with_columns(prompt=pl.lit(prompt), variant=pl.lit(variant)))
-        done += len(ids)
-        if progress:
-            progress(done, total)
+        tally.add(len(ids))
     named = pl.col("token_id").map_elements(lambda entry: model.token_texts[entry], return_dtype=pl.String)
     found = pl.concat(frames).with_columns(token=named) if frames else pl.DataFrame(schema=PROMPT_ABLATION.schema)
     return conform(PROMPT_ABLATION, found.select(PROMPT_ABLATION.schema.names()))

@@ -112,18 +112,14 @@ def _require_agreement(
 
     Not the largest of each layer, which would cost as much as all the rest: from the lowest, every block above has its part in it.
     """
-    import torch
-
     moved = found[:, :, 1] - run.logits[list(token_ids)].cpu()  # [ablation, neuron, token]
     named = [(layer, place, neuron) for layer, chosen in neurons.items() for place, neuron in enumerate(chosen)]
     for own in (moved, moved[:, : len(next(iter(neurons.values())))]):
         ablation, column, token = (int(index) for index in np.unravel_index(int(own.abs().argmax()), own.shape))
         layer, place, neuron = named[column]
         change = changes[layer][ablation, place]  # [position]
-        everywhere = torch.zeros(len(ids), device=change.device)
-        everywhere[len(ids) - len(change) :] = change
         target = Target(len(ids) - 1, token_ids[token], token_ids[token])
-        require_plain_forward_agrees(model, ids, target, layer, neuron, everywhere, float(own[ablation, column, token]))
+        require_plain_forward_agrees(model, ids, target, layer, neuron, change, float(own[ablation, column, token]))
 
 
 def _plain(model: LanguageModel, ids: Sequence[int], neurons: Neurons, changes: Changes, token_ids: Sequence[int]) -> "torch.Tensor":

@@ -11,6 +11,7 @@ import polars as pl
 
 from assets.ablation.ablated_positions import OWN_POSITIONS
 from assets.ablation.replacements import TOLD_ABLATION
+from assets.ablation.settled_pairs import TOLD_MEASURE
 from assets.contracts import EVIDENCE_CARDS, conform
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION
 from assets.evidence_cards.evidence_lines import (
@@ -114,7 +115,7 @@ def _over_the_corpus(pairs: pl.DataFrame, ablation: pl.DataFrame) -> pl.DataFram
     """The log-probability with the activation replaced by its mean, at the token's own positions."""
     is_told = (
         (pl.col("ablation") == TOLD_ABLATION)
-        & (pl.col("measure") == "log_probability")
+        & (pl.col("measure") == TOLD_MEASURE)
         & pl.col("positions").is_in(list(OWN_POSITIONS.values()))
     )
     own = ablation.filter(is_told).join(pairs.select(PAIR), on=PAIR, how="semi")

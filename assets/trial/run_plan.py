@@ -2,7 +2,7 @@
 
 A stage that ran before for the same study tells best: its record says how many seconds, and those of the pass grow with the positions.
 The others are estimated from sizes and this machine's speed on this model (forward_rate). An estimate is there to choose between waiting, a
-smaller corpus and fewer prompts: right within a factor of two or three, and an upper bound where it needs the number of studied neurons,
+smaller corpus and fewer prompts: meant to be right within a factor of two or three, and an upper bound where it needs the number of studied neurons,
 which are not chosen yet. Reads nothing; what it is given is found in planned_run.
 """
 
