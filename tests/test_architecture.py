@@ -103,6 +103,19 @@ def test_the_whole_study_and_whole_records_are_reached_for_only_where_nothing_is
     assert users == allowed
 
 
+def test_no_compiled_loop_calls_one_of_another_file() -> None:
+    # Numba keeps compiled code until the file of the function changes: it would go on calling what another file no longer says.
+    compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in modules("assets") if "@njit" in file.read_text()}
+    assert len(compiled) > 3
+    offenders = [
+        f"{name} from {node.module}"
+        for name, file in compiled.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module in compiled
+    ]
+    assert offenders == []
+
+
 def test_no_wiring_module_postpones_annotations_that_dagster_reads() -> None:
     offenders = [
         str(file.relative_to(ROOT))

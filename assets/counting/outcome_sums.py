@@ -118,7 +118,7 @@ class OutcomeSums:
     def _add_rows_on_cpu(
         self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: np.ndarray, rows: np.ndarray, scale: np.ndarray
     ) -> None:
-        import assets.counting.outcome_loops as outcome_loops
+        import assets.counting.token_sum_loops as loops
 
         is_row = np.flatnonzero(rows != NO_ROW)
         order = is_row[np.argsort(places[is_row], kind="stable")]  # one position is read once
@@ -126,7 +126,7 @@ class OutcomeSums:
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            outcome_loops.add_scaled(values, scale, here, row, sums[layer].numpy())
+            loops.add_scaled(values, scale, here, row, sums[layer].numpy())
 
         self._on_threads(add_layer, len(activations))
 
@@ -144,11 +144,11 @@ class OutcomeSums:
         self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: np.ndarray, here: "torch.Tensor", weights: "torch.Tensor"
     ) -> None:  # fmt: skip
         """weights: float64 [place, token], probability over the scale; `here` are the places on the device; sums: [layer, token, neuron]."""
-        import assets.counting.outcome_loops as outcome_loops
+        import assets.counting.token_sum_loops as loops
 
         def on_cpu(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            outcome_loops.add_by_probability(values, places, weights.numpy(), sums[layer].numpy())
+            loops.add_by_probability(values, places, weights.numpy(), sums[layer].numpy())
 
         if self._pool is not None:
             self._on_threads(on_cpu, len(activations))

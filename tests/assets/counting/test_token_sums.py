@@ -9,6 +9,8 @@ import torch
 from assets.counting.batch_counter import Answers
 from assets.counting.histograms import FURTHER_OUTCOMES, Histograms
 from assets.counting.parts import Part, parts
+from assets.counting.token_sum_loops import ROUNDING_BITS, are_small, scaled_units
+from assets.counting.token_sum_units import LARGEST, SCALED_UNITS
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_part
@@ -60,6 +62,35 @@ def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infin
     assert found["screen_scaled"][0, 2:4, 0].tolist() == [0, 2**49]
     assert found["screen_squares"][0, :5, 0].tolist() == [0, 0, 0, 2**62, 2**62]
     assert found["screen_count"].tolist() == [1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+@pytest.mark.parametrize("size", [2.0**13, -(2.0**13) - 0.25, 2.0**18 + 0.5, 1e12, np.inf, np.nan])
+def test_a_large_activation_among_small_ones_is_summed_exactly_as_they_are(kind: str, size: float) -> None:
+    fast, slow = (counter_of(name, made_bins(2, 5), screened=(5, 0, 2), outcomes=FURTHER_OUTCOMES) for name in (kind, "slow"))
+    for batch, activations, *answers in random_batches(3, layers=2, neurons=5):
+        activations[0, 0, 1:3, 2] = size
+        add(fast, batch, activations, *answers)
+        add(slow, batch, activations, *answers)
+    sums, expected = (
+        {name: values for name, values in tensors_of(counter).items() if "screen" in name or "scaled" in name} for counter in (fast, slow)
+    )
+    assert len(sums) > 8
+    assert_same_counters(sums, expected)
+
+
+@pytest.mark.parametrize("by", [1e-9, 0.37, 64.0, 65.0, 1e7, np.inf])
+@pytest.mark.parametrize("largest", [1.0, 2.0**13, 1e5, 1e12])
+def test_scaled_units_are_the_nearest_whole_numbers_whatever_the_scale(by: float, largest: float) -> None:
+    values = (np.random.default_rng(0).uniform(-1, 1, 300) * largest).astype(np.float32)
+    values[:2] = largest, 0.0
+    units = np.empty(values.size, np.int64)
+    scaled_units(values, by, are_small(values), units)
+    expected = []
+    for value in values.astype(float):
+        product = min(max(value, -LARGEST), LARGEST) * by if value else 0.0
+        expected.append(round(min(max(product, -LARGEST), LARGEST) * SCALED_UNITS))
+    assert (units - ROUNDING_BITS).tolist() == expected
 
 
 @pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
