@@ -54,9 +54,9 @@ def _own_units(values: np.ndarray, is_small: bool, units: np.ndarray, squares: n
             square_floats[n] = value * value * UNITS + ROUNDING
     else:
         for n in range(values.size):
-            value = _within(np.float64(values[n]))
-            units[n] = np.int64(np.rint(value * UNITS)) + ROUNDING_BITS
-            squares[n] = np.int64(np.rint(value * value * UNITS)) + ROUNDING_BITS
+            summed = _within(np.float64(values[n]))
+            units[n] = np.int64(np.rint(summed * UNITS)) + ROUNDING_BITS
+            squares[n] = np.int64(np.rint(summed * summed * UNITS)) + ROUNDING_BITS
 
 
 @njit(nogil=True, cache=True)
