@@ -22,7 +22,7 @@ from assets.study import CalibratedBins, FixedBins
 if TYPE_CHECKING:
     import torch
 
-CALIBRATION_TOKENS = 32_768  # what fewer lose is in docs/decisions/0036-calibration-on-fewer-positions.md; the headroom covers what is rarer
+CALIBRATION_TOKENS = 32_768  # docs/decisions/0036-calibration-on-fewer-positions.md: what fewer lose; the headroom covers what is rarer
 HEADROOM = 1.25  # the largest activation seen may be exceeded by a quarter before anything overflows
 LARGEST_EXACT = 2**24  # float32 holds every whole number up to here
 
