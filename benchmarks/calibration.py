@@ -8,9 +8,13 @@ the neurons that have any. Beside it, how many neurons have another width than b
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+
+if TYPE_CHECKING:
+    from assets.counting.histograms import ActivationBins
 
 BINS, BATCH = 128, 2048
 
@@ -29,7 +33,7 @@ def main() -> None:
     whole = int(windows["length"].sum())
     numbers = [number for number in arguments.positions if number < whole] + [whole]
     bins = [bins_that_hold(largest_activations(model, evenly_spread(windows, number), BATCH, count_bos=False), BINS) for number in numbers]
-    outside = _outside(model, windows, [of.per_unit for of in bins])
+    outside = _outside(model, windows, bins)
     print("| positions looked at | outside of all bins, of a million | neurons with any | another width than by all |")
     print("|---|---|---|---|")
     for number, of, counts in zip(numbers, bins, outside, strict=True):
@@ -37,27 +41,27 @@ def main() -> None:
         print(f"| {number:,} | {share:.2f} | {(counts > 0).mean():.2%} | {(of.per_unit != bins[-1].per_unit).mean():.1%} |")
 
 
-def _outside(model, windows: pl.DataFrame, widths: list[np.ndarray]) -> list[np.ndarray]:  # type: ignore[no-untyped-def]
-    """Int64 [layer, neuron] for each width: the corpus's activations that lie outside of its bins."""
+def _outside(model, windows: pl.DataFrame, bins: "list[ActivationBins]") -> list[np.ndarray]:  # type: ignore[no-untyped-def]
+    """Int64 [layer, neuron] for each of the bins: the corpus's activations that lie outside of them."""
     import torch
 
     from assets.counting.batches import batches
+    from assets.histograms.activation_bins import slot_finder
     from assets.histograms.row_independence import rows_of_batches
     from assets.model.plain_model import last_hidden, neurons_reported
 
-    facts = model.facts
-    limits = [torch.from_numpy(np.float32(BINS // 2) / width) for width in widths]
-    counts = [torch.zeros(facts.layers, facts.neurons, dtype=torch.int64) for _ in widths]
+    facts, finders = model.facts, [slot_finder(of) for of in bins]
+    counts = [torch.zeros(facts.layers, facts.neurons, dtype=torch.int64) for _ in bins]
 
     def note(layer: int, values: torch.Tensor) -> None:
-        counted = values[is_counted]
-        for limit, count in zip(limits, counts, strict=True):
-            count[layer] += ((counted < -limit[layer]) | (counted >= limit[layer])).sum(0)
+        counted = values.flatten(0, 1)[places]
+        for find, count in zip(finders, counts, strict=True):
+            slots = find(layer, counted)
+            count[layer] += ((slots < 0) | (slots == BINS)).sum(0)
 
     with torch.inference_mode(), neurons_reported(model, note):
         for batch in batches(windows, facts.context_length, facts.beginning_token_id, rows_of_batches(model, windows, BATCH)):
-            places = np.arange(batch.token_ids.shape[1])
-            is_counted = torch.from_numpy((places < batch.lengths[:, None]) & (places >= 1))
+            places = torch.from_numpy(batch.counted(False))
             last_hidden(model, torch.from_numpy(batch.token_ids))
     return [count.numpy() for count in counts]
 
