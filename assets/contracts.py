@@ -207,11 +207,40 @@ CORPUS_DOCUMENTS = Table(
     (
         DOCUMENT,
         Column("source_row", pl.Int64(), "index", "Row in the source files, counted from 0, empty documents included."),
-        Column("text", pl.String(), "text", "The document."),
+        Column("text", pl.String(), "text", "The document; empty where the corpus gives its tokens alone."),
         Column("characters", pl.Int64(), "character", "Length of the text in Unicode code points."),
-        Column("sha256", pl.String(), "hex", "SHA-256 of the UTF-8 text."),
-        Column("is_duplicate", pl.Boolean(), "", "The same text stands earlier in the corpus."),
+        Column(
+            "sha256", pl.String(), "hex", "SHA-256 of the UTF-8 text; of the entries as little-endian int32 where the corpus gives tokens."
+        ),
+        Column("is_duplicate", pl.Boolean(), "", "The same text, or the same tokens, stand earlier in the corpus."),
         DOMAIN,
+        Column(
+            "token_ids",
+            pl.List(pl.Int32()),
+            "entry",
+            "The tokens that the corpus gives, as it gives them; absent where it gives text to be cut.",
+            True,
+        ),
+    ),
+)
+
+CORPUS_FILES = Table(
+    "corpus_files",
+    "corpus_documents",
+    "The files that the documents were read from, in order: a row of the sources is found again by them.",
+    ("file",),
+    (
+        Column("file", pl.Int32(), "index", "Place in the order of reading, counted from 0."),
+        Column(
+            "name", pl.String(), "name", "Path from the study's folder, or URL; of a hub data set, the path in the repository at the commit of corpus_documents."
+        ),
+        Column("first_row", pl.Int64(), "index", "The source_row of its first row."),
+        Column(
+            "rows",
+            pl.Int64(),
+            "row",
+            "Rows that were read of it, empty documents included; fewer than it has where the study wants no more.",
+        ),
     ),
 )
 
@@ -1550,7 +1579,7 @@ EVIDENCE_CARDS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
+        MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, CORPUS_FILES, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,

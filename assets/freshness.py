@@ -13,6 +13,7 @@ from typing import Any
 
 from assets.contracts import TABLES, histogram_tensors
 from assets.reads import Read
+from assets.source_files import local_files, remote_files
 from assets.sources import code_of
 from assets.stages import STAGES, Input, Stage
 from assets.store import Place, Record, Store, StoreError, sha256_of
@@ -119,9 +120,8 @@ class Freshness:
             folder = study.path(study.model.id)
             files = sorted(folder.iterdir()) if folder.is_dir() else []
             return _hashes([file for file in files if file.suffix in MODEL_SUFFIXES]) | commits
-        marks = [source_marks(file) for file in study.corpus.files if is_url(file)]
-        files = [study.path(file) for file in study.corpus.files if not is_url(file)]
-        return {**_hashes(files), **{name: mark for found in marks for name, mark in found.items()}, **commits}
+        marks = [source_marks(url) for url in remote_files(study)]
+        return {**_hashes(local_files(study)), **{name: mark for found in marks for name, mark in found.items()}, **commits}
 
 
 def found_in(record: Record, reads: Sequence[Read]) -> str:

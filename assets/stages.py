@@ -66,9 +66,9 @@ _STAGES = (
     ),
     Stage(
         "corpus_documents", "corpus", "The documents of the corpus with ids, hashes and domains; empty ones dropped and counted, duplicates marked.",
-        fields=("corpus.id", "corpus.files", "corpus.revision", "corpus.split", "corpus.text_column", "corpus.domain_column", "corpus.domain_by_file",
-                "corpus.documents"), source="corpus",
-        after=("tracked_tokens",), tables=("corpus_documents", "corpus_domains"), kinds=frozenset({"huggingface", "parquet"}),
+        fields=("corpus.id", "corpus.config", "corpus.data_files", "corpus.files", "corpus.revision", "corpus.split", "corpus.text_column",
+                "corpus.tokens_column", "corpus.domain_column", "corpus.domain_by_file", "corpus.documents"), source="corpus",
+        after=("tracked_tokens",), tables=("corpus_documents", "corpus_domains", "corpus_files"), kinds=frozenset({"huggingface", "parquet"}),
     ),
     Stage(
         "token_windows", "corpus", "What the model reads: windows of tokens with the beginning-of-sequence token first, by shard.",

@@ -15,12 +15,15 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assets.errors import InputError
+from assets.urls import is_url
 from assets.yaml_files import YamlFileError, read_yaml
 
 STUDY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLAIMS_SUFFIX = ".claims.yaml"  # <study>.claims.yaml lies beside <study>.yaml
-CORPUS_SUFFIXES = (".parquet", ".jsonl", ".txt")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".txt")  # of corpus files that may be compressed as well
+CORPUS_SUFFIXES = (".parquet", ".arrow", *TEXT_SUFFIXES, *(text + compression for text in TEXT_SUFFIXES for compression in COMPRESSIONS))
 LONGEST_NAME = 100  # of a study: names of jobs, folders and files are made of it
 TAKEN_NAMES = ("across-models", "reports", "studies-with-faults")  # two groups of the product's own, and the folder of all reports
 LONGEST_PATH, LONGEST_PART = 1024, 255  # bytes; a part stands between two slashes
@@ -67,10 +70,19 @@ class CorpusChoice(_Frozen):
     """Which text, and how it is cut into windows."""
 
     id: str | None = Field(None, min_length=1, description="Hub data set id.")
-    files: tuple[str, ...] = Field((), description=".parquet, .jsonl or .txt files: paths (relative to the study file) or URLs.")
+    config: str | None = Field(None, min_length=1, description="Configuration of the hub data set, such as wikitext-103-raw-v1.")
+    data_files: tuple[str, ...] = Field(
+        (), description="Files of the hub data set, or patterns such as en/part-000*; its own choice if absent."
+    )
+    files: tuple[str, ...] = Field((), description="Files, folders or patterns: paths (relative to the study file) or URLs.")
     revision: str | None = None
     split: str = "train"
     text_column: str = "text"
+    tokens_column: str | None = Field(
+        None,
+        min_length=1,
+        description="Column of vocabulary entries, for a corpus that is tokenized already; its text is then not cut again.",
+    )
     domain_column: str | None = Field(
         None,
         min_length=1,
@@ -81,7 +93,7 @@ class CorpusChoice(_Frozen):
     context_length: int = Field(1024, ge=2, le=A_LOT, description="Tokens in a window, the beginning-of-sequence token included.")
     windows: Literal["first", "all"] = "first"
 
-    @field_validator("files", mode="before")
+    @field_validator("files", "data_files", mode="before")
     @classmethod
     def _list_of_files(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -90,9 +102,18 @@ class CorpusChoice(_Frozen):
     def _one_source(self) -> "CorpusChoice":
         if (self.id is None) == (not self.files):
             raise ValueError("give either `id` (a hub data set) or `files` (local files), not both and not neither")
+        for field in ("config", "data_files") if self.files else ():
+            if getattr(self, field):
+                raise ValueError(f"{field} is of a hub data set; leave it out, or give `id` instead of `files`")
         for file in self.files:
-            if not _path_or_id(file).endswith(CORPUS_SUFFIXES):
-                raise ValueError(f"file {file!r} is not one of {', '.join(CORPUS_SUFFIXES)}")
+            last = _path_or_id(file).rsplit("/", 1)[-1]
+            can_be_a_folder = "." not in last and not is_url(file)  # source_files looks there
+            if not can_be_a_folder and "*" not in last and not last.endswith(CORPUS_SUFFIXES):
+                kinds = f".parquet, .arrow, {', '.join(TEXT_SUFFIXES)}, or one of the last {len(TEXT_SUFFIXES)} packed as {', '.join(COMPRESSIONS)}"
+                raise ValueError(
+                    f"file {file!r} is not one of {kinds}; a folder (with a / behind a name with a dot) or a pattern such as part-*.jsonl can "
+                    "be given too"
+                )
         doubles = [file for file, times in Counter(self.files).items() if times > 1]
         if doubles:
             raise ValueError(f"files: {doubles[0]} given twice; name each once: every document of it would be counted twice")

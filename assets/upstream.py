@@ -1,4 +1,4 @@
-"""Branches on the hub: which commit one names now, and which one a study was last told of.
+"""Branches on the hub: which commit one names now, and which one a study was last told of. And why the hub hands something over to no one.
 
 A study may follow a branch. A run records the commit that it found; afterwards the branch is asked for again only when someone
 asks (a sensor does). What was found is noted beside the output, so that freshness, which never asks the network, knows of it.
@@ -15,6 +15,9 @@ from assets.urls import is_url
 NOTE = "upstream.json"
 DEFAULT_BRANCH = "main"
 SECONDS_TO_ANSWER = 10.0
+LOG_IN = "call `hf auth login`, or set HF_TOKEN in the environment (never in a study file)"
+ACCEPT = f"the hub hands it to no one without an account that may read it: accept its terms on its page, then {LOG_IN}"
+FEWER = "the hub asks for fewer requests (429); wait some minutes and call again, or log in by `hf auth login`, which allows more"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ def latest_commit(branch: Branch) -> str:
         raise
     except HTTPError as error:  # no answer; the client's own errors are no OSError
         raise ConnectionError(f"the hub cannot be reached for {branch}: {error}") from error
+
+
+def hub_status(error: BaseException) -> int | None:
+    """The status of the hub's answer that an error, or one behind it, was raised for; None if there was no answer."""
+    answers = [getattr(one, "response", None) for one in (error, error.__cause__, error.__context__)]
+    return next((answer.status_code for answer in answers if answer is not None), None)
 
 
 def note_commit(store: Store, study: Study, branch: Branch, commit: str) -> None:

@@ -1,6 +1,6 @@
 """What a stage's computation is given: what it may read, a folder to write to, a way to tell progress. Knows no Dagster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -8,7 +8,7 @@ import polars as pl
 from assets.contracts import TABLES
 from assets.reading import Reading
 from assets.store import Draft
-from assets.tables import write_table
+from assets.tables import write_table, write_table_in_parts
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Work(Reading):
         """Write a table of this output and note its number of rows."""
         write_table(self.draft.folder, TABLES[table], frame)
         self.draft.summary[f"{table}_rows"] = frame.height
+
+    def write_in_parts(self, table: str, parts: Iterable[pl.DataFrame]) -> None:
+        """The same of a table that need not fit into memory."""
+        rows = write_table_in_parts(self.draft.folder / f"{table}.parquet", TABLES[table], parts)
+        self.draft.summary[f"{table}_rows"] = rows
 
     def state(self, **facts: object) -> None:
         """State facts of this output: numbers and texts that other stages may read, and people see."""

@@ -76,7 +76,9 @@ def _windows(model, arguments: argparse.Namespace) -> pl.DataFrame:  # type: ign
         for line in file.read_text().splitlines()[: arguments.documents]
         if line.strip()
     ]
-    return token_windows(model.tokenizer, model.facts.beginning_token_id, documents_frame(texts), arguments.length, "all")
+    return token_windows(
+        model.tokenizer, model.facts.beginning_token_id, model.facts.vocabulary, documents_frame(texts), arguments.length, "all"
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from assets.corpus import corpus_documents
-from assets.corpus.corpus_documents import Row
+from assets.corpus.hub_rows import HubFile
+from assets.corpus.source_rows import Row
 from assets.store import Place, Record
 from assets.store import store as store_module
 from assets.study import Study, read_study
 from tests.pipeline.conftest import planted_fields
-from tests.planted import planted_corpus, planted_model
+from tests.planted import planted_corpus, planted_model, planted_tokenizer
 
 NAME = "planted"
 
@@ -44,11 +45,13 @@ class Ground:
         shutil.copytree(folder / "model", folder / "copied")
         corpus = planted_corpus(folder)
         texts = [json.loads(line)["text"] for line in corpus.read_text().splitlines()]
+        tokenizer = planted_tokenizer()
         for name, most in (("corpus", 60), ("longer", 70)):
             rows = [
-                {"text": text, "backwards": " ".join(reversed(text.split(" "))), "of": {"half": "even" if number % 2 == 0 else "odd"}}
+                {"text": text, "backwards": " ".join(reversed(text.split(" "))), "of": {"half": "even" if number % 2 == 0 else "odd"},
+                 "entries": tokenizer(text, add_special_tokens=False)["input_ids"][:40]}
                 for number, text in enumerate(texts[:most])
-            ]
+            ]  # fmt: skip
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def _know(self, folder: Path) -> None:
@@ -104,11 +107,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_up_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub whose texts tell data set, commit and split apart: nothing else can be known of one that is out of reach."""
 
-    def rows(study: Study) -> tuple[str, Iterator[Row]]:
+    def files(study: Study) -> tuple[str, Iterator[HubFile]]:
         corpus = study.corpus
         commit = corpus.revision or "1" * 40
         fruits = {("train", "1"): " apple", ("train", "0"): " lemon", ("test", "1"): " pear"}
-        return commit, iter([Row(f"I climbed up the{fruits[corpus.split, commit[0]]} tree and picked a") for _ in range(30)])
+        fruit = fruits[corpus.split, commit[0]] if corpus.config is None and not corpus.data_files else " cherry"
+        return commit, iter([HubFile("texts.parquet", iter([Row(f"I climbed up the{fruit} tree and picked a") for _ in range(30)]))])
 
-    monkeypatch.setattr(corpus_documents, "_hub_rows", rows)
+    monkeypatch.setattr(corpus_documents, "hub_files", files)
     monkeypatch.setattr("assets.freshness.branches", lambda study: [])

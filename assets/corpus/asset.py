@@ -1,8 +1,12 @@
 """Dagster assets of the corpus stage: corpus_documents, token_windows."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import dagster as dg
 
-from assets.corpus.corpus_documents import CorpusError, read_corpus
+from assets.corpus.corpus_documents import read_corpus
+from assets.corpus.source_rows import CorpusError
 from assets.corpus.token_windows import refuse_unknown_entries, shard_of, token_windows
 from assets.model.loading import model_folder
 from assets.study import Study
@@ -16,17 +20,18 @@ def corpus_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _corpus_documents(work: Work) -> None:
-    corpus = read_corpus(work.study)
-    work.write("corpus_documents", corpus.documents)
+    choice = work.study.corpus
+    with TemporaryDirectory(dir=work.draft.folder) as folder:
+        corpus = read_corpus(work.study, Path(folder), work.tell)
+        work.write_in_parts("corpus_documents", corpus.documents)
     work.write("corpus_domains", corpus.domains)
-    work.draft.provenance["corpus"] = (
-        f"{work.study.corpus.id or ', '.join(work.study.corpus.files)}@{corpus.commit or corpus.fingerprint[:12]}"
-    )
+    work.write("corpus_files", corpus.files)
+    work.draft.provenance["corpus"] = f"{choice.id or ', '.join(choice.files)}@{corpus.commit or corpus.fingerprint[:12]}"
     work.state(
-        documents=corpus.documents.height, empty=corpus.empty, duplicates=corpus.duplicates, domains=corpus.domains.height,
+        documents=corpus.kept, empty=corpus.empty, duplicates=corpus.duplicates, domains=corpus.domains.height,
         commit=corpus.commit or "local files", fingerprint=corpus.fingerprint,
     )  # fmt: skip
-    work.show(rows_read=corpus.rows_read, characters=int(corpus.documents["characters"].sum()))
+    work.show(rows_read=corpus.rows_read, characters=corpus.characters, files=corpus.files.height)
 
 
 def _token_windows(work: Work) -> None:
@@ -40,6 +45,7 @@ def _token_windows(work: Work) -> None:
     windows = token_windows(
         load_tokenizer(model_folder(work)),
         work.fact("model_snapshot", "beginning_token_id"),
+        work.fact("model_snapshot", "vocabulary"),
         documents,
         study.corpus.context_length,
         study.corpus.windows,

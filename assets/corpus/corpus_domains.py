@@ -4,7 +4,7 @@ At most MOST_DOMAINS are told apart, because everything that is counted by domai
 no file and cuts no text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -37,21 +37,20 @@ def domain_of(row: Mapping[str, Any], column: str) -> str | None:
     return value
 
 
-def numbered_domains(given: Sequence[str | None], is_told: bool) -> tuple[pl.Series, pl.DataFrame]:
-    """The domain of each document, Int32 [document], and the table `corpus_domains`, from what each document gives.
+def domain_name(given: str | None, is_told: bool) -> str:
+    """The name of the domain of a document that gives `given`; "" for all where the study names no domains."""
+    return "" if not is_told else given if given is not None and given.strip() else NONE_GIVEN
 
-    Domains are numbered by their documents, most first, then by name. `is_told` is whether the study names domains at all: without,
-    all documents are of the one domain 0, whose name is "".
+
+def numbered_domains(documents: Mapping[str, int]) -> tuple[dict[str, int], pl.DataFrame]:
+    """The number of each domain by its name, and the table `corpus_domains`, from how many documents each has.
+
+    Domains are numbered by their documents, most first, then by name. All beyond the largest are one more.
     """
-    names = pl.Series("name", [_told(name) if is_told else "" for name in given], dtype=pl.String)
-    counted = names.to_frame().group_by("name").agg(pl.len().alias("documents"))
-    largest = counted.filter(pl.col("name") != OTHER).sort("documents", "name", descending=[True, False]).head(MOST_DOMAINS)
-    kept = [*largest["name"], OTHER]
-    numbers = names.replace_strict(kept, range(len(kept)), default=len(largest), return_dtype=pl.Int32).alias("domain")
-    held = pl.DataFrame({"domain": range(len(kept)), "name": kept}, schema={"domain": pl.Int32, "name": pl.String})
-    table = held.join(numbers.to_frame().group_by("domain").agg(pl.len().alias("documents")), on="domain", maintain_order="left")
-    return numbers, table
-
-
-def _told(name: str | None) -> str:
-    return name if name is not None and name.strip() else NONE_GIVEN
+    held = pl.DataFrame({"name": list(documents), "documents": list(documents.values())}, schema={"name": pl.String, "documents": pl.Int64})
+    largest = held.filter(pl.col("name") != OTHER).sort("documents", "name", descending=[True, False]).head(MOST_DOMAINS)
+    rest = held.filter(~pl.col("name").is_in(largest["name"].to_list()))["documents"]
+    numbers = {name: number for number, name in enumerate(largest["name"])}
+    others = pl.DataFrame({"name": [OTHER], "documents": [rest.sum()]}, schema=held.schema) if rest.len() else held.clear()
+    table = pl.concat([largest, others]).with_row_index("domain").with_columns(pl.col("domain").cast(pl.Int32))
+    return {name: numbers.get(name, largest.height) for name in documents}, table

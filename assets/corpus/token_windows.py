@@ -1,4 +1,5 @@
-"""Documents cut into windows of tokens: the beginning-of-sequence token, then at most context_length - 1 tokens.
+"""Documents cut into windows of tokens: the beginning-of-sequence token, then at most context_length - 1 tokens. Tokens are the
+tokenizer's, or those that the corpus gives (given_tokens).
 
 `first` keeps a document's first window, as published; `all` keeps the remainder too, in windows that do not overlap. A shard
 is a contiguous range of documents, so that the same corpus cut otherwise holds the same windows.
@@ -9,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from assets.contracts import TOKEN_WINDOWS
-from assets.corpus.corpus_documents import CorpusError
+from assets.corpus.given_tokens import given_tokens
+from assets.corpus.source_rows import CorpusError
 from assets.study import Study
 
 BATCH = 1024  # documents handed to the tokenizer at once: bounds memory; the fast tokenizers run them in parallel
@@ -20,10 +22,13 @@ def shard_of(documents: int, shard: int, shards: int) -> range:
     return range(documents * shard // shards, documents * (shard + 1) // shards)
 
 
-def token_windows(tokenizer: Any, beginning: int, documents: pl.DataFrame, context_length: int, keep: str) -> pl.DataFrame:
-    """The table `token_windows` of the given rows of `corpus_documents`. `beginning` is the beginning-of-sequence id."""
+def token_windows(tokenizer: Any, beginning: int, vocabulary: int, documents: pl.DataFrame, context_length: int, keep: str) -> pl.DataFrame:
+    """The table `token_windows` of the given rows of `corpus_documents`. `beginning` is the beginning-of-sequence id, `vocabulary` how many
+    entries the model has. Raises CorpusError for tokens of the corpus that are not of this model.
+    """
     step = context_length - 1  # the beginning-of-sequence token takes one place
-    parts = [_cut(tokenizer, documents[start : start + BATCH], step, keep) for start in range(0, documents.height, BATCH)]
+    read = (documents[start : start + BATCH] for start in range(0, documents.height, BATCH))
+    parts = [_cut(part, _tokens(tokenizer, beginning, vocabulary, part), step, keep) for part in read]
     schema = TOKEN_WINDOWS.schema
     schema.pop("length")  # counted below
     windows = pl.concat(parts) if parts else pl.DataFrame(schema=schema).drop("domain")
@@ -40,9 +45,15 @@ def refuse_unknown_entries(windows: pl.DataFrame, vocabulary: int, study: Study)
                           "the folder's tokenizer is of another model: save the right one there")  # fmt: skip
 
 
-def _cut(tokenizer: Any, documents: pl.DataFrame, step: int, keep: str) -> pl.DataFrame:
+def _tokens(tokenizer: Any, beginning: int, vocabulary: int, documents: pl.DataFrame) -> list[list[int]]:
+    if documents["token_ids"].null_count() < documents.height:
+        return given_tokens(tokenizer, beginning, vocabulary, documents)
+    ids: list[list[int]] = tokenizer(documents["text"].to_list(), add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _cut(documents: pl.DataFrame, ids: list[list[int]], step: int, keep: str) -> pl.DataFrame:
     """Windows of a few documents, without the beginning-of-sequence token. Time and memory grow with the tokens, however long a document."""
-    ids = tokenizer(documents["text"].to_list(), add_special_tokens=False, verbose=False)["input_ids"]
     whole = pl.DataFrame(
         {"document": documents["document"], "token_ids": ids}, schema={"document": pl.Int64, "token_ids": pl.List(pl.Int32)}
     )

@@ -12,7 +12,7 @@ from assets.model.refusals import ModelError
 from assets.store import Record, sha256_of
 from assets.store.sources import fetch_source
 from assets.study import COMMIT, MODEL_SUFFIXES, Study
-from assets.upstream import Branch, latest_commit
+from assets.upstream import ACCEPT, FEWER, LOG_IN, Branch, hub_status, latest_commit
 from assets.urls import is_url
 
 # What a model needs: weights as safetensors, JSON settings, and vocabularies as plain text or SentencePiece.
@@ -50,6 +50,7 @@ def resolve_model(study: Study) -> ResolvedModel:
 def _download(study: Study) -> ResolvedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
+        GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         HTTPError,
@@ -68,8 +69,10 @@ def _download(study: Study) -> ResolvedModel:
         folder = snapshot_download(choice.id, revision=commit, allow_patterns=list(NEEDED), ignore_patterns=list(NEVER))
     except HFValidationError as error:
         raise ModelError(f"{given}: no hub id of the form owner/name ({' '.join(str(error).split())})") from None
+    except GatedRepoError:
+        raise ModelError(f"{given}: {ACCEPT}") from None
     except RepositoryNotFoundError:
-        raise ModelError(f"{given}: the hub has no such model (or it is private); check the id") from None
+        raise ModelError(f"{given}: the hub has no such model; check the id, or if it is private, {LOG_IN}") from None
     except RevisionNotFoundError:
         raise ModelError(f"{given}: the model has no such revision; give one of its commits or branches") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
@@ -77,6 +80,8 @@ def _download(study: Study) -> ResolvedModel:
             f"{given}: the hub cannot be reached and the local cache lacks this revision; connect once, give a commit that is cached, or a local folder"
         ) from None
     except (HfHubHTTPError, HTTPError, OSError) as error:  # HTTPError: a connection that broke off in the middle of a file
+        if hub_status(error) == 429:
+            raise ConnectionError(f"{given}: {FEWER}") from error
         raise ConnectionError(f"{given}: download failed: {' '.join(str(error).split())}") from error
     return ResolvedModel(Path(folder), commit)
 

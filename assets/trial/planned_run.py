@@ -7,9 +7,10 @@ from assets.deployment import Deployment
 from assets.freshness import Freshness
 from assets.histograms.activation_bins import CALIBRATION_TOKENS
 from assets.publication import records_of
+from assets.source_files import local_files
 from assets.stages import STAGES
 from assets.store import Record, StoreError
-from assets.study import CalibratedBins, Study
+from assets.study import TEXT_SUFFIXES, CalibratedBins, Study
 from assets.trial.run_plan import Earlier, Planned, Sizes, estimates, plan_lines, planned
 from assets.urls import is_url
 
@@ -68,8 +69,8 @@ def positions_of(freshness: Freshness) -> int | None:
         pass
     corpus = study.corpus
     limit = corpus.documents * corpus.context_length if corpus.documents and corpus.windows == "first" else None
-    files = [study.path(file) for file in corpus.files if not is_url(file) and not file.endswith(".parquet")]
-    if len(files) < max(len(corpus.files), 1):
+    files = local_files(study)
+    if any(is_url(file) for file in corpus.files) or not files or not all(file.name.endswith(TEXT_SUFFIXES) for file in files):
         return limit
     tokens = round(sum(file.stat().st_size for file in files if file.is_file()) / BYTES_OF_TOKEN)
     return tokens if limit is None else min(tokens, limit)

@@ -126,6 +126,17 @@ def _domains(data: ReportData) -> str | None:
     return f"domains: {', '.join(domains['name'])}" if domains.height > 1 else None
 
 
+def _corpus(data: ReportData) -> str | None:
+    """Which part of the corpus at which revision, and its files where there are several."""
+    choice, files = data.study.corpus, data.table("corpus_files")
+    return _joined(
+        f"configuration {choice.config}" if choice.config else None,
+        _revision(choice.revision, data.facts.get("corpus_commit")),
+        f"{count(files.height)} files" if files.height > 1 else None,
+        f"tokens of its column {choice.tokens_column}" if choice.tokens_column else None,
+    )
+
+
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:
     """(what, value, detail) of the run; facts that are not known are left out."""
     known = data.facts.get
@@ -147,7 +158,7 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
                 "gated MLP" if known("is_gated") else None,
             ),
         ),
-        ("Corpus", known("corpus"), _joined(_revision(data.study.corpus.revision, known("corpus_commit")))),
+        ("Corpus", known("corpus"), _corpus(data)),
         (
             "Read",
             _amount(known("documents"), "document"),

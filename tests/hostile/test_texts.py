@@ -101,14 +101,14 @@ def test_nothing_of_it_runs_in_the_report_and_it_is_shown_as_it_is_written(hosti
 def test_a_hundred_thousand_duplicates_are_marked_and_cut_in_one_go() -> None:
     frame = documents_frame(["I picked it."] * 100_000)
     assert frame["is_duplicate"].sum() == 99_999
-    windows = conform(TOKEN_WINDOWS, token_windows(planted_tokenizer(), 0, frame, 8, "first"))
+    windows = conform(TOKEN_WINDOWS, token_windows(planted_tokenizer(), 0, 10_000, frame, 8, "first"))
     assert windows.height == 100_000
     assert windows["token_ids"].n_unique() == 1
 
 
 def test_a_document_of_ten_megabytes_is_cut_into_windows_that_hold_all_of_it() -> None:
     """In time and memory that grow with its tokens: a copy of all tokens for each window would be 650 GB."""
-    windows = token_windows(planted_tokenizer(), 0, documents_frame(["I picked it. " * 800_000]), 64, "all")
+    windows = token_windows(planted_tokenizer(), 0, 10_000, documents_frame(["I picked it. " * 800_000]), 64, "all")
     tokens = 4 * 800_000 + 1  # I, picked, it, the full stop; and the space at the end
     assert int(windows["length"].sum()) - windows.height == tokens
     assert windows["window_in_document"].to_list() == list(range(windows.height))

@@ -37,7 +37,7 @@ GAINED_COLUMNS = {
     "token_neuron_screen": {"false_discovery_rate"},
     "proportion_curves": {"document_low", "document_high"},
     "congruence_tracked_tokens": {"corrected"},
-    "corpus_documents": {"domain"},
+    "corpus_documents": {"domain", "token_ids"},
     "token_windows": {"domain"},
 }
 RENAMED_COLUMNS = {"token_neuron_scores": {"recall_above_half": "recall_beyond_half"}}

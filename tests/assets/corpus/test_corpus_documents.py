@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -12,7 +14,9 @@ import polars as pl
 import pytest
 
 from assets.contracts import CORPUS_DOCUMENTS, CORPUS_DOMAINS, conform
-from assets.corpus.corpus_documents import Corpus, CorpusError, documents_frame, read_corpus
+from assets.corpus.corpus_documents import Corpus, documents_frame
+from assets.corpus.corpus_documents import read_corpus as read_corpus_into
+from assets.corpus.source_rows import CorpusError
 from assets.study import Study
 
 
@@ -20,6 +24,19 @@ def study(folder: Path, **corpus: object) -> Study:
     return Study.model_validate(
         {"name": "s", "folder": folder, "model": {"id": "m"}, "tokens": (" an",), "corpus": {"context_length": 8, **corpus}}
     )
+
+
+@dataclass(frozen=True)
+class Read(Corpus):
+    """A corpus with its documents in memory."""
+
+    documents: pl.DataFrame  # type: ignore[assignment]
+
+
+def read_corpus(study: Study) -> Read:
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = read_corpus_into(study, Path(folder))
+        return Read(**{**vars(corpus), "documents": pl.concat(corpus.documents)})
 
 
 def test_empty_documents_are_dropped_and_counted_and_duplicates_marked(tmp_path: Path) -> None:
@@ -115,7 +132,7 @@ def test_a_hub_corpus_without_a_network_is_told_with_what_to_do(tmp_path: Path) 
     script = (
         "import sys; from pathlib import Path; from assets.corpus.corpus_documents import read_corpus; from assets.study import Study\n"
         "fields = {'name': 's', 'folder': Path('.'), 'model': {'id': 'm'}, 'tokens': (' an',), 'corpus': {'id': 'owner/texts', 'revision': sys.argv[1]}}\n"
-        "try: read_corpus(Study.model_validate(fields))\n"
+        "try: read_corpus(Study.model_validate(fields), Path('.'))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     for revision in ("f" * 40, "main"):
@@ -130,7 +147,7 @@ def lines(folder: Path, *rows: dict, name: str = "c.jsonl") -> None:
     (folder / name).write_text("\n".join(json.dumps(row) for row in rows))
 
 
-def domains_of(corpus: Corpus) -> list[tuple]:
+def domains_of(corpus: Read) -> list[tuple]:
     """The rows of corpus_domains, after a look that the documents agree with them."""
     table, frame = conform(CORPUS_DOMAINS, corpus.domains), conform(CORPUS_DOCUMENTS, corpus.documents)
     assert dict(frame.group_by("domain").len().iter_rows()) == dict(table.select("domain", "documents").iter_rows())
@@ -161,8 +178,8 @@ def test_a_domain_that_is_named_other_is_of_the_rest(tmp_path: Path) -> None:
     assert domains_of(read_corpus(study(tmp_path, files=["c.jsonl"], domain_column="kind"))) == [(0, "x", 1), (1, "other", 2)]
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hub"])
-def test_dots_reach_nested_fields_in_every_kind_of_source(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "arrow", "saved"])
+def test_dots_reach_nested_fields_in_every_kind_of_source(tmp_path: Path, kind: str) -> None:
     rows: list[dict] = [
         {"text": "a", "meta": {"set": {"name": "books"}}},
         {"text": "b", "meta": {"set": {"name": None}}},
@@ -170,11 +187,12 @@ def test_dots_reach_nested_fields_in_every_kind_of_source(tmp_path: Path, kind: 
     ]
     lines(tmp_path, *rows)
     pl.DataFrame(rows).write_parquet(tmp_path / "c.parquet")
-    if kind == "hub":
-        made = datasets.Dataset.from_list(rows)
-        monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
-    source = {"id": "owner/texts", "revision": "f" * 40} if kind == "hub" else {"files": [f"c.{kind}"]}
-    corpus = read_corpus(study(tmp_path, **source, domain_column="meta.set.name"))
+    (tmp_path / "c.json").write_text(json.dumps(rows))
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "c.saved"))
+    (arrow,) = (tmp_path / "c.saved").glob("*.arrow")
+    arrow.with_name("c.arrow").write_bytes(arrow.read_bytes())
+    file = {"saved": "c.saved/", "arrow": "c.saved/c.arrow"}.get(kind, f"c.{kind}")
+    corpus = read_corpus(study(tmp_path, files=[file], domain_column="meta.set.name"))
     assert corpus.documents.select("text", "domain").rows() == [("a", 1), ("b", 0), ("c", 0)]
     assert domains_of(corpus) == [(0, "none given", 2), (1, "books", 1)]
 
@@ -213,15 +231,12 @@ def test_domains_that_cannot_be_read_are_refused_with_the_place_and_what_to_do(
         read_corpus(study(tmp_path, files=["c.jsonl"], domain_column=column))
 
 
-def test_a_parquet_file_or_data_set_without_the_column_is_refused_with_those_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_without_the_column_is_refused_with_those_it_has(tmp_path: Path) -> None:
     rows = [{"text": "a", "kind": 7}]
     pl.DataFrame(rows).write_parquet(tmp_path / "c.parquet")
-    made = datasets.Dataset.from_list(rows)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
-    for source, name in (({"files": ["c.parquet"]}, "c.parquet"), ({"id": "owner/texts", "revision": "f" * 40}, "owner/texts")):
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    for name in ("c.parquet", "saved"):
         with pytest.raises(CorpusError, match=rf"'meta.name': .*{name} has no such column; it has \['kind', 'text'\]"):
-            read_corpus(study(tmp_path, **source, domain_column="meta.name"))
+            read_corpus(study(tmp_path, files=[name], domain_column="meta.name"))
         with pytest.raises(CorpusError, match=rf"in .*{name}, row 1, it holds int, not text"):
-            read_corpus(study(tmp_path, **source, domain_column="kind"))
+            read_corpus(study(tmp_path, files=[name], domain_column="kind"))

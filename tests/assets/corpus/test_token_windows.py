@@ -1,5 +1,7 @@
 """Cutting documents into windows, with a tokenizer that gives each character its code point."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from assets.contracts import TOKEN_WINDOWS, conform
 from assets.corpus.token_windows import shard_of, token_windows
 
-BEGINNING = 7
+BEGINNING, VOCABULARY = 7, 2**21
 
 
 class Characters:
@@ -20,11 +22,12 @@ class Characters:
 
 def documents(*texts: str, first: int = 0) -> pl.DataFrame:
     columns = {"document": range(first, first + len(texts)), "text": texts, "domain": [number % 3 for number in range(len(texts))]}
-    return pl.DataFrame(columns, schema={"document": pl.Int64, "text": pl.String, "domain": pl.Int32})
+    schema: dict[str, Any] = {"document": pl.Int64, "text": pl.String, "domain": pl.Int32, "token_ids": pl.List(pl.Int32)}
+    return pl.DataFrame({**columns, "token_ids": [None] * len(texts)}, schema=schema)
 
 
 def cut(frame: pl.DataFrame, context_length: int, keep: str) -> pl.DataFrame:
-    return conform(TOKEN_WINDOWS, token_windows(Characters(), BEGINNING, frame, context_length, keep))
+    return conform(TOKEN_WINDOWS, token_windows(Characters(), BEGINNING, VOCABULARY, frame, context_length, keep))
 
 
 def test_first_keeps_one_window_a_document_with_the_beginning_token_in_front() -> None:
