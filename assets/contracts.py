@@ -232,7 +232,10 @@ CORPUS_FILES = Table(
     (
         Column("file", pl.Int32(), "index", "Place in the order of reading, counted from 0."),
         Column(
-            "name", pl.String(), "name", "Path from the study's folder, or URL; of a hub data set, the path in the repository at the commit of corpus_documents."
+            "name",
+            pl.String(),
+            "name",
+            "Path from the study's folder, or URL; of a hub data set, the path in the repository at the commit of corpus_documents.",
         ),
         Column("first_row", pl.Int64(), "index", "The source_row of its first row."),
         Column(

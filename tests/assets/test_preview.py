@@ -35,6 +35,7 @@ def test_a_long_text_is_cut_and_an_empty_table_shows_nothing(tmp_path: Path) -> 
             "sha256": ["0"],
             "is_duplicate": [False],
             "domain": [0],
+            "token_ids": [None],
         }
     )
     write_table(tmp_path, table, frame)

@@ -137,7 +137,9 @@ def report_data(seed: int = 0, **study_changes: object) -> ReportData:
         **_ablation(np.random.default_rng(seed + 1)),
         **_records(),
         "corpus_domains": pl.DataFrame({"domain": [0, 1], "name": ["<b>tales</b>.jsonl", "other"], "documents": [600, 212]}),
-        "corpus_files": pl.DataFrame({"file": [0, 1], "name": ["<b>tales</b>.jsonl", "other.csv.gz"], "first_row": [0, 600], "rows": [600, 220]}),
+        "corpus_files": pl.DataFrame(
+            {"file": [0, 1], "name": ["<b>tales</b>.jsonl", "other.csv.gz"], "first_row": [0, 600], "rows": [600, 220]}
+        ),
     }
     return ReportData(
         study=study(**study_changes),
