@@ -1,5 +1,6 @@
 """What is known of a published output: its place, its files, what made it; as values and as the JSON of `record.json`."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from assets.errors import InputError
 
 RECORD = "record.json"
 CURRENT = "current"
+LARGE_RECORD = 2**16  # bytes: of many files, not kept in memory
 RECORD_VERSION = 2  # 2: facts, which other outputs may be made from, apart from the summary that people look at
 
 
@@ -146,25 +148,28 @@ def encode_record(place: Place, version: str, files: Mapping[str, FileEntry], fi
 
 def decode_record(place: Place, content: bytes, storage: Files) -> Record:
     """The record of a place from its JSON. Raises StoreError for one that is damaged or of another version of the product."""
-    file = f"{storage.address(place)}/{RECORD}"
+    decode = _decode_once if len(content) < LARGE_RECORD else _decode
+    return Record(storage=storage, **decode(place, content, f"{storage.address(place)}/{RECORD}"))
+
+
+@functools.lru_cache(maxsize=256)
+def _decode_once(place: Place, content: bytes, file: str) -> dict[str, Any]:
+    """A run looks up the same records some thousand times: each stage asks whether everything before it still stands."""
+    return _decode(place, content, file)
+
+
+def _decode(place: Place, content: bytes, file: str) -> dict[str, Any]:
     try:
         raw = json.loads(content)
         if raw["record_version"] != RECORD_VERSION:
             raise StoreError(f"{place}: {file} was written by another version of the product (record version {raw['record_version']}, "
                              f"this one reads {RECORD_VERSION}); rebuild it with: make study STUDY={place.study}")  # fmt: skip
-        return Record(
-            place=place,
-            version=_below(raw["folder"]),
-            fingerprint=raw["fingerprint"],
-            inputs=raw["inputs"],
-            provenance=raw["provenance"],
-            facts=raw["facts"],
-            summary=raw["summary"],
-            files={_below(name): FileEntry(**entry) for name, entry in raw["files"].items()},
-            created_at=raw["created_at"],
-            seconds=raw["seconds"],
-            storage=storage,
-        )
+        return {
+            "place": place,
+            "version": _below(raw["folder"]),
+            "files": {_below(name): FileEntry(**entry) for name, entry in raw["files"].items()},
+            **{name: raw[name] for name in ("fingerprint", "inputs", "provenance", "facts", "summary", "created_at", "seconds")},
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, StoreError):
             raise
