@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from assets import contracts
 from assets.congruence.congruence import congruence
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.model.refusals import ModelError
@@ -357,6 +358,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_place(tmp_path: Path
     import torch
 
     model = load(tiny_model(tmp_path / "broken", "gpt2"), device="cpu")
+    refuse_indirect(model)  # tried while all is well
     with torch.no_grad():
         model.bridge.blocks[1].mlp.W_out[3, 2] = torch.nan
     with pytest.raises(ModelError, match="layer 1: MLP output weights hold NaN"):
