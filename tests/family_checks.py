@@ -161,7 +161,7 @@ def patched(case: Case) -> float:
                 compared.add(found, expected, unpatched)
     components = activation_patching(case.model, [PROMPT])
     for layer in range(plain.layers):
-        given = {"residual": (plain.blocks[layer], slice(None), None)}
+        given: dict[str, tuple[Any, slice, int | None]] = {"residual": (plain.blocks[layer], slice(None), None)}
         modules = [plain.blocks[layer], plain.from_heads(layer)]
         width = modules[1].weight.shape[0 if type(modules[1]).__name__ == "Conv1D" else 1] // 2
         given |= {f"head {head}": (modules[1], slice(head * width, (head + 1) * width), head) for head in range(2)}

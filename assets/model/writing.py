@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assets.model.language_model import LanguageModel
+from assets.model.refusals import UnsupportedModelError
 
 if TYPE_CHECKING:
     import torch
@@ -57,3 +58,16 @@ class Writing:
             before = output.float()
             written = self.norm(before + written).float() - self.norm(before).float()
         return written if self.factor == 1 else written * self.factor
+
+
+def head_weights(model: LanguageModel, layer: int) -> "torch.Tensor":
+    """What each head of a layer writes per unit of what it gives, float32 [head, head width, model width].
+
+    Raises UnsupportedModelError for a layer whose heads are not cut as the model's others (Gemma 4).
+    """
+    try:
+        return model.bridge.blocks[layer].attn.W_O.float()
+    except (AttributeError, ValueError, RuntimeError) as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UnsupportedModelError(f"model {model.facts.architecture}: the output weights of the attention of layer {layer} cannot be cut into "
+                                    f"heads ({told}), so what single heads write cannot be told; all that is counted stands without it") from error  # fmt: skip

@@ -18,7 +18,7 @@ from assets.contracts import ACTIVATION_PATCHING, conform
 from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import UnsupportedModelError
-from assets.model.writing import Writing
+from assets.model.writing import Writing, head_weights
 from assets.progress import Tally, Told
 from assets.prompts.continuation import Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
@@ -88,7 +88,7 @@ def _strongest(model: LanguageModel, runs: PairRuns, frame: pl.DataFrame) -> lis
     for row in rows.iter_rows(named=True):
         layer, entries, name = row["layer"], slice(None), row["component"]
         if name == HEAD:
-            width = model.bridge.blocks[layer].attn.W_O.shape[1]
+            width = head_weights(model, layer).shape[1]
             entries, name = slice(row["head"] * width, (row["head"] + 1) * width), f"head {row['head']}"
         place = slice(row["position"], row["position"] + 1)
         name = f"{name} of layer {layer} at position {row['position']}"
@@ -125,7 +125,7 @@ def head_changes(model: LanguageModel, runs: PairRuns, layer: int) -> "torch.Ten
 
     writing = Writing.of_attention(model, layer)
     summed = writing.entry or attention_output(layer)  # what the heads, with a bias, add up to: before a norm, if there is one
-    weights = model.bridge.blocks[layer].attn.W_O.float()  # [head, head width, model width]
+    weights = head_weights(model, layer)  # [head, head width, model width]
     with torch.inference_mode():
         given = runs.clean.values[head_outputs(layer)].float() - runs.corrupt.values[head_outputs(layer)].float()
         changes = torch.einsum("phw,hwm->hpm", given.view(len(given), *weights.shape[:2]), weights)

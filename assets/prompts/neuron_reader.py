@@ -21,7 +21,7 @@ from assets.model.final_logits import tolerance
 from assets.model.final_norm import norm_gain, norm_scale
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import UnsupportedModelError
-from assets.model.writing import Writing
+from assets.model.writing import Writing, head_weights
 from assets.prompts.prompt_runs import head_outputs, mlp_output, residual_before
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Reader:
         for layer in range(self.layer + 1):
             if layer < self.layer or not self.is_parallel:
                 attention = model.bridge.blocks[layer].attn
-                weights = attention.W_O.float()  # [head, head width, model width]
+                weights = head_weights(model, layer)
                 heads = values[head_outputs(layer)].float().reshape(-1, *weights.shape[:2])  # [text, head, head width]
                 outputs.append(_added(model, layer, torch.einsum("thw,hwm->htm", heads, weights), values))
                 parts += [("head", layer, head) for head in range(len(weights))]
