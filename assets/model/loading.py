@@ -93,7 +93,7 @@ def load(folder: Path, dtype: str = "float32", device: str = "auto", linear_maps
         torch.set_num_threads(1)
     with readable(folder):
         facts = _facts(folder, bridge, tokenizer)
-        refuse_by_trial(folder, bridge, facts.beginning_token_id)
+    refuse_by_trial(folder, bridge, facts.beginning_token_id)
     return LanguageModel(bridge, plain, tokenizer, facts, torch.device(choose_device(device)))
 
 

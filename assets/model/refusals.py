@@ -124,7 +124,8 @@ def _refuse_whole_numbers(folder: Path, model: Any) -> None:
 
 
 def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -> None:
-    """Raise ModelError for weights that are not finite, and where what looks like activations is not one number a neuron."""
+    """Raise ModelError for weights that are not finite, for a model whose code does not run, and where what looks like activations is not one
+    number a neuron."""
     import torch
 
     for name, weights in bridge.original_model.named_parameters():
@@ -135,7 +136,13 @@ def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -
             )
     token_ids = torch.full((1, TRIAL_TOKENS), beginning, device=bridge.W_U.device)
     for layer in {0, int(bridge.cfg.n_layers) - 1}:
-        neurons, shown = bridge.blocks[layer].mlp.W_out.shape[0], _activations(bridge, token_ids, layer)
+        neurons = bridge.blocks[layer].mlp.W_out.shape[0]
+        try:
+            shown = _activations(bridge, token_ids, layer)
+        except Exception as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise ModelError(f"model {folder}: its code does not run in {str(bridge.cfg.dtype).removeprefix('torch.')} under TransformerLens "
+                             f"({type(error).__name__}: {first_line}); set model.dtype to float32, or choose another model") from error  # fmt: skip
         if shown != neurons:
             raise ModelError(f"model {folder}: layer {layer} shows {shown} activations for {neurons} neurons; not supported")
 

@@ -64,7 +64,7 @@ def test_a_family_that_can_be_measured_has_the_logits_of_plain_code_and_its_own_
 
 
 REFUSED_FAMILIES: dict[str, Any] = {
-    "opt, norm behind": ("opt", {**OPT, "do_layer_norm_before": False}, "cannot be loaded (RuntimeError: Original component not set for model.decoder.final_layer_norm"),
+    "opt, norm behind": ("opt", {**OPT, "do_layer_norm_before": False}, "its code does not run in float32 under TransformerLens (RuntimeError: Original component not set for model.decoder.final_layer_norm"),
     "mixtral": ("mixtral", {**COMMON, "num_key_value_heads": 2, "num_local_experts": 4}, "num_local_experts=4: a mixture of experts has no one list of neurons per layer; choose a dense model"),
     "qwen3_moe": ("qwen3_moe", {**GROUPED, "num_experts": 4, "moe_intermediate_size": 8}, "a mixture of experts has no one list of neurons per layer; choose a dense model"),
 }  # fmt: skip

@@ -11,6 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
+from assets.model.direct_effect import refuse_indirect
+from assets.model.loading import load
+from assets.prompts.activation_patching import activation_patching
+from assets.prompts.neuron_inputs import neuron_inputs, prompt_contexts
 from assets.prompts.neuron_patching import neuron_patching
 from assets.statistics.contributions import contributions
 from assets.study import FixedBins
@@ -62,3 +66,13 @@ def test_negating_a_gated_neurons_weights_changes_nothing_but_signs(name: str, t
     signs = np.where(np.isin(np.arange(neurons), negated), -1, 1)
     congruence = [frame.sort("token_id", "layer", "neuron")["congruence"].to_numpy().reshape(-1, neurons) for frame, _ in found]
     np.testing.assert_allclose(congruence[0] * signs, congruence[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Gemma 2", "Granite", "MPT"])
+def test_in_half_precision_nothing_is_refused_for_its_rounding(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    model = load.__wrapped__(tiny_model(tmp_path / "model", family.kind, **family.fields), "bfloat16", "cpu")
+    refuse_indirect(model)
+    assert neuron_patching(model, [PROMPT]).height
+    assert activation_patching(model, [PROMPT]).height
+    assert neuron_inputs(model, prompt_contexts([PROMPT], [(1, 2)]))["neuron_inputs"].height
