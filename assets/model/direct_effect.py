@@ -5,6 +5,8 @@ of the MLP, writing), every norm on the way is gain x stream / scale, the final 
 (final_logits), and nothing else stands between. A list of architectures would be out of date with the next release, so they are tried.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,7 @@ from assets.model.writing import Writing
 if TYPE_CHECKING:
     import torch
 
+TRIAL_ENTRIES = 1024  # of the vocabulary, whose logits are compared: all would be a copy of the unembedding in float32
 NUDGE = 4.0  # added to a neuron's activation: far above rounding, far below overflow
 ALLOWED = 0.02  # of the effect: bfloat16 rounds a residual of a few units at the second digit of the effect
 
@@ -44,30 +47,29 @@ def _tried(model: LanguageModel) -> str:
     norm = wrapped_final_norm(model)
     if norm is None:
         return "it has no norm in front of its unembedding"
-    token_ids = torch.full((1, TRIAL_TOKENS), model.facts.beginning_token_id, device=model.device)
     with torch.inference_mode():
-        for layer in {0, model.facts.layers - 1}:
-            if reason := _wrong_in_layer(model, token_ids, layer):
+        raised = _raised(model)
+        for layer in range(model.facts.layers):
+            if reason := _wrong_in_layer(model, raised, layer):
                 return reason
-        stream, logits = _run(model, token_ids, model.facts.layers - 1, 0.0, whole=True)[1:]
+        stream = raised.before[-1]
         if reason := _wrong_norm(model, norm, stream, "the norm in front of its unembedding"):
             return reason
-        product = model.bridge.ln_final(stream).float() @ model.bridge.W_U.float() + model.bridge.b_U.float()
-        if not _is_close(model_logits(model, product), logits, tolerance(model)):
+        some = torch.arange(0, model.facts.vocabulary, -(-model.facts.vocabulary // TRIAL_ENTRIES), device=model.device)
+        product = model.bridge.ln_final(stream).float() @ model.bridge.W_U[:, some].float() + model.bridge.b_U[some].float()
+        if not _is_close(model_logits(model, product), raised.logits[some], tolerance(model)):
             return "its logits are not its final norm's output times its unembedding (something else scales or bends them)"
     return ""
 
 
-def _wrong_in_layer(model: LanguageModel, token_ids: "torch.Tensor", layer: int) -> str:
+def _wrong_in_layer(model: LanguageModel, raised: "_Raised", layer: int) -> str:
     import torch
 
-    writing = Writing.of_mlp(model, layer)
-    output, before, _ = _run(model, token_ids, layer, 0.0)
-    after = _run(model, token_ids, layer, NUDGE)[1]
+    writing, output, before = Writing.of_mlp(model, layer), raised.outputs.get(layer), raised.before[layer].float()
     added = writing.change(NUDGE * model.bridge.blocks[layer].mlp.W_out[0].detach().float(), output)
     size = added.norm().clamp_min(1e-30)
-    missed = float((after.float() - before.float() - added).norm() / size)
-    rounding = 4 * float(torch.finfo(model.bridge.W_U.dtype).eps) * float(before.float().norm() / size)
+    missed = float((raised.after[layer].float() - before - added).norm() / size)
+    rounding = 4 * float(torch.finfo(model.bridge.W_U.dtype).eps) * float(before.norm() / size)
     if not missed <= ALLOWED + rounding:  # also true for NaN
         return (
             f"raising neuron 0 of layer {layer} does not move the residual stream by its output weights (off by {missed:.0%}): something "
@@ -86,25 +88,45 @@ def _is_close(found: "torch.Tensor", expected: "torch.Tensor", allowed: float) -
     return bool((found.float() - expected).abs().max() <= allowed * max(1.0, float(expected.abs().max())))
 
 
-def _run(model: LanguageModel, token_ids: "torch.Tensor", layer: int, nudge: float, whole: bool = False) -> tuple[Any, "torch.Tensor", Any]:
-    """At the last position: what the norm behind the layer's MLP reads (None without one), the stream behind the layer, both [width], and the
-    logits [vocabulary], if `whole`. `nudge` is added to the layer's neuron 0 everywhere."""
+@dataclass
+class _Raised:
+    """One run in which neuron 0 of each layer is raised in a row of its own, at the last position: of the row in which none is, what the norm
+    behind each layer's MLP reads (layers with one), the stream behind each layer, all [width], and the logits [vocabulary]; and the
+    stream behind each layer where its own neuron is raised."""
+
+    outputs: "dict[int, torch.Tensor]"
+    before: "list[torch.Tensor]"
+    after: "list[torch.Tensor]"
+    logits: "torch.Tensor"
+
+
+def _raised(model: LanguageModel) -> _Raised:
     import torch
 
-    seen: dict[str, torch.Tensor] = {}
+    outputs: dict[int, torch.Tensor] = {}
+    before: list[torch.Tensor] = []
+    after: list[torch.Tensor] = []
 
-    def nudged(activations: torch.Tensor, hook: object) -> torch.Tensor:
-        changed = activations.clone()
-        changed[..., 0] += nudge
-        return changed
+    def hooks_of(layer: int) -> "list[tuple[str, Callable[..., Any]]]":
+        def raise_one(activations: torch.Tensor, hook: object) -> torch.Tensor:
+            changed = activations.clone()  # [row, position, neuron]
+            changed[layer + 1, :, 0] += NUDGE
+            return changed
 
-    def note(name: str):  # type: ignore[no-untyped-def]
-        return lambda value, hook: seen.__setitem__(name, value[0, -1].clone())
+        def note(stream: torch.Tensor, hook: object) -> None:
+            before.append(stream[0, -1].clone())
+            after.append(stream[layer + 1, -1].clone())
 
-    writing = Writing.of_mlp(model, layer)
-    hooks = [(model.neuron_hook(layer), nudged), (f"blocks.{layer}.hook_resid_post", note("stream"))]
-    hooks += [(hook, note("output")) for hook in writing.hooks]
-    behind = layer + 1 if layer + 1 < model.facts.layers and not whole else None
-    with model.bridge.hooks(fwd_hooks=hooks):
-        logits = model.bridge(token_ids, use_cache=False, output_attentions=False, stop_at_layer=behind)
-    return seen.get("output"), seen["stream"], logits[0, -1] if whole else None
+        def note_output(output: torch.Tensor, hook: object) -> None:
+            outputs[layer] = output[0, -1].clone()
+
+        behind = [(hook, note_output) for hook in Writing.of_mlp(model, layer).hooks]
+        return [(model.neuron_hook(layer), raise_one), *behind, (f"blocks.{layer}.hook_resid_post", note)]
+
+    layers = model.facts.layers
+    token_ids = torch.full((layers + 1, TRIAL_TOKENS), model.facts.beginning_token_id, device=model.device)
+    hooks = [hook for layer in range(layers) for hook in hooks_of(layer)]
+    # Logits of the first row's last position alone: of every row they would be the vocabulary once a layer.
+    with model.bridge.hooks(fwd_hooks=[*hooks, ("unembed.hook_in", lambda hidden, hook: hidden[:1, -1:])]):
+        logits = model.bridge(token_ids, use_cache=False, output_attentions=False)
+    return _Raised(outputs, before, after, logits[0, -1])
