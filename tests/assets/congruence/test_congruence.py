@@ -340,6 +340,7 @@ def test_no_tensor_of_the_size_of_vocabulary_times_neurons_is_ever_made(tmp_path
             return result
 
     model = load(tiny_model(tmp_path / "wide", "gpt2", width=8, neurons=2000, layers=4), device="cpu")
+    refuse_indirect(model)  # a run of 20 positions, once for each model
     vocabulary, weights_of_a_layer = model.facts.vocabulary, 8 * 2000
     with LargestResult() as largest:
         congruence(model, [14], [(1, 3)], chunk_bytes=600 * 4 * vocabulary)
