@@ -112,7 +112,7 @@ CONVENTION = Column(
     pl.String(),
     "name",
     "`published`: embedding W_E, LayerNorm folded, writing weights centred, as in the post. "
-    "`logits`: final norm gain and unembedding W_U, the neuron's true direct effect on the model's logits.",
+    "`logits`: final norm gain and unembedding W_U, the neuron's true direct effect on the model's logits, before any cap.",
 )
 CONGRUENCE = Column(
     "congruence",
@@ -123,7 +123,7 @@ CONGRUENCE = Column(
 )
 CONGRUENCE_LOGITS = Column(
     "congruence", pl.Float32(), "dot product", "Output weights times the token's vector in the convention `logits`: what one unit of activation "
-    "adds to the token's logit, times the final norm's scale.",
+    "adds to the token's logit, times the final norm's scale and that of a norm behind the MLP, if there is one.",
 )  # fmt: skip
 DIRECTION = Column(
     "direction",
@@ -445,7 +445,7 @@ TOKEN_NEURON_SCREEN = Table(
 _CONTRIBUTION = (
     CONGRUENCE_LOGITS,
     Column("contribution_where_predicted", _float, "logit", "Mean over the positions at which the token is the top prediction of what the neuron adds "
-           "to its logit: activation x congruence / what the final norm divides by there."),
+           "to its logit: activation x congruence / what the final norm, and a norm behind the MLP, divide by there. Before any cap."),
     Column("contribution_elsewhere", _float, "logit", "The same mean over all other counted positions."),
     Column("contribution", _float, "logit", "contribution_where_predicted - contribution_elsewhere: above 0 the neuron writes the token where it is "
            "predicted, below 0 it writes against it."),
@@ -1220,7 +1220,7 @@ LOGIT_LENS = Table(
             pl.String(),
             "name",
             "`own`: the final norm is applied to this point. `final`: its scale is the one of the last layer. "
-            "`published`: as `final`, without the norm's bias, as the post did.",
+            "`published`: as `final`, without the norm's bias, as the post did. All before any cap of the logits.",
         ),
         LAYER,
         Column("point", pl.String(), "name", "`before` the block, after its `attention`, after its `mlp`."),
@@ -1710,7 +1710,7 @@ ACROSS_MODELS_TABLES: dict[str, Table] = {
 }
 
 _ALL_NEURONS = ("layer", "neuron")
-_SCALED = "activation / final norm's scale / 2^30"
+_SCALED = "activation / scale / 2^30"
 
 
 def _of_blocks(outcome: str, where: str, dtype: str = "int32", unit: str = "position") -> tuple[Tensor, ...]:
@@ -1759,7 +1759,7 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
-    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), _SCALED, "Sum of the activations there, each over what the final norm divides by at its position, rounded to a multiple of 2^-30."),
+    Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), _SCALED, "Sum of the activations there, each over what the final norm divides by at its position (times what a norm behind the MLP divides by, if there is one), rounded to a multiple of 2^-30."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

@@ -6,3 +6,7 @@ Anything else that is raised is a defect of the product and shows its traceback.
 
 class InputError(ValueError):
     """An input, a setting or a stored output that cannot be used as it is."""
+
+
+class NotMeasuredError(InputError):
+    """What a stage measures cannot be measured of what it is given. Its outputs are then empty and say why; the rest is made."""

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from assets.deployment import Deployment
+from assets.errors import NotMeasuredError
 from assets.freshness import Freshness
 from assets.product import PRODUCT_VERSION
 from assets.sources import code_of
@@ -46,7 +47,13 @@ def materialize(study: Study, stage: Stage, shard: str | None, deployment: Deplo
         return Asked(freshness.place(stage.name, shard), fingerprint, inputs, found, _provenance(study, stage, inputs))
 
     def make(inputs: Mapping[str, Record], draft: Draft) -> None:
-        compute(Work(study, inputs, stage.reads, stage.fields, f"stage {stage.name}", shard, draft, tell))
+        work = Work(study, inputs, stage.reads, stage.fields, f"stage {stage.name}", shard, draft, tell)
+        try:
+            compute(work)
+        except NotMeasuredError as error:
+            if not stage.may_be_refused:
+                raise
+            work.refuse(stage.tables, str(error))
 
     record = publish(deployment.store, Place(study.name, stage.name, shard), asked, make, tell)
     if stage.group == "report":

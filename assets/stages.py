@@ -26,7 +26,8 @@ class Stage:
     """One asset. `after` are assets that must stand before it without being read, so that faults show before long work.
 
     `reads` and `fields` are all that it can read: other outputs, and the study's fields as dotted paths. `source` names what it reads
-    from outside: files whose content is part of its fingerprint. `runs_model`: it waits for its turn on the device.
+    from outside: files whose content is part of its fingerprint. `runs_model`: it waits for its turn on the device. `may_be_refused`: what it
+    measures may mean nothing of some models; its tables are then empty, its fact `refused` says why, and the rest of the study is made.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Stage:
     tables: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
     runs_model: bool = False
+    may_be_refused: bool = False
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -130,12 +132,12 @@ _STAGES = (
         "contributions", "statistics", "Which neurons write a token where the model predicts it, and which write against it: the mean direct effect "
         "of each on the token's logit there, less that elsewhere; pairs worth studying next.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens", "token_groups")), fields=(*MODEL_FIELDS, "min_count"),
-        tables=("contributions", "contribution_screen", "proposed_pairs", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("contributions", "contribution_screen", "proposed_pairs", "outcome_contributions"), kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "contrasts", "statistics", "Two tokens against each other: which neurons tell their positions apart, and which move the difference of their logits.",
         reads=(*MODEL, *reads("merged_histograms/", "tracked_tokens")), fields=(*MODEL_FIELDS, "contrasts", "prompts"),
-        tables=("contrasts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("contrasts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "half_scores", "statistics", "Every neuron looked for in one half of the documents and told in the other, beside what luck gives; and how far the halves agree.",
@@ -152,7 +154,7 @@ _STAGES = (
         reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
         tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs",
                 "strongest_neurons", "corrected_mutual_pairs", "congruence_hubs"),
-        kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "congruence_agreement", "statistics", "Whether the neurons that the weights name for a token also write it, or against it, where the model predicts it.",
@@ -166,22 +168,22 @@ _STAGES = (
     ),
     Stage(
         "logit_lens", "prompts", "What each layer's residual stream would predict at the last position of each prompt.",
-        reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("logit_lens",), kinds=frozenset({"pytorch"}), runs_model=True,
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("logit_lens",), kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "activation_patching", "prompts", "Residual stream, attention, MLP and single heads' outputs of the clean run patched into the corrupt run, by layer and position.",
         reads=MODEL, fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",), tables=("activation_patching",),
-        kinds=frozenset({"pytorch"}), runs_model=True,
+        kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "neuron_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched from the clean run into the corrupt run; and the gradient estimate of all.",
         reads=MODEL, fields=(*MODEL_FIELDS, "prompts", "patching_layers"), after=("tracked_tokens",), tables=("neuron_patching", "attribution_patching"),
-        kinds=frozenset({"pytorch"}), runs_model=True,
+        kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "patched_neuron_sets", "prompts", "Neurons patched together, for what no neuron restores by itself: sets grown one neuron at a time by what they restore in one run.",
         reads=(*MODEL, *reads("neuron_patching")), fields=(*MODEL_FIELDS, "prompts"), tables=("patched_neuron_sets",),
-        kinds=frozenset({"pytorch"}), runs_model=True,
+        kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
@@ -225,17 +227,17 @@ _STAGES = (
         reads=(*MODEL, *reads("token_windows:all", "position_predictions:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens",
                               "token_outcomes")),
         fields=(*MODEL_FIELDS, "ablation_positions", "batch_positions"), tables=("neuron_ablation", "ablation_controls"),
-        kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "prompt_ablation", "ablation", "Probabilities of the tracked tokens after each prompt with each studied neuron ablated.",
         reads=(*MODEL, *reads("tracked_tokens", "token_windows:all", "merged_histograms/", "neuron_statistics", "proportion_curves")),
-        fields=(*MODEL_FIELDS, "prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True,
+        fields=(*MODEL_FIELDS, "prompts", "batch_positions"), tables=("prompt_ablation",), kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "neuron_inputs", "prompts", "What feeds the studied neurons: their pre-activation as a sum over the embedding, heads and MLPs before them.",
         reads=(*MODEL, *reads("proportion_curves", "neuron_contexts", "token_windows:all")), fields=(*MODEL_FIELDS, "prompts"), after=("tracked_tokens",),
-        tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
+        tables=("neuron_inputs", "neuron_residual_reads"), kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
         "prompt_activations", "prompts", "The studied neurons' activations at each token of the prompts.",
@@ -279,7 +281,7 @@ _LAST_STAGES = (
             *_REPORTED_TABLES, "data_quality", *(asset % "record" for asset in _EVERY_ASSET), "data_quality.record",
             *(f"model_snapshot.{fact}" for fact in ("commit", "architecture", "layers", "neurons", "vocabulary", "dtype", "device", "is_gated", "normalization")),
             *(f"corpus_documents.{fact}" for fact in ("commit", "fingerprint", "documents", "empty", "duplicates")),
-            "token_windows.windows:all", "merged_histograms.positions",
+            "token_windows.windows:all", "merged_histograms.positions", *(f"{stage.name}.refused" for stage in _STAGES if stage.may_be_refused),
         ),
         fields=(EVERY_FIELD,), kinds=frozenset({"plotly"}),
     ),

@@ -1,6 +1,6 @@
 """What a stage's computation is given: what it may read, a folder to write to, a way to tell progress. Knows no Dagster."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,6 +32,13 @@ class Work(Reading):
     def state(self, **facts: object) -> None:
         """State facts of this output: numbers and texts that other stages may read, and people see."""
         self.draft.facts.update(facts)
+
+    def refuse(self, tables: Sequence[str], reason: str) -> None:
+        """Leave these tables of this output empty, whatever was written of them, and state why: what they hold cannot be measured here."""
+        for table in tables:
+            self.write(table, TABLES[table].schema.to_frame())
+        self.state(refused=reason)
+        self.tell(f"left empty: {reason}")
 
     def show(self, **numbers: object) -> None:
         """Show numbers of this output to people; no stage can read them."""

@@ -1,6 +1,7 @@
 """Dagster asset of the report: report_site, published in one step; the page of a study always shows the last good version."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -42,6 +43,7 @@ def _report_site(work: Work) -> None:
         tables={name: tables[name] for name in TABLES if name in tables},
         provenance=[_lineage(record) for record in _records(work) if record.place.shard is None],
         facts=report_facts(work),
+        refused=refusals(work),
     )
     files = build_site(data, work.draft.folder, Progress(work.tell, "report", "pages"))
     work.show(pages=sum(file.endswith(".html") for file in files), files=len(files))
@@ -53,6 +55,16 @@ def refuse_failed_checks(study: Study, data_quality: pl.DataFrame) -> None:
     if failed.height or data_quality.is_empty():
         raise InputError(f"study {study.name}: data_quality holds {failed.height} blocking failures of {data_quality.height} expectations; "
                          "no report is published, the last good one stays")  # fmt: skip
+
+
+def refusals(work: Work) -> dict[str, str]:
+    """Of each asset whose tables are empty because they mean nothing of this model: why."""
+    found = {}
+    for stage in STAGES.values():
+        if stage.may_be_refused:
+            with suppress(KeyError):  # stated only where there is something to say
+                found[stage.name] = str(work.fact(stage.name, "refused"))
+    return found
 
 
 def _lineage(record: Record) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class ReportData:
     layer), vocabulary, is_gated, normalization, dtype, device, corpus, corpus_commit, documents, empty_documents,
     duplicate_documents, context_length, windows, positions, shards, seconds and bytes (of all outputs), counting_seconds (of the one
     pass), positions_per_second, finished_at (ISO 8601), version, torch, transformer_lens. One that is absent or None is left out.
+    `refused` says of an asset whose tables are empty, because what they hold means nothing of this model, why.
     """
 
     study: Study
     tables: Mapping[str, pl.DataFrame]
     provenance: Sequence[Mapping[str, Any]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """The table, or an empty one with the contract's columns. Raises KeyError for a name without a contract."""

@@ -7,7 +7,7 @@ show is in `pages`; this module renders and writes them.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from assets.errors import InputError
 from assets.progress import Told, counted
 from reports import direction, numbers, text
 from reports.downloads import Download, write_downloads
+from reports.not_measured import not_measured
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
@@ -105,6 +106,7 @@ def environment_of(data: ReportData) -> Environment:
         studied_neurons=set(data.studied),
         run_prompts=set(data.prompts),
         version=data.facts.get("version"),
+        not_measured=partial(not_measured, refused=data.refused),
     )
 
 

@@ -1,8 +1,9 @@
 """What replacing one neuron's activation at one position does to the prediction there, for many neurons and ways at once.
 
-An ablation at position p changes the residual stream after the neuron's block by (replacement - activation) x output weights, at p
-alone; what was read before p stays as it is. So one position goes on over the keys and values of its prefix (prompts.continuation),
-hundreds of neurons in a batch. Later positions are not looked at: the prediction at p does not depend on them.
+An ablation at position p changes the output of the neuron's MLP by (replacement - activation) x output weights, and the residual stream
+after its block by what the model makes of that (assets.model.writing), at p alone; what was read before p stays as it is. So one position
+goes on over the keys and values of its prefix (prompts.continuation), hundreds of neurons in a batch. Later positions are not looked at:
+the prediction at p does not depend on them.
 
 **Direct and mediated.** The direct part of the change of a logit is what it would be if later blocks wrote what they wrote before:
 the final norm, recomputed, of the clean final residual stream plus the neuron's change. The mediated part is the rest.
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.model.final_logits import model_logits, tolerance
+from assets.model.final_norm import final_norm
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
+from assets.model.writing import Writing
 from assets.prompts.continuation import Entering, StreamContinuation
-from assets.prompts.prompt_runs import PromptRun, last_logits_alone, residual_after, run_prompt, tolerance
+from assets.prompts.prompt_runs import PromptRun, last_logits_alone, residual_after, run_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -39,14 +43,19 @@ class Target:
 
 def run_window(model: LanguageModel, ids: Sequence[int], layers: Sequence[int]) -> PromptRun:
     """Run a window and keep what ablating neurons of these layers needs."""
-    hooks = [hook for layer in layers for hook in (model.neuron_hook(layer), residual_after(layer))]
+    kept = [(model.neuron_hook(layer), residual_after(layer), *Writing.of_mlp(model, layer).hooks) for layer in layers]
+    hooks = [hook for own in kept for hook in own]
     return run_prompt(model, ids, list(dict.fromkeys((*hooks, residual_after(model.facts.layers - 1)))), keep_keys_values=True)
 
 
 @dataclass(frozen=True)
 class Readout:
-    """The final norm and the unembedding of a model, in float32: of another dtype it is copied, so make it once for many positions."""
+    """The final norm and the unembedding of a model, in float32: of another dtype it is copied, so make it once for many positions.
 
+    What is read are the model's own logits, scaled and capped as it scales and caps them.
+    """
+
+    model: LanguageModel
     norm: Any
     unembedding: "torch.Tensor"  # float32 [model width, vocabulary]
     bias: "torch.Tensor"  # float32 [vocabulary]
@@ -54,15 +63,15 @@ class Readout:
     @classmethod
     def of(cls, model: LanguageModel) -> "Readout":
         """That of a model."""
-        return cls(model.bridge.ln_final, model.bridge.W_U.detach().float(), model.bridge.b_U.detach().float())
+        return cls(model, final_norm(model), model.bridge.W_U.detach().float(), model.bridge.b_U.detach().float())
 
     def logits(self, stream: "torch.Tensor") -> "torch.Tensor":
         """Float32 [variant, vocabulary] of streams [variant, model width] as they leave the last block."""
-        return self.norm(stream).float() @ self.unembedding + self.bias
+        return model_logits(self.model, self.norm(stream).float() @ self.unembedding + self.bias)
 
     def token_logits(self, stream: "torch.Tensor", token_ids: "int | list[int]") -> "torch.Tensor":
         """Float32 [variant], or [variant, token]: logits of these tokens alone."""
-        return self.norm(stream).float() @ self.unembedding[:, token_ids] + self.bias[token_ids]
+        return model_logits(self.model, self.norm(stream).float() @ self.unembedding[:, token_ids] + self.bias[token_ids])
 
     def in_parts(self, stream: "torch.Tensor") -> "Iterator[torch.Tensor]":
         """The logits of a few variants at a time."""
@@ -92,11 +101,12 @@ def position_effects(
         weights = model.bridge.blocks[layer].mlp.W_out[chosen].float()  # [neuron, model width]
         change = changes[layer]
         moved.append((change.ne(0) & weights.ne(0).any(1)).nonzero())  # [variant, (ablation, neuron)]
-        before = run.values[residual_after(layer)][target.position]
+        before, writing = run.values[residual_after(layer)][target.position], Writing.of_mlp(model, layer)
+        output = None if writing.entry is None else run.values[writing.entry][target.position]  # [model width]
 
-        def added(rows: slice, moved=moved[-1], change=change, weights=weights) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        def added(rows: slice, moved=moved[-1], change=change, weights=weights, writing=writing, output=output) -> torch.Tensor:  # type: ignore[no-untyped-def]
             ablation, neuron = moved[rows].T
-            return change[ablation, neuron][:, None] * weights[neuron]  # float32 [variant, model width]
+            return writing.change(change[ablation, neuron][:, None] * weights[neuron], output)  # float32 [variant, model width]
 
         def residual(rows: slice, added=added, before=before) -> torch.Tensor:  # type: ignore[no-untyped-def]
             return (before.float() + added(rows)).to(before.dtype)[:, None]
@@ -166,9 +176,9 @@ def require_plain_forward_agrees(
     plain = float(logits[1, target.token_id] - logits[0, target.token_id])
     allowed = tolerance(model) * max(1.0, float(logits.abs().max()))
     if not abs(plain - logit_change) <= allowed:  # also true for NaN
-        raise ModelError(
+        raise UnsupportedModelError(
             f"model {model.facts.architecture}: ablating layer {layer} neuron {neuron} changes a logit by {logit_change:.6g} by its output "
-            f"weights and by {plain:.6g} in a plain forward pass (allowed {allowed:.2g} apart). Its MLPs do not write straight into the "
-            "residual stream, or its logits are capped or scaled, or its attention sees less than the whole window; ablation does not "
-            "support it: set ablation_positions to 0 in the study"
+            f"weights and by {plain:.6g} in a plain forward pass (allowed {allowed:.2g} apart). Its MLPs do not write into the residual stream "
+            "as is known of them, or its attention sees other positions than is known; ablation does not support it: choose another model "
+            "for this page"
         )

@@ -1,8 +1,9 @@
 """How probable tokens are after a prompt whose activations are changed: many neurons and ways at once.
 
-A change of one neuron's activation changes the residual stream after its block by the change x output weights. From there the run goes
+A change of one neuron's activation changes its MLP's output by the change x output weights, and the residual stream after its block by what
+the model makes of that (assets.model.writing). From there the run goes
 on (prompts.continuation), over the keys and values of the positions before the first that is changed. The largest effects are
-held against a plain forward pass. A model that computes something else (a soft cap, a mask of another form) is run plainly, every
+held against a plain forward pass. A model that computes something else (a mask of another form) is run plainly, every
 neuron and way a row of the batch: many times slower, and right.
 """
 
@@ -15,6 +16,7 @@ from assets.ablation.donors import Neurons
 from assets.ablation.position_effects import Readout, Target, require_plain_forward_agrees
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.model.writing import Writing
 from assets.prompts.continuation import Entering, StreamContinuation
 from assets.prompts.prompt_runs import PromptRun, last_logits_alone, residual_after
 
@@ -78,12 +80,15 @@ def _continued(
         weights = model.bridge.blocks[layer].mlp.W_out[list(chosen)].float()  # [neuron, model width]
         change = changes[layer]
         moved.append((change.ne(0).any(-1) & weights.ne(0).any(1)).nonzero())  # [variant, (ablation, neuron)]
-        clean = run.values[residual_after(layer)][first:]  # [position, model width]
+        clean, writing = run.values[residual_after(layer)][first:], Writing.of_mlp(model, layer)  # [position, model width]
+        output = None if writing.entry is None else run.values[writing.entry][first:]  # [position, model width]
 
-        def residual(rows: slice, moved=moved[-1], change=change, weights=weights, clean=clean) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        def residual(  # type: ignore[no-untyped-def]
+            rows: slice, moved=moved[-1], change=change, weights=weights, clean=clean, writing=writing, output=output
+        ) -> torch.Tensor:
             ablation, neuron = moved[rows].T
-            added = change[ablation, neuron][..., None] * weights[neuron][:, None]  # float32 [variant, position, model width]
-            return (clean.float() + added).to(clean.dtype)
+            written = change[ablation, neuron][..., None] * weights[neuron][:, None]  # float32 [variant, position, model width]
+            return (clean.float() + writing.change(written, output)).to(clean.dtype)
 
         entering.append(Entering(layer + 1, len(moved[-1]), residual))
 

@@ -11,8 +11,9 @@ import polars as pl
 
 from assets import contracts
 from assets.congruence import frames
-from assets.congruence.conventions import CONVENTIONS, refuse_indirect
+from assets.congruence.conventions import CONVENTIONS
 from assets.congruence.scan import CHUNK_BYTES, Wanted, scan
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.progress import Tally, Told

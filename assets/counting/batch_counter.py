@@ -48,7 +48,8 @@ class Answers:
     """What the model answers at every position of a batch; tensors [row, position], where the activations are.
 
     `predictions`: top predictions, int64. `by_embedding`: those by the embedding, int64, where they are counted. `inverse_scale`: 1 over
-    what the final norm divides the residual stream by, float32, where contributions are counted. `probabilities`: of each tracked token that
+    what the final norm divides the residual stream by, float32, where contributions are counted; for a model with norms behind its MLPs,
+    times 1 over theirs, [layer, row, position]. `probabilities`: of each tracked token that
     is counted here, float64 [row, position, token], where that outcome is counted. `residual`: what the final norm reads [row, position, width],
     where positions are kept; it must not be written into before the next batch's answers.
     """

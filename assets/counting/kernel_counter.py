@@ -17,6 +17,7 @@ from assets.counting.batch_counter import Answers, slot_dtype
 from assets.counting.batches import Batch, first_counted
 from assets.counting.device_counter import DeviceCounter, DeviceEmbeddingCounter
 from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
+from assets.counting.inverse_scales import of_layer
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
@@ -199,9 +200,8 @@ class KernelSums(DeviceSums):
         null_places = grouped.places[null_order]
         blocks = torch.where(grouped.groups != IGNORED, grouped.blocks, IGNORED)
         neurons = held.sums.shape[-1]
-        scale = inverse_scale.contiguous()
         for layer, kept in enumerate(activations):
-            values = kept.contiguous()
+            values, scale = kept.contiguous(), of_layer(inverse_scale, layer)
             with _launching_on(held.sums.device):
                 kernels.add_groups[(-(-neurons // kernels.GROUPED_NEURONS), -(-places.numel() // kernels.GROUPED_POSITIONS))](
                     values,
@@ -231,7 +231,7 @@ class KernelOutcomeSums(OutcomeSums):
         ascending, order = rows.sort(stable=True)
         here = places[order]
         for layer, kept in enumerate(activations if sums.shape[1] else ()):
-            _add_rows(kept.contiguous(), here, ascending, sums[layer], scale.contiguous(), is_scaled=True)
+            _add_rows(kept.contiguous(), here, ascending, sums[layer], of_layer(scale, layer), is_scaled=True)
 
 
 def _add_rows(

@@ -16,6 +16,7 @@ from assets.counting.batches import Batch
 from assets.counting.block_counts import SumOfBlocks
 from assets.counting.document_blocks import FOLDS, is_telling
 from assets.counting.histograms import NEXT_TOKEN, NO_NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
+from assets.counting.inverse_scales import inverse_scales, of_layer
 from assets.counting.null_labels import CountedPositions, rotated
 from assets.counting.outcome_counts import following_tokens, required_probabilities, rows_of_next_tokens
 from assets.counting.sending import sent
@@ -68,7 +69,7 @@ class OutcomeSums:
 
         if answers.inverse_scale is None:
             raise ValueError("sums under outcomes: 1 over the final norm's scale must be given with each batch")
-        scale = answers.inverse_scale.reshape(-1)
+        scale = inverse_scales(answers.inverse_scale)  # [1 or layer, row x position]
         places, rows = self._predicted(counted, answers.predictions.reshape(-1))
         if self._counts_next:
             next_places, next_rows = (sent(array, self._device) for array in self._followed(batch, counted))
@@ -108,16 +109,16 @@ class OutcomeSums:
     ) -> None:  # fmt: skip
         """places, rows: int64, a flattened position and one row that it belongs to; NO_ROW is none."""
         if self._pool is not None:
-            self._add_rows_on_cpu(sums, activations, places.numpy(), rows.numpy(), scale.numpy())
+            self._add_rows_on_cpu(sums, activations, places.numpy(), rows.numpy(), scale)
             return
         row, is_row = rows.clamp(min=0), (rows != NO_ROW)[:, None]
-        by = scale.index_select(0, places).double()[:, None] * is_row
+        by = scale.index_select(1, places).double()[..., None] * is_row
         for layer, kept in enumerate(activations if sums.shape[1] else ()):
-            sums[layer].index_add_(0, row, _units(_within(kept.flatten(0, 1).index_select(0, places).double()) * by))
+            sums[layer].index_add_(0, row, _units(_within(kept.flatten(0, 1).index_select(0, places).double()) * of_layer(by, layer)))
 
     def _add_rows_on_cpu(
-        self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: np.ndarray, rows: np.ndarray, scale: np.ndarray
-    ) -> None:
+        self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: np.ndarray, rows: np.ndarray, scale: "torch.Tensor"
+    ) -> None:  # fmt: skip
         import assets.counting.token_sum_loops as loops
 
         is_row = np.flatnonzero(rows != NO_ROW)
@@ -126,7 +127,7 @@ class OutcomeSums:
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            loops.add_scaled(values, scale, here, row, sums[layer].numpy())
+            loops.add_scaled(values, of_layer(scale, layer).numpy(), here, row, sums[layer].numpy())
 
         self._on_threads(add_layer, len(activations))
 
@@ -137,26 +138,27 @@ class OutcomeSums:
         for block in np.unique(counted.blocks).tolist():
             own = counted.places[counted.blocks == block]
             here = sent(own, self._device)
-            weights = given.index_select(0, here) * scale.index_select(0, here).double()[:, None]
+            weights = given.index_select(0, here) * scale.index_select(1, here).double()[..., None]
             self._add_weighted(sums[:, block], activations, own, here, weights)
 
     def _add_weighted(
         self, sums: "torch.Tensor", activations: "Sequence[torch.Tensor]", places: np.ndarray, here: "torch.Tensor", weights: "torch.Tensor"
     ) -> None:  # fmt: skip
-        """weights: float64 [place, token], probability over the scale; `here` are the places on the device; sums: [layer, token, neuron]."""
+        """weights: float64 [1 or layer, place, token], probability over the scale; `here` are the places on the device; sums: [layer, token, neuron]."""
         import assets.counting.token_sum_loops as loops
 
         def on_cpu(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
-            loops.add_by_probability(values, places, weights.numpy(), sums[layer].numpy())
+            loops.add_by_probability(values, places, of_layer(weights, layer).numpy(), sums[layer].numpy())
 
         if self._pool is not None:
             self._on_threads(on_cpu, len(activations))
             return
         for layer, kept in enumerate(activations):
             values = _within(kept.flatten(0, 1).index_select(0, here).double())
-            for token in range(weights.shape[1]):
-                sums[layer, token] += _units(values * weights[:, token, None]).sum(0)
+            own = of_layer(weights, layer)
+            for token in range(own.shape[1]):
+                sums[layer, token] += _units(values * own[:, token, None]).sum(0)
 
     def _on_threads(self, add_layer: Callable[[int], None], layers: int) -> None:
         assert self._pool is not None

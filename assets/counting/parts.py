@@ -4,7 +4,7 @@ Passes over the same windows give the same activations, so the parts together ho
 budget needs is decided in memory_plan; their files are put together in histogram_store.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from assets.counting.batch_counter import Answers, Counter
@@ -72,6 +72,9 @@ class LayerCounter:
 
     def add_answers(self, answers: Answers) -> None:
         """Count what the model answered."""
+        scale = answers.inverse_scale
+        if scale is not None and scale.ndim == 3:  # one of each layer
+            answers = replace(answers, inverse_scale=scale[self._layers.start : self._layers.stop])
         self._counter.add_answers(answers)
 
     def histograms(self) -> Histograms:

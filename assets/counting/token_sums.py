@@ -18,6 +18,7 @@ from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import LEFT_OUT, Histograms
+from assets.counting.inverse_scales import inverse_scales, of_layer
 from assets.counting.null_labels import CountedPositions
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
@@ -68,10 +69,10 @@ class GroupSums:
 
 
 def scale_of(answers: Answers) -> "torch.Tensor":
-    """The inverse scale of a batch; raises ValueError where it was not handed over."""
+    """The inverse scales of a batch, as inverse_scales gives them; raises ValueError where they were not handed over."""
     if answers.inverse_scale is None:
         raise ValueError("sums by predicted token: 1 over the final norm's scale must be given with each batch")
-    return answers.inverse_scale
+    return inverse_scales(answers.inverse_scale)
 
 
 class AddGroups(Protocol):
@@ -101,13 +102,14 @@ class CompiledSums:
         order = is_here[np.argsort(run[is_here], kind="stable")]
         starts = np.flatnonzero(np.diff(run[order], prepend=run[order[:1]] - 1))
         first = order[starts]  # of each run
-        inverse_scale = scale_of(answers).numpy().reshape(-1)
+        inverse_scale = scale_of(answers)
         of_runs = (counted.places[order], np.append(starts, order.size), groups[first], counted.blocks[first], null_groups[order])
 
         def add_layer(layer: int) -> None:
             values = activations[layer].flatten(0, 1).float().contiguous().numpy()
             sums = (*held.of_layer(layer), held.null_sums[layer], held.block_scaled[layer])
-            token_sum_loops.add_groups(values, inverse_scale, *of_runs, *(held_here.numpy() for held_here in sums))
+            own = of_layer(inverse_scale, layer).numpy()
+            token_sum_loops.add_groups(values, own, *of_runs, *(held_here.numpy() for held_here in sums))
 
         for done in [self._pool.submit(add_layer, layer) for layer in range(len(activations))]:
             done.result()
@@ -133,19 +135,19 @@ class DeviceSums:
         places, blocks, source = (sent(of, predictions.device) for of in (counted.places, counted.blocks, counted.source))
         groups = held.group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
         held.counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
-        self(activations, GroupedPlaces(places, groups, groups.index_select(0, source), blocks), scale_of(answers).reshape(-1), held)
+        self(activations, GroupedPlaces(places, groups, groups.index_select(0, source), blocks), scale_of(answers), held)
 
     def __call__(
         self, activations: "Sequence[torch.Tensor]", grouped: GroupedPlaces, inverse_scale: "torch.Tensor", held: GroupSums
     ) -> None:  # fmt: skip
         """Add positions in any order; those of the group IGNORED add zeros to the first.
 
-        inverse_scale: float32 [row x position].
+        inverse_scale: float32 [1 or layer, row x position].
         """
         places, groups, nulls = grouped.places, grouped.groups, grouped.null_groups
         rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
         null_rows, is_null_here = nulls.clamp(min=0), (nulls != IGNORED)[:, None]
-        scale = inverse_scale.index_select(0, places).double()[:, None]
+        scales = inverse_scale.index_select(1, places).double()[..., None]
         for layer, kept in enumerate(activations):
             values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
             held.null_sums[layer].index_add_(0, null_rows, (values * is_null_here * UNITS).round().long())
@@ -153,7 +155,7 @@ class DeviceSums:
             sums, squares, scaled = held.of_layer(layer)
             sums.index_add_(0, rows, (values * UNITS).round().long())
             squares.index_add_(0, rows, (values * values * UNITS).round().long())
-            units = ((values * scale).clamp(-LARGEST, LARGEST) * SCALED_UNITS).round().long()
+            units = ((values * of_layer(scales, layer)).clamp(-LARGEST, LARGEST) * SCALED_UNITS).round().long()
             scaled.index_add_(0, rows, units)
             held.block_scaled[layer].index_add_(0, grouped.blocks, units)
 

@@ -53,12 +53,15 @@ def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tenso
     shape: list[int] = []  # of the token ids: OPT's layers flatten rows and positions into one
 
     def note_shape(module: "torch.nn.Module", given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        shape[:] = (given[0] if given else named["input_ids"]).shape
+        token_ids = given[0] if given else named.get("input_ids")
+        if token_ids is not None:
+            shape[:] = token_ids.shape
 
     def hook_of(layer: int) -> "Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]":
         return lambda module, given: report(layer, given[0].view(*shape, -1))
 
-    handles = [plain.base_model.register_forward_pre_hook(note_shape, with_kwargs=True)]
+    # Either may be what is called: OPT's own forward goes past its base model, straight to what is inside.
+    handles = [module.register_forward_pre_hook(note_shape, with_kwargs=True) for module in (plain, plain.base_model)]
     handles += [plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(neuron_maps(model.bridge))]
     try:
         yield

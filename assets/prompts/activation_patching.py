@@ -1,8 +1,9 @@
 """Activation patching: one component's output at one layer and position, taken from the clean run into the corrupt run.
 
 Components are the `residual` stream before the block, the outputs of its `attention` and its `mlp`, and what a single `head` of its
-attention adds to the stream: its slice of the output projection's input, times its rows of that projection. Each patch changes
-the residual stream of one block at one position; all positions of a layer go through the rest of the model as one batch.
+attention adds to the stream: its slice of the output projection's input, times its rows of that projection (through a norm behind the attention,
+where the model has one). Each patch changes the residual stream of one block at one position; all positions of a layer go through the
+rest of the model as one batch.
 
 Before the table is handed out, the strongest patch of each component and layer is done once more in a plain forward pass.
 """
@@ -14,8 +15,10 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import ACTIVATION_PATCHING, conform
+from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
+from assets.model.writing import Writing, head_weights
 from assets.progress import Tally, Told
 from assets.prompts.continuation import Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
@@ -28,7 +31,6 @@ from assets.prompts.prompt_runs import (
     residual_after,
     residual_before,
     run_pair,
-    tolerance,
 )
 from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
 
@@ -63,7 +65,8 @@ def _work(model: LanguageModel, pair: PromptPair, layer: int) -> int:
 
 def _patch_pair(model: LanguageModel, pair: PromptPair, tally: Tally) -> pl.DataFrame:
     hooks = (residual_before, residual_after, attention_output, mlp_output, head_outputs)
-    runs = run_pair(model, pair, [hook(layer) for layer in range(model.facts.layers) for hook in hooks])
+    wanted = [(*(hook(layer) for hook in hooks), *Writing.of_attention(model, layer).hooks) for layer in range(model.facts.layers)]
+    runs = run_pair(model, pair, [hook for own in wanted for hook in own])
     rest = Continuation(model, runs, pair.first_difference)
     frames = []
     for layer in range(model.facts.layers):
@@ -85,7 +88,7 @@ def _strongest(model: LanguageModel, runs: PairRuns, frame: pl.DataFrame) -> lis
     for row in rows.iter_rows(named=True):
         layer, entries, name = row["layer"], slice(None), row["component"]
         if name == HEAD:
-            width = model.bridge.blocks[layer].attn.W_O.shape[1]
+            width = head_weights(model, layer).shape[1]
             entries, name = slice(row["head"] * width, (row["head"] + 1) * width), f"head {row['head']}"
         place = slice(row["position"], row["position"] + 1)
         name = f"{name} of layer {layer} at position {row['position']}"
@@ -116,23 +119,27 @@ def _patch_layer(model: LanguageModel, rest: Continuation, runs: PairRuns, layer
 def head_changes(model: LanguageModel, runs: PairRuns, layer: int) -> "torch.Tensor":
     """Float32 [head, position, model width]: what each head adds to the stream in the clean run, less what it adds in the corrupt one.
 
-    Raises ModelError where the heads do not sum to the attention's output: something stands between them and the stream.
+    Raises UnsupportedModelError where the heads do not sum to the attention's output: something stands between them and the stream.
     """
     import torch
 
-    weights = model.bridge.blocks[layer].attn.W_O.float()  # [head, head width, model width]
+    writing = Writing.of_attention(model, layer)
+    summed = writing.entry or attention_output(layer)  # what the heads, with a bias, add up to: before a norm, if there is one
+    weights = head_weights(model, layer)  # [head, head width, model width]
     with torch.inference_mode():
         given = runs.clean.values[head_outputs(layer)].float() - runs.corrupt.values[head_outputs(layer)].float()
         changes = torch.einsum("phw,hwm->hpm", given.view(len(given), *weights.shape[:2]), weights)
-        whole = runs.clean.values[attention_output(layer)].float() - runs.corrupt.values[attention_output(layer)].float()
-        largest = max(float(run.values[attention_output(layer)].abs().max()) for run in (runs.clean, runs.corrupt))
-        apart = float((changes.sum(0) - whole).abs().max())
+        factor = writing.factor if writing.entry is None else 1.0
+        whole = runs.clean.values[summed].float() - runs.corrupt.values[summed].float()
+        largest = max(float(run.values[summed].abs().max()) for run in (runs.clean, runs.corrupt))
+        apart = float((changes.sum(0) * factor - whole).abs().max())
     allowed = tolerance(model) * max(1.0, largest)
     if not apart <= allowed:  # also true for NaN
-        raise ModelError(f"model {model.facts.architecture}: what the heads of layer {layer} write is up to {apart:.6g} away from what its "
+        raise UnsupportedModelError(f"model {model.facts.architecture}: what the heads of layer {layer} write is up to {apart:.6g} away from what its "
                          f"attention adds to the residual stream (allowed {allowed:.2g}): something else stands between them (a norm, a "
-                         "factor or a gate), so single heads cannot be patched; leave `corrupt` out of the prompts")  # fmt: skip
-    return changes
+                         "factor or a gate), so single heads cannot be patched; choose another model for this page")  # fmt: skip
+    with torch.inference_mode():
+        return writing.change(changes, None if writing.entry is None else runs.corrupt.values[writing.entry])
 
 
 def _patch_positions(rest: Continuation, runs: PairRuns, entered: int, patched: "torch.Tensor") -> "torch.Tensor":

@@ -12,7 +12,9 @@ in the unchanged run (for patching: the corrupt one), so they are not computed a
 5. What is read is the caller's choice: patching reads the logits of the two answers only.
 
 The blocks are the shared bridge's own, called with the arguments that the model itself gives them, so that positions, rotary
-angles and norms are those of the architecture. What is replaced for the time of a call is put back, also after an exception.
+angles and norms are those of the architecture. Where attention sees less than all that came before, or adds to its scores by distance, each
+block is given what the model gives it at the true positions (seen_positions). What is replaced for the time of a call is put back, also
+after an exception.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,16 +24,16 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
 from assets.prompts.prompt_runs import PairRuns, answer_logits, attention_output
+from assets.prompts.replaced_forward import replaced_forward
+from assets.prompts.seen_positions import KEY_BIASES, Call, own_windows_open, seen_positions
 
 if TYPE_CHECKING:
     import torch
 
 TOKENS_IN_ROW = 16  # measured on GPT-2 small: rows of 16 are 5 to 40 % faster than rows of 64 to 128
 TOKENS_IN_BATCH = 1024  # the largest tensor is then 1,024 x neurons: 12 MB for GPT-2 small; larger is no faster on a CPU
-
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # what a block gets besides the residual stream
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,13 @@ class StreamContinuation:
         here = torch.arange(first_position, end, device=model.device).repeat(self._in_row)
         variant = torch.arange(self._in_row, device=model.device).repeat_interleave(self.positions)
         with torch.inference_mode():
-            self._calls = _block_calls(model, here, self._mask(here, variant, here, variant), _EarlierKeys(prefix))
+            self._calls = self._block_calls(here, variant, here, variant, _EarlierKeys(prefix))
             if self.positions > 1:
                 is_last = here == end - 1
                 early, late = (here[~is_last], variant[~is_last]), (here[is_last], variant[is_last])
                 everything = tuple(torch.cat(parts) for parts in zip(early, late, strict=True))
-                self._call_before_last = _block_calls(model, early[0], self._mask(*early, *early), self._before_last)[-1]
-                self._call_last = _block_calls(model, late[0], self._mask(*late, *everything), self._last)[-1]
+                self._call_before_last = self._block_calls(*early, *early, self._before_last)[-1]
+                self._call_last = self._block_calls(*late, everything[0], everything[1], self._last)[-1]
 
     def read(self, entering: Sequence[Entering], readout: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
         """[variant, ...] on the CPU: `readout` of the streams [variant, model width] that leave the last block at the last position.
@@ -89,7 +91,7 @@ class StreamContinuation:
 
         ends = list(accumulate(one.variants for one in entering))
         parts = []
-        with torch.inference_mode(), fast_activation(self._model):
+        with torch.inference_mode(), fast_activation(self._model), own_windows_open(self._model):
             for start in range(0, ends[-1] if ends else 0, self._in_batch):
                 streams = []
                 for one, end in zip(entering, ends, strict=True):
@@ -117,7 +119,8 @@ class StreamContinuation:
             given[:variants] = attention  # what fills up the last row keeps its own, and is dropped
             return given.view_as(output)
 
-        with torch.inference_mode(), fast_activation(self._model), self._model.bridge.hooks(fwd_hooks=[(attention_output(layer), replace)]):
+        replaced = self._model.bridge.hooks(fwd_hooks=[(attention_output(layer), replace)])
+        with torch.inference_mode(), fast_activation(self._model), own_windows_open(self._model), replaced:
             left = _run_block(self._model.bridge.blocks[layer], stream, self._calls[layer])
         return left.view(rows * self._in_row, self.positions, -1)[:variants]
 
@@ -157,6 +160,23 @@ class StreamContinuation:
             _run_block(block, stream[:, :, :-1].reshape(rows, in_row * (positions - 1), width), self._call_before_last)
         with self._last.after(stopped.keys_values):
             return _run_block(block, stream[:, :, -1].contiguous(), self._call_last)
+
+    def _block_calls(
+        self,
+        here: "torch.Tensor",
+        variant: "torch.Tensor",
+        key_here: "torch.Tensor",
+        key_variant: "torch.Tensor",
+        cache: "_EarlierKeys",
+    ) -> list[Call]:
+        """What each block is given for queries [query] at positions `here` that attend to the prefix and keys [key]."""
+        import torch
+
+        mask = self._mask(here, variant, key_here, key_variant)
+        keys = torch.cat([torch.arange(self.first_position, device=here.device), key_here])
+        seen = seen_positions(self._model, self.first_position + self.positions)
+        calls = _block_calls(self._model, here, mask, cache, can_do_without_mask=None not in seen)
+        return [call if own is None else own.applied(call, mask, here, keys) for call, own in zip(calls, seen, strict=True)]
 
     def _mask(self, here: "torch.Tensor", variant: "torch.Tensor", key_here: "torch.Tensor", key_variant: "torch.Tensor") -> "torch.Tensor":
         """[1, 1, query, prefix + key], added to attention scores: all of the prefix, and of its own variant what is not later."""
@@ -218,6 +238,14 @@ class _EarlierKeys:
         """Positions that lie before what a block computes."""
         return int(next(iter(self._prefix.values()))[0].shape[2])
 
+    def get_mask_sizes(self, queries: int, *_: Any) -> tuple[int, int]:
+        """Keys that a mask of the model's own spans, and the position of the first; such a mask is exchanged."""
+        return self.get_seq_length() + queries, 0
+
+    def get_query_offset(self, *_: Any) -> int:
+        """Position of the first query, as such a mask counts them."""
+        return self.get_seq_length()
+
     @contextmanager
     def stopping(self) -> "Iterator[_EarlierKeys]":
         """While open, the block is stopped with _KeysReady and its keys and values are kept."""
@@ -241,55 +269,50 @@ class _CallsKnown(Exception):
     """Stops the model when its last block has been called."""
 
 
-def _block_calls(model: LanguageModel, positions: "torch.Tensor", mask: "torch.Tensor", cache: _EarlierKeys) -> list[Call]:
+def _block_calls(
+    model: LanguageModel, positions: "torch.Tensor", mask: "torch.Tensor", cache: _EarlierKeys, can_do_without_mask: bool
+) -> list[Call]:
     """What the model gives each of its blocks for tokens at these positions, found by calling it with blocks that only listen.
 
-    Raises ModelError for a model whose own code cannot be called so (BLOOM's makes its ALiBi from a mask of another form).
+    A model that makes its ALiBi from a mask of another form (BLOOM) is called without, where blocks are given masks of their own
+    afterwards. Raises UnsupportedModelError for a model whose own code cannot be called so.
     """
+    try:
+        return _listened(model, positions, mask, cache)
+    except Exception as error:
+        if can_do_without_mask:
+            return _listened(model, positions, None, cache)
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UnsupportedModelError(f"model {model.facts.architecture}: its code does not take a mask of [query, key] with keys and values of "
+                                    f"earlier positions ({told}), which patching and ablation rest on; choose another model for this page"
+                                    ) from error  # fmt: skip
+
+
+def _listened(model: LanguageModel, positions: "torch.Tensor", mask: "torch.Tensor | None", cache: _EarlierKeys) -> list[Call]:
     import torch
 
     calls: list[Call] = []
 
     def listen(*args: Any, **kwargs: Any) -> Any:
-        stream = args[0] if args else kwargs.pop("hidden_states")
-        calls.append((args[1:], kwargs))
+        given = (args[1:], kwargs) if args else ((), {name: value for name, value in kwargs.items() if name != "hidden_states"})
+        calls.append(given)
         if len(calls) == model.facts.layers:
             raise _CallsKnown
-        return stream
+        return args[0] if args else kwargs["hidden_states"]
 
     stream = torch.zeros(1, len(positions), model.facts.model_width, dtype=model.bridge.cfg.dtype, device=model.device)
     settings = {"attention_mask": mask, "position_ids": positions[None], "past_key_values": cache, "use_cache": True}
-    try:
-        with suppress(_CallsKnown), replaced_forward(dict.fromkeys(model.bridge.blocks, listen)):
-            model.bridge(stream, output_attentions=False, **settings)
-    except Exception as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ModelError(f"model {model.facts.architecture}: its code does not take a mask of [query, key] with keys and values of earlier "
-                         f"positions ({told}), which patching and ablation rest on: leave `corrupt` out of the prompts and set "
-                         "ablation_positions to 0 in the study") from error  # fmt: skip
+    with suppress(_CallsKnown), replaced_forward(dict.fromkeys(model.bridge.blocks, listen)):
+        model.bridge(stream, output_attentions=False, **settings)
     return calls
 
 
 def _run_block(block: Any, stream: "torch.Tensor", call: Call) -> "torch.Tensor":
     args, kwargs = call
+    by_row = {name: kwargs[name] for name, is_by_row in KEY_BIASES.items() if is_by_row and kwargs.get(name) is not None}
+    kwargs = {**kwargs, **{name: bias.repeat(len(stream), *[1] * (bias.ndim - 1)) for name, bias in by_row.items()}}
     result = block(stream, *args, **kwargs)
     return result[0] if isinstance(result, tuple) else result  # some architectures return (stream, ...)
-
-
-@contextmanager
-def replaced_forward(replacements: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
-    """While open, these modules compute something else; afterwards each is as it was found, whatever happens."""
-    found = [(module, module.__dict__.get("forward")) for module in replacements]
-    try:
-        for module, forward in replacements.items():
-            module.__dict__["forward"] = forward  # hides the method of the class
-        yield
-    finally:
-        for module, before in found:
-            if before is None:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = before
 
 
 @contextmanager

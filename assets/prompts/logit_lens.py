@@ -7,7 +7,8 @@ them the point `attention` does not exist and is left out.
 Scales: `own` applies the final norm to the point as it would be applied to the last layer. `final` divides by the scale of
 the last layer instead, so that points of all layers add up linearly; a LayerNorm still subtracts
 the point's own mean, which is linear as well. `published` also leaves out the final norm's bias and the unembedding's: the post
-projected on the difference of two columns of the unembedding, and folding had moved that bias out of them.
+projected on the difference of two columns of the unembedding, and folding had moved that bias out of them. Of a model that caps its
+logits (Gemma 2) all are logits before the cap.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from assets.contracts import LOGIT_LENS, conform
-from assets.model.final_norm import norm_scale
+from assets.model.final_norm import final_norm, norm_scale
 from assets.model.language_model import LanguageModel
 from assets.prompts.prompt_runs import require_readable, residual_after, residual_before, run_prompt, unembed_answers
 from assets.prompts.prompts import EncodedPrompt
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def logit_lens(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
     """The table `logit_lens`: one row per prompt, variant, scale, layer and point.
 
-    Raises ModelError for a model that caps or scales its logits after the unembedding.
+    Raises UnsupportedModelError for a model whose logits are not read so.
     """
     frames = [
         _lens(model, prompt, ids).with_columns(prompt=pl.lit(prompt.name), variant=pl.lit(variant))
@@ -47,7 +48,7 @@ def _lens(model: LanguageModel, prompt: EncodedPrompt, ids: Sequence[int]) -> pl
     residual = torch.stack([run.values[hook][-1] for _, _, hook in points])  # [point, model width]
     frames = []
     with torch.inference_mode():
-        own = model.bridge.ln_final(residual).float()
+        own = final_norm(model)(residual).float()
         final = _with_final_scale(model, residual, own)
         unbiased = final - _final_bias(model)
         columns = [prompt.answer_id, prompt.wrong_answer_id]

@@ -2,8 +2,9 @@
 
 The published notebook runs the whole model once a neuron. Here, for a neuron of layer l:
 
-1. The MLP's output is linear in its neurons, so the patch adds (clean - corrupt activation) x output weights to the residual
-   stream after block l. Nothing below, and nothing before the first token that differs, is computed again.
+1. The MLP's output is linear in its neurons, so the patch adds (clean - corrupt activation) x output weights to it, and that, times the
+   model's factor or through the norm behind the MLP if it has one (assets.model.writing), to the residual stream after block l. Nothing
+   below, and nothing before the first token that differs, is computed again.
 2. Many neurons go through blocks l + 1 and on as one batch (continuation). After the last layer only the final norm is left.
 3. A neuron whose activation is the same in both runs changes nothing and is not run: improvement exactly 0.
 
@@ -19,6 +20,7 @@ import polars as pl
 from assets.contracts import NEURON_PATCHING, conform
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
+from assets.model.writing import Writing
 from assets.progress import Tally, Told
 from assets.prompts.continuation import TOKENS_IN_BATCH, Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
@@ -69,7 +71,8 @@ def _work(model: LanguageModel, pair: PromptPair, positions: str, layer: int) ->
 
 def _patch_pair(model: LanguageModel, pair: PromptPair, layers: Sequence[int], tokens_in_batch: int, tally: Tally) -> pl.DataFrame:
     """All rows of one prompt."""
-    runs = run_pair(model, pair, [hook for layer in layers for hook in (model.neuron_hook(layer), residual_after(layer))])
+    hooks = [(model.neuron_hook(layer), residual_after(layer), *Writing.of_mlp(model, layer).hooks) for layer in layers]
+    runs = run_pair(model, pair, [hook for own in hooks for hook in own])
     frames = []
     for positions in POSITIONS:
         first = pair.first_difference if positions == "all" else pair.positions - 1
@@ -98,11 +101,13 @@ def patch_neurons(model: LanguageModel, runs: PairRuns, rest: Continuation, laye
     differences = torch.full((len(change),), runs.corrupt_difference)
     corrupt = runs.corrupt.values[residual_after(layer)][rest.first_position :]  # [position, model width]
     weights = model.bridge.blocks[layer].mlp.W_out  # [neuron, model width]
+    writing = Writing.of_mlp(model, layer)
+    output = None if writing.entry is None else runs.corrupt.values[writing.entry][rest.first_position :]  # [position, model width]
 
     def residual(rows: slice) -> torch.Tensor:
         neurons = moved[rows]
-        added = change[neurons][:, :, None] * weights[neurons].float()[:, None]  # [variant, position, model width]
-        return (corrupt.float() + added).to(corrupt.dtype)
+        written = change[neurons][:, :, None] * weights[neurons].float()[:, None]  # [variant, position, model width]
+        return (corrupt.float() + writing.change(written, output)).to(corrupt.dtype)
 
     differences[moved.cpu()] = rest.differences(layer + 1, residual, len(moved))
     return differences

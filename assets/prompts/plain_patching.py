@@ -7,9 +7,10 @@ something may stand between what a part writes and the residual stream. Holds no
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import ModelError
-from assets.prompts.prompt_runs import PairRuns, tolerance
+from assets.model.refusals import UnsupportedModelError
+from assets.prompts.prompt_runs import PairRuns
 
 TOKENS_IN_BATCH = 4096  # with logits at every position, 4,096 x 50,257 x 4 bytes = 0.8 GB for GPT-2
 
@@ -33,7 +34,7 @@ class Patch:
 
 
 def require_plain_forward_agrees(model: LanguageModel, runs: PairRuns, patches: Sequence[Patch]) -> None:
-    """Raise ModelError for the first patch that a plain forward pass of the corrupt prompt gives another logit difference for.
+    """Raise UnsupportedModelError for the first patch that a plain forward pass of the corrupt prompt gives another logit difference for.
 
     `runs` must hold the patched hooks of the clean run.
     """
@@ -64,9 +65,9 @@ def _require_batch_agrees(model: LanguageModel, runs: PairRuns, patches: Sequenc
     allowed = tolerance(model) * max(1.0, float(logits.abs().max()))
     for entry, value in zip(patches, plain, strict=True):
         if not abs(entry.difference - value) <= allowed:  # also true for NaN
-            raise ModelError(
+            raise UnsupportedModelError(
                 f"model {model.facts.architecture}: patching {entry.name} gives a logit difference of {entry.difference:.6g} by what it "
                 f"writes into the residual stream and {value:.6g} in a plain forward pass (allowed {allowed:.2g} apart). It does not write "
-                "straight into the stream, or attention sees less than the whole prompt; patching does not support it: leave `corrupt` "
-                "out of the prompts"
+                "into the stream as is known of it, or attention sees other positions than is known; patching does not support it: choose "
+                "another model for this page"
             )

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assets.model.final_logits import linear_logits, model_logits, tolerance
+from assets.model.final_norm import final_norm
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
 from assets.prompts.prompts import PromptError, PromptPair
 
 if TYPE_CHECKING:
     import torch
 
 SMALLEST_DIFFERENCE = 1e-6  # of the largest logit involved: below it, clean - corrupt is rounding (float32: 1.2e-7 an operation)
-READOUT_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of the largest logit; rounding of each dtype with room
 
 
 class KeyValueRecorder:
@@ -76,18 +77,22 @@ def last_logits_alone() -> "tuple[str, Callable[..., torch.Tensor]]":
 
 def answer_logits(model: LanguageModel, residual: "torch.Tensor", answer_id: int, wrong_answer_id: int) -> "torch.Tensor":
     """Float32 [..., 2]: logits of answer and wrong answer if the model ended with `residual` [..., model width]."""
-    normed = model.bridge.ln_final(residual).float()
-    return unembed_answers(model, normed, answer_id, wrong_answer_id)
+    normed = final_norm(model)(residual).float()
+    return model_logits(model, _unembedded(model, normed, answer_id, wrong_answer_id))
 
 
 def unembed_answers(model: LanguageModel, normed: "torch.Tensor", answer_id: int, wrong_answer_id: int) -> "torch.Tensor":
-    """Float32 [..., 2]: the two logits of a residual stream that went through the final norm, [..., model width]."""
+    """Float32 [..., 2]: the two logits, before any cap, of a residual stream that went through the final norm, [..., model width]."""
+    return linear_logits(model, _unembedded(model, normed, answer_id, wrong_answer_id))
+
+
+def _unembedded(model: LanguageModel, normed: "torch.Tensor", answer_id: int, wrong_answer_id: int) -> "torch.Tensor":
     columns = [answer_id, wrong_answer_id]
     return normed @ model.bridge.W_U[:, columns].float() + model.bridge.b_U[columns].float()
 
 
 def require_readable(model: LanguageModel, run: PromptRun, answer_id: int, wrong_answer_id: int) -> None:
-    """Raise ModelError if the final norm and unembedding alone do not give the model's own logits (a soft cap or a factor after them).
+    """Raise UnsupportedModelError if final norm, unembedding, factor and cap do not give the model's own logits.
 
     `run` must hold the residual stream after the last block.
     """
@@ -95,14 +100,10 @@ def require_readable(model: LanguageModel, run: PromptRun, answer_id: int, wrong
     read = answer_logits(model, run.values[residual_after(model.facts.layers - 1)][-1], answer_id, wrong_answer_id)
     allowed = tolerance(model) * max(1.0, float(run.logits.abs().max()))
     if not float((own - read).abs().max()) <= allowed:  # also true for NaN
-        raise ModelError(f"model {model.facts.architecture}: its logits {own.tolist()} are not its final norm and unembedding "
-                         f"{read.tolist()} (it caps or scales them afterwards); prompts cannot be read layer by layer. "
-                         "Leave `prompts` out of the study")  # fmt: skip
-
-
-def tolerance(model: LanguageModel) -> float:
-    """Share of the largest logit by which two exact ways of computing one may differ, by the model's dtype."""
-    return READOUT_TOLERANCE[str(model.bridge.cfg.dtype).removeprefix("torch.")]
+        raise UnsupportedModelError(
+            f"model {model.facts.architecture}: its logits {own.tolist()} are not its final norm and unembedding {read.tolist()}: it does "
+            "something else to them afterwards, so prompts cannot be read layer by layer; choose a model that TransformerLens knows"
+        )
 
 
 def residual_before(layer: int) -> str:

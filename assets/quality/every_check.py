@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+import polars as pl
+
+from assets.contracts import TABLES
 from assets.quality.check import Check
 from assets.quality.checks import cards, causes, counters, halves, inputs, probes, statistics
 from assets.quality.checks.contracts import contract_checks
-from assets.quality.expectations import Outcome
+from assets.quality.expectations import Outcome, Severity
 from assets.reads import Read
 from assets.stages import STAGES
 from assets.store import Record
 from assets.study import Study
+from assets.tables import table_file
 
 DECLARED: tuple[Check, ...] = (
     *inputs.CHECKS,
@@ -47,6 +51,8 @@ def fields_of(assets: Sequence[str]) -> set[str]:
 
 def outcomes_of(study: Study, asset: str, records: Mapping[str, Record], shards: Sequence[str]) -> list[Outcome]:
     """Every outcome of one asset. `records` hold its output(s) and what its checks read; `shards` are looked at if it is partitioned."""
+    if STAGES[asset].may_be_refused and "refused" in records[asset].facts:
+        return outcomes_of_refused(asset, records[asset])
     looked_at = shards if STAGES[asset].is_sharded else [None]
     found = [
         _naming_shard(outcome, shard)
@@ -55,6 +61,20 @@ def outcomes_of(study: Study, asset: str, records: Mapping[str, Record], shards:
         for outcome in check.outcomes(study, records, shard)
     ]
     return _worst_of_each(found) if len(looked_at) > 1 else found
+
+
+def outcomes_of_refused(asset: str, record: Record) -> list[Outcome]:
+    """Of an asset that measures nothing of this model, one outcome for each check, as it is shown: the tables are empty, and say why."""
+    rows = sum(pl.read_parquet(table_file(record, TABLES[table]), glob=False).height for table in STAGES[asset].tables)
+    told: dict[bool, tuple[Severity, str]] = {
+        True: ("blocking", f"its tables are empty, as {record.facts['refused']}"),
+        False: ("warning", f"there is nothing to warn of, as {record.facts['refused']}"),
+    }
+    return [
+        Outcome(asset, check.name, sentence, severity, rows == 0, "0 rows", f"{rows} rows")
+        for check in checks_of(asset)
+        for severity, sentence in (told[blocking] for _, blocking in check.shown)
+    ]
 
 
 def _naming_shard(outcome: Outcome, shard: str | None) -> Outcome:

@@ -20,6 +20,7 @@ import polars as pl
 
 from assets.contracts import CONTRASTS, conform
 from assets.counting.histograms import PROBABILITY, Histograms
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.statistics.contributions import scaled_sums
 from assets.statistics.direct_effects import congruence_by_layer
@@ -59,10 +60,11 @@ def contrasts(model: LanguageModel, histograms: Histograms, pairs: Sequence[Cont
     """One row per pair, outcome that was counted, layer and neuron.
 
     Missing where nothing can be said: AUROC where one of the two has no position, contribution then too, and without a screen.
-    Raises ModelError for architectures whose output weights are not a neuron's direct effect.
+    Raises UnsupportedModelError for a model whose output weights do not say what a neuron adds to the logits.
     """
     frames = [pl.DataFrame(schema=CONTRASTS.schema)]
     if pairs:
+        refuse_indirect(model)
         rows = {entry: place for place, entry in enumerate(histograms.token_ids)}
         places = np.array([[rows[entry] for entry in pair] for pair in pairs])  # [pair, 2]
         cases = {outcome: cases_of(histograms, outcome) for outcome in histograms.outcomes}

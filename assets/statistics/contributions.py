@@ -1,7 +1,8 @@
 """The tables `contributions` and `contribution_screen`: what each neuron adds to a token's logit where the token is predicted.
 
 A neuron adds, at a position, activation x congruence / scale to a token's logit: congruence in the convention `logits` (its output
-weights, the final norm's gain, the token's unembedding), scale what the final norm divides by there. So, with congruence c, the mean
+weights, the final norm's gain, the token's unembedding), scale what the final norm divides by there, times what a norm behind the MLP
+divides by, in models that have one. So, with congruence c, the mean
 m_1 of activation / scale where the token is the top prediction, and m_0 elsewhere,
 
     contribution = c m_1 - c m_0, in logits:
@@ -9,7 +10,7 @@ m_1 of activation / scale where the token is the top prediction, and m_0 elsewhe
 how much more the neuron pushes the token where the model predicts it. It is the product of the two published plots, with a sign: who
 writes the token is at the one end, who writes against it where it is predicted at the other. Negating the weights into and out of a
 gated neuron changes the signs of activation and congruence alike, and nothing here. It is the direct effect alone, the norm's scale
-held as it is: not what later layers make of it.
+held as it is: not what later layers make of it. Of a model that caps its logits it is of the logit before the cap.
 """
 
 from collections.abc import Iterator
@@ -18,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from assets.congruence.conventions import refuse_indirect
 from assets.contracts import CONTRIBUTION_SCREEN, CONTRIBUTIONS, OUTCOME_CONTRIBUTIONS, conform
 from assets.counting.histograms import NEXT_TOKEN, TOP_PREDICTION, Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.progress import Tally, Told
 from assets.statistics.direct_effects import congruence_by_layer
@@ -51,7 +52,7 @@ def contributions(
     predictions the NEURONS_OF_END at either end.
 
     Tokens that are predicted nowhere, or everywhere, have no contribution; without a screen, none has. `progress` is told layers.
-    Raises ModelError for architectures whose output weights are not a neuron's direct effect.
+    Raises UnsupportedModelError for a model whose output weights do not say what a neuron adds to the logits.
     """
     refuse_indirect(model)
     screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])

@@ -38,7 +38,7 @@ def corpus_growth(
     """One row per outcome, told token, measure, step and rank: the FIRST neurons by separation, and by contribution, of that many documents.
 
     histograms: of the tracked tokens alone. Steps at which nothing can be said have no row. `progress` is told pairs of token and neuron, under
-    each outcome. Raises ModelError as contributions does.
+    each outcome. Contributions are missing where they cannot be told.
     """
     grouped, members = with_groups(histograms, groups), told(histograms, groups)
     frames = [pl.DataFrame(schema=CORPUS_GROWTH.schema)]

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from assets.congruence.conventions import token_vectors, writing_weights
+from assets.counting.histograms import Histograms
+from assets.model.direct_effect import indirect_reason
 from assets.model.language_model import LanguageModel
+
+
+def has_contributions(model: LanguageModel, histograms: Histograms) -> bool:
+    """Whether what neurons add to logits can be told: sums over the scale were counted, and the model's weights say it."""
+    return histograms.screened_ids.size > 0 and not indirect_reason(model)
 
 
 def congruence_by_layer(model: LanguageModel, token_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -17,7 +17,7 @@ import polars as pl
 from assets.contracts import DOMAIN_CURVES, DOMAIN_SCORES, DOMAIN_TESTS, conform
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.model.language_model import LanguageModel
-from assets.statistics.direct_effects import congruence_by_layer
+from assets.statistics.direct_effects import congruence_by_layer, has_contributions
 from assets.statistics.fold_contributions import told
 from assets.statistics.fold_counts import (
     FoldLevels,
@@ -71,14 +71,14 @@ def domain_scores(
     """The three tables of the studied pairs (candidates.studied_pairs), by every outcome that was counted.
 
     histograms: of the tracked tokens alone. names: of the domains, by number; a domain without one is called by its number. Average precision
-    is read in the direction of the whole corpus, the same in all domains. Raises ModelError as contributions does.
+    is read in the direction of the whole corpus, the same in all domains. Contributions are missing where they cannot be told.
     """
     scores, curves, tests = ([pl.DataFrame(schema=table.schema)] for table in (DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS))
     if has_folds(histograms) and domains_of(histograms) > 1:
         grouped, members = with_groups(histograms, groups), told(histograms, groups)
         texts = {entry: token_texts[entry] for entry in members}
-        has_sums = histograms.screened_ids.size > 0
-        layers = dict(congruence_by_layer(model, np.asarray(histograms.token_ids))) if has_sums else {}
+        is_told = has_contributions(model, histograms)
+        layers = dict(congruence_by_layer(model, np.asarray(histograms.token_ids))) if is_told else {}
         for (layer,), part in sorted(pairs.partition_by("layer", as_dict=True).items()):
             studied = _Studied(int(str(layer)), part.sort("neuron", "token_id"), list(members), names)
             for outcome in histograms.outcomes:

@@ -13,7 +13,7 @@ import polars as pl
 from assets.counting.histograms import Histograms
 from assets.counting.token_sum_units import SCALED_UNITS
 from assets.model.language_model import LanguageModel
-from assets.statistics.direct_effects import congruence_by_layer
+from assets.statistics.direct_effects import congruence_by_layer, has_contributions
 from assets.statistics.fold_counts import filled, fold_scaled_sums, fold_totals, has_folds, without_each
 from assets.statistics.fold_intervals import degrees_of, value_interval
 from assets.statistics.fold_scores import contributions_of
@@ -49,9 +49,9 @@ def union_contributions(
 ) -> Iterator[LayerContributions]:
     """Layer by layer, each of the outcomes; `unions` [union, fold]. With `telling`, folds of the telling half, null labels too.
 
-    None without a screen. Raises ModelError as contributions does.
+    None without a screen, and of a model whose weights do not say what neurons add.
     """
-    if not histograms.screened_ids.size or not has_folds(histograms):
+    if not has_contributions(model, histograms) or not has_folds(histograms):
         return
     totals = {outcome: fold_totals(histograms, outcome) for outcome in outcomes}
     for layer, congruence in congruence_by_layer(model, np.asarray(histograms.token_ids)):

@@ -95,7 +95,7 @@ def outcome_halves(
     """The scores of every outcome that was counted, of tracked tokens and behind them of groups (grouped_histograms.members_of).
 
     histograms: of the tracked tokens alone, with counters by block. Without a `reading`, what is read off the telling half's curves is missing.
-    `progress` is told pairs of token and neuron, under each outcome. Raises ModelError as contributions does.
+    `progress` is told pairs of token and neuron, under each outcome. Contributions are missing where they cannot be told.
     """
     grouped, halves, members = with_groups(histograms, groups), halves_of(histograms), told(histograms, groups)
     tally = Tally(progress, len(histograms.outcomes) * len(members) * histograms.layers * histograms.neurons)

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets.errors import NotMeasuredError
 from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.loading import choose_device, load_choice, model_folder, model_of
@@ -53,7 +54,10 @@ def _tracked_tokens(work: Work) -> None:
     model = model_of(work)
     try_study(model, work.study)
     pairs = prompt_pairs(encode_prompts(model, work.study.prompts))
-    require_defined_improvement(model, pairs)
+    try:
+        require_defined_improvement(model, pairs)
+    except NotMeasuredError as error:  # the stages that read prompts say it again, each on its page
+        work.tell(str(error))
     tokens = tracked_tokens(model, work.study)
     work.write("tracked_tokens", tokens)
     work.write("token_groups", token_groups(tokens, work.study.groups, model.facts.vocabulary))

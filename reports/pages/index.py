@@ -126,7 +126,7 @@ def _domains(data: ReportData) -> str | None:
     return f"domains: {', '.join(domains['name'])}" if domains.height > 1 else None
 
 
-def _corpus(data: ReportData) -> str | None:
+def _corpus(data: ReportData) -> str:
     """Which part of the corpus at which revision, and its files where there are several."""
     choice, files = data.study.corpus, data.table("corpus_files")
     return _joined(

@@ -3,11 +3,22 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from assets.publication import Asked, publish
+from assets.contracts import TABLES
+from assets.deployment import Deployment
+from assets.errors import NotMeasuredError
+from assets.publication import Asked, materialize, publish
+from assets.stages import Stage
 from assets.store import Draft, Place, Record, Store, StoreError
+from assets.study import read_study
+from assets.work import Work
+from tests.assets.test_study import LEAST, write
 
+PLACE_OF_LENS = {"prompt": "p", "variant": "clean", "scale": "own", "layer": 0, "point": "mlp"} | dict.fromkeys(
+    ("answer_logit", "wrong_answer_logit", "difference"), 0.0
+)
 INPUT, OUTPUT = Place("study", "token_counts"), Place("study", "proportion_curves")
 
 
@@ -133,3 +144,27 @@ def test_what_is_asked_for_is_known_once_no_other_run_writes_there(bench: Bench,
     monkeypatch.setattr(bench, "ask", asked)
     bench.publish()
     assert order == [f"lock {OUTPUT}", "ask", "ask"]
+
+
+@pytest.mark.parametrize("may_be_refused", [True, False])
+def test_what_cannot_be_measured_is_published_empty_with_the_reason_where_a_stage_may_be_refused_and_nowhere_else(
+    tmp_path: Path, may_be_refused: bool
+) -> None:
+    study, told = read_study(write(tmp_path, LEAST)), list[str]()
+    stage = Stage("logit_lens", "prompts", "Reads nothing.", tables=("logit_lens",), may_be_refused=may_be_refused)
+
+    def compute(work: Work) -> None:
+        work.write("logit_lens", pl.DataFrame([PLACE_OF_LENS], schema=TABLES["logit_lens"].schema))
+        raise NotMeasuredError("model X: it cannot be told")
+
+    def made() -> Record:
+        return materialize(study, stage, None, Deployment(tmp_path / "data"), compute, told.append)
+
+    if not may_be_refused:
+        with pytest.raises(NotMeasuredError, match="it cannot be told"):
+            made()
+        return
+    record = made()
+    assert (record.facts, record.summary["logit_lens_rows"]) == ({"refused": "model X: it cannot be told"}, 0)
+    assert pl.read_parquet(record.folder / "logit_lens.parquet").is_empty()
+    assert "left empty: model X: it cannot be told" in told

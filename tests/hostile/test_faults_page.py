@@ -13,7 +13,7 @@ def test_the_page_says_how_many_malformed_studies_and_models_are_refused() -> No
         f"| Malformed studies, each with its exact message | {len(MALFORMED)} |",
         f"exit code 2, the sentence, nothing else, nothing made | {len(MALFORMED) + 1} |",
         f"| Model folders that are broken, unsafe or lie about themselves | {len(BROKEN)} |",
-        f"| Architectures whose neurons do not write straight into the residual stream | {len(REFUSED_FAMILIES)} |",
+        f"| Architectures without one list of neurons a layer, or that cannot be loaded | {len(REFUSED_FAMILIES)} |",
         f"| Families that are measured, with the logits of plain code | {len(MEASURABLE)} |",
     ):
         assert row in PAGE, row

@@ -64,22 +64,14 @@ def test_a_family_that_can_be_measured_has_the_logits_of_plain_code_and_its_own_
 
 
 REFUSED_FAMILIES: dict[str, Any] = {
-    "gemma2": ("gemma2", GROUPED, "gemma2 applies a norm after its MLP, so a neuron's output weights are not its direct effect; not supported"),
-    "gemma3": ("gemma3_text", GROUPED, "gemma3_text applies a norm after its MLP, so a neuron's output weights are not its direct effect; not supported"),
-    "olmo2": ("olmo2", {**COMMON, "num_key_value_heads": 2}, "raising neuron 0 of layer 0 does not move the residual stream by its output weights"),
-    "glm4": ("glm4", {**COMMON, "num_key_value_heads": 2, "head_dim": 8}, "raising neuron 0 of layer 0 does not move the residual stream by its output weights"),
-    "granite, scaled": ("granite", {**COMMON, "num_key_value_heads": 2, "residual_multiplier": 0.5}, "raising neuron 0 of layer 0 does not move the residual stream by its output weights (off by 50%)"),
-    "opt, norm behind": ("opt", {**OPT, "do_layer_norm_before": False}, "do_layer_norm_before=false: a norm follows each MLP's output"),
-    "opt, projected": ("opt", {**OPT, "word_embed_proj_dim": 16}, "word_embed_proj_dim=16 is not hidden_size=32: the residual stream is projected"),
+    "opt, norm behind": ("opt", {**OPT, "do_layer_norm_before": False}, "its code does not run in float32 under TransformerLens (RuntimeError: Original component not set for model.decoder.final_layer_norm"),
     "mixtral": ("mixtral", {**COMMON, "num_key_value_heads": 2, "num_local_experts": 4}, "num_local_experts=4: a mixture of experts has no one list of neurons per layer; choose a dense model"),
     "qwen3_moe": ("qwen3_moe", {**GROUPED, "num_experts": 4, "moe_intermediate_size": 8}, "a mixture of experts has no one list of neurons per layer; choose a dense model"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED_FAMILIES)
-def test_a_family_whose_neurons_do_not_write_straight_into_the_residual_stream_is_refused_with_the_reason(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_family_without_one_list_of_neurons_a_layer_is_refused_with_the_reason(tmp_path: Path, name: str) -> None:
     family, fields, message = REFUSED_FAMILIES[name]
     folder = tiny_model(tmp_path / "model", family, **fields)
     with pytest.raises(ModelError) as caught:

@@ -12,7 +12,8 @@ from assets.ablation.neuron_ablation import neuron_ablation
 from assets.ablation.prompt_ablation import prompt_ablation
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
+from assets.prompts import continuation
 from assets.prompts.activation_patching import activation_patching
 from assets.prompts.logit_lens import logit_lens
 from assets.prompts.neuron_inputs import neuron_inputs, prompt_contexts
@@ -34,20 +35,31 @@ def prompt_of(model: LanguageModel) -> EncodedPrompt:
     return encode_prompts(model, [fruit_prompt()])[0]
 
 
-def test_attention_that_sees_less_than_the_prompt_is_refused_by_either_patching(tmp_path: Path) -> None:
+@pytest.fixture
+def whole_text_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if attention saw all that came before, and added nothing by distance, in every model."""
+    monkeypatch.setattr(continuation, "seen_positions", lambda model, length: [None] * model.facts.layers)
+
+
+def test_attention_of_which_it_is_not_known_what_it_sees_is_refused_by_either_patching(tmp_path: Path, whole_text_seen: None) -> None:
     model = loaded(tmp_path, "mistral", **GROUPED, sliding_window=3)
     for patching in (activation_patching, neuron_patching):
-        with pytest.raises(ModelError, match=r"patching .* in a plain forward pass .* attention sees less than the whole prompt"):
+        with pytest.raises(
+            UnsupportedModelError, match=r"patching .* in a plain forward pass .* attention sees other positions than is known"
+        ):
             patching(model, [prompt_of(model)])
 
 
-def test_attention_in_a_window_that_holds_the_prompt_is_patched(tmp_path: Path) -> None:
-    model = loaded(tmp_path, "mistral", **GROUPED, sliding_window=9)
-    assert activation_patching(model, [prompt_of(model)]).height > 0
-    assert neuron_patching(model, [prompt_of(model)]).height > 0
+def test_attention_in_a_window_is_patched_whether_it_holds_the_prompt_or_not(tmp_path: Path) -> None:
+    for window in (3, 9):
+        model = loaded(tmp_path, "mistral", **GROUPED, sliding_window=window)
+        assert activation_patching(model, [prompt_of(model)]).height > 0
+        assert neuron_patching(model, [prompt_of(model)]).height > 0
 
 
-def test_attention_that_sees_less_than_a_corpus_window_is_refused_though_the_first_position_is_within_it(tmp_path: Path) -> None:
+def test_attention_that_is_not_known_to_see_less_than_a_corpus_window_is_refused_though_the_first_position_is_within_it(
+    tmp_path: Path, whole_text_seen: None
+) -> None:
     model = loaded(tmp_path, "mistral", **GROUPED, sliding_window=6)
     long = [0, *torch.randint(2, 25, (24,), generator=torch.Generator().manual_seed(1)).tolist()]
     windows = windows_of([long])
@@ -69,14 +81,16 @@ def test_attention_that_sees_less_than_a_corpus_window_is_refused_though_the_fir
     def donors_of(chosen: Neurons) -> Donors:
         return donors_of_windows(model, windows, chosen, 256)
 
-    with pytest.raises(ModelError, match=r"ablating layer 0 neuron \d+ changes a logit by .* attention sees less than the whole window"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"ablating layer 0 neuron \d+ changes a logit by .* attention sees other positions than"
+    ):
         neuron_ablation(model, windows.lazy(), told, sampled, pairs_of([(early, 0, 3)]), statistics, 24, donors_of, controls=3)
 
 
-def test_a_model_that_takes_no_mask_of_its_own_form_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_model_that_takes_no_mask_of_its_own_form_is_refused_in_a_sentence(tmp_path: Path, whole_text_seen: None) -> None:
     model = loaded(tmp_path, "bloom", hidden_size=16, n_layer=2, n_head=2)
     for patching in (activation_patching, neuron_patching):
-        with pytest.raises(ModelError, match=r"model BloomForCausalLM: its code does not take a mask .*: leave `corrupt` out"):
+        with pytest.raises(UnsupportedModelError, match=r"model BloomForCausalLM: its code does not take a mask .*; choose another model"):
             patching(model, [prompt_of(model)])
 
 
@@ -103,7 +117,7 @@ def test_a_norm_without_gain_and_without_a_named_epsilon_is_read_all_the_same(tm
     ],
 )
 def test_on_prompts_a_model_that_the_shortcut_does_not_fit_is_ablated_by_plain_forward_passes(
-    tmp_path: Path, family: str, fields: dict[str, object]
+    tmp_path: Path, family: str, fields: dict[str, object], whole_text_seen: None
 ) -> None:
     model = loaded(tmp_path, family, **fields)
     prompt, layer, neuron = prompt_of(model), 0, 3

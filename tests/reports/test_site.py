@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from functools import partial
 from html import unescape
 from html.parser import HTMLParser
@@ -21,6 +22,8 @@ from reports.report_data import ReportData
 from reports.site import SiteError, UnplacedError, build_site, environment_of, pages_of, render, templates
 from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 from tests.told import steps_told
+
+NOTICE = re.compile(r"not measured</span> (Of this model: .*)</p>")
 
 
 class Parsed(HTMLParser):
@@ -424,6 +427,21 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
 def test_any_one_table_may_be_empty(data: ReportData, tmp_path: Path, name: str) -> None:
     tables = {**data.tables, name: pl.DataFrame(schema=TABLES[name].schema)}
     assert "index.html" in build_site(ReportData(data.study, tables, data.provenance, data.facts), tmp_path)
+
+
+def test_a_page_says_what_is_not_measured_of_this_model_and_why(data: ReportData, tmp_path: Path) -> None:
+    refused = {
+        "congruence": "model X: a <norm> stands between",
+        "contributions": "model X: a <norm> stands between",
+        "neuron_inputs": "model X: no",
+    }
+    build_site(replace(data, refused=refused), tmp_path)
+    notices = {page.name: NOTICE.findall(page.read_text()) for page in tmp_path.glob("*.html")}
+    one = "Of this model: contributions and congruence. Model X: a &lt;norm&gt; stands between."
+    assert notices["index.html"] == [one, "Of this model: what feeds a neuron. Model X: no."]
+    assert notices["screen.html"] == ["Of this model: contributions. Model X: a &lt;norm&gt; stands between."]
+    assert notices["congruence.html"] == ["Of this model: congruence. Model X: a &lt;norm&gt; stands between."]
+    assert notices["quality.html"] == []
 
 
 def test_a_folder_that_holds_something_is_refused(data: ReportData, tmp_path: Path) -> None:

@@ -72,5 +72,5 @@ def test_a_model_that_computes_something_else_is_refused(tiny: Studied) -> None:
     effect = position_effects(tiny.model, run_window(tiny.model, ids, [1]), target, {1: torch.tensor([4])}, {1: torch.full((4, 1), 2.0)})
     logit = float(effect[0, 0, MEASURES.index("logit")])
     require_plain_forward_agrees(tiny.model, ids, target, 1, 4, 2.0, logit)
-    with pytest.raises(ModelError, match=r"ablating layer 1 neuron 4 changes a logit by .* set ablation_positions to 0"):
+    with pytest.raises(ModelError, match=r"ablating layer 1 neuron 4 changes a logit by .* choose another model"):
         require_plain_forward_agrees(tiny.model, ids, target, 1, 4, 2.0, logit + 0.1)

@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from assets import contracts
 from assets.congruence.congruence import congruence
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.model.refusals import ModelError
@@ -339,6 +340,7 @@ def test_no_tensor_of_the_size_of_vocabulary_times_neurons_is_ever_made(tmp_path
             return result
 
     model = load(tiny_model(tmp_path / "wide", "gpt2", width=8, neurons=2000, layers=4), device="cpu")
+    refuse_indirect(model)  # a run of 20 positions, once for each model
     vocabulary, weights_of_a_layer = model.facts.vocabulary, 8 * 2000
     with LargestResult() as largest:
         congruence(model, [14], [(1, 3)], chunk_bytes=600 * 4 * vocabulary)
@@ -357,6 +359,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_place(tmp_path: Path
     import torch
 
     model = load(tiny_model(tmp_path / "broken", "gpt2"), device="cpu")
+    refuse_indirect(model)  # tried while all is well
     with torch.no_grad():
         model.bridge.blocks[1].mlp.W_out[3, 2] = torch.nan
     with pytest.raises(ModelError, match="layer 1: MLP output weights hold NaN"):

@@ -1,7 +1,6 @@
 """The weights of each convention are TransformerLens' own folded ones, and what they say about the logits is true."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,13 +8,13 @@ from assets.congruence.conventions import (
     embedding,
     reading_vectors,
     reading_weights,
-    refuse_indirect,
     token_vectors,
     writing_weights,
 )
+from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
-from assets.model.refusals import ModelError
+from assets.model.refusals import UnsupportedModelError
 from tests.assets.congruence.tiny_models import FAMILIES, tiny_model
 
 
@@ -130,10 +129,16 @@ def test_preparing_weights_leaves_the_shared_model_as_it_was(model: LanguageMode
     assert all(after[name].equal(value) for name, value in before.items())
 
 
-def test_a_model_that_rescales_its_logits_is_refused(tmp_path: Path) -> None:
-    model = load(tiny_model(tmp_path / "rescaled", "llama"), device="cpu")
+def test_a_model_that_does_something_unknown_to_its_logits_or_its_mlps_output_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load.__wrapped__(tiny_model(tmp_path / "rescaled", "llama"), device="cpu")
     refuse_indirect(model)
-    config: Any = model.bridge.original_model.config
-    config.logits_scaling = 4.0
-    with pytest.raises(ModelError, match="logits_scaling=4.0 changes what reaches the logits"):
+    model = load.__wrapped__(tmp_path / "rescaled", device="cpu")
+    monkeypatch.setattr(model.bridge.adapter, "apply_output_logits_transform", lambda logits: logits * 1.01)
+    with pytest.raises(UnsupportedModelError, match="its logits are not its final norm's output times its unembedding"):
+        refuse_indirect(model)
+    model = load.__wrapped__(tmp_path / "rescaled", device="cpu")
+    model.bridge.blocks[2].mlp.register_forward_hook(lambda module, given, output: output * 0.9)
+    with pytest.raises(UnsupportedModelError, match=r"raising neuron 0 of layer 2 does not move the residual stream .* \(off by 10%\)"):
         refuse_indirect(model)

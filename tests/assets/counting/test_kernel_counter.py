@@ -284,7 +284,7 @@ def test_sums_by_predicted_token_leave_out_the_groups_of_another_pass() -> None:
     places = torch.randperm(120, generator=random)[:97]
     groups, null_groups = (torch.randint(-1, 3, (97,), generator=random) for _ in range(2))
     grouped = GroupedPlaces(places, groups, null_groups, torch.randint(0, 3, (97,), generator=random))
-    scale = torch.rand(120, generator=random)
+    scale = torch.rand(1, 120, generator=random)
     found, expected = (torch.zeros(5, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
     for kept, sums in ((found, KernelSums()), (expected, DeviceSums())):
         unused = torch.zeros(0)

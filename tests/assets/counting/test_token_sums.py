@@ -1,6 +1,7 @@
 """Sums by predicted token: worked out by hand, equal to the loop over positions to the last bit, and the same in any order."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from assets.counting.batch_counter import Answers
 from assets.counting.histograms import FURTHER_OUTCOMES, Histograms
-from assets.counting.parts import Part, parts
+from assets.counting.parts import LayerCounter, Part, parts
 from assets.counting.token_sum_loops import ROUNDING_BITS, are_small, scaled_units
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS
 from assets.histograms.activation_bins import fixed_bins
@@ -22,8 +23,10 @@ from tests.assets.counting.made_batches import (
     add,
     assert_same_counters,
     counter_of,
+    inverse_scale_of,
     made_batch,
     made_bins,
+    probabilities_of,
     random_batches,
     tensors_of,
     windows_frame,
@@ -190,3 +193,27 @@ def test_parts_counted_in_passes_of_their_own_hold_the_integers_of_one_pass(
     assert whole["screen_count"].sum() == whole.positions > 0
     for name, expected in whole.tensors.items():
         np.testing.assert_array_equal(together[name][:], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "device", KERNEL])
+def test_a_scale_of_each_layer_gives_what_layers_give_that_are_counted_alone_by_their_own(kind: str) -> None:
+    """As for a model with norms behind its MLPs; and a part of the layers takes the scales of its own."""
+    counted: dict[str, Any] = {"screened": (5, 0, 2), "outcomes": ("next_token", "probability")}
+    whole, alone = counter_of(kind, made_bins(3, 5), **counted), [counter_of(kind, made_bins(1, 5), **counted) for _ in range(3)]
+    part = LayerCounter(counter_of(kind, made_bins(2, 5), **counted), range(1, 3))
+    for batch, activations, predictions in random_batches(1, layers=3, neurons=5):
+        scales = torch.from_numpy(np.stack([inverse_scale_of(predictions) * np.float32(by) for by in (1, 0.3, 2.2)]))
+        given = torch.from_numpy(probabilities_of(predictions)[..., :2])
+        for counter, layers, own in ((whole, range(3), scales), (part, range(3), scales), *((alone[n], [n], scales[n]) for n in range(3))):
+            counter.start(batch)
+            for place, layer in enumerate(layers):
+                counter.add_layer(place, torch.from_numpy(activations[layer]))
+            counter.add_answers(Answers(torch.from_numpy(predictions), None, own, given))
+    found, of_part, expected = tensors_of(whole), tensors_of(part), [tensors_of(counter) for counter in alone]
+    scaled = [name for name in found if "scaled" in name]
+    assert len(scaled) >= 5
+    for name in scaled:
+        (axis,) = [place for place, length in enumerate(found[name].shape) if expected[0][name].shape[place] != length]
+        assert np.array_equal(found[name], np.concatenate([one[name] for one in expected], axis)), name
+        assert np.array_equal(of_part[name], np.concatenate([one[name] for one in expected[1:]], axis)), name
+        assert found[name].any(), name

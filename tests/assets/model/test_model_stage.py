@@ -69,8 +69,6 @@ def test_the_facts_are_those_of_the_planted_model(model: LanguageModel) -> None:
     [
         ({"auto_map": {"AutoModel": "code.Model"}}, r"code of its own \(auto_map\); remote code is never run"),
         ({"num_local_experts": 8}, r"num_local_experts=8: a mixture of experts has no one list of neurons"),
-        ({"model_type": "gemma2"}, r"gemma2 applies a norm after its MLP"),
-        ({"model_type": "gemma3_text"}, r"gemma3_text applies a norm after its MLP"),
     ],
 )
 def test_models_whose_neurons_cannot_be_measured_are_refused_with_the_reason(

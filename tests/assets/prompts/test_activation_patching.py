@@ -78,7 +78,7 @@ def test_a_model_with_something_between_its_heads_and_the_stream_is_refused(tiny
     runs = run_pair(tiny.model, pair, [head_outputs(1), attention_output(1)])
     monkeypatch.setitem(dict_of(runs.clean.values), attention_output(1), 1.5 * runs.clean.values[attention_output(1)])
     with pytest.raises(
-        ModelError, match=r"what the heads of layer 1 write is up to .* single heads cannot be patched; leave `corrupt` out"
+        ModelError, match=r"what the heads of layer 1 write is up to .* single heads cannot be patched; choose another model"
     ):
         head_changes(tiny.model, runs, 1)
 

@@ -69,10 +69,10 @@ def test_the_planted_neuron_turns_the_answer_in_its_own_layer(planted: Loaded) -
     assert after == pytest.approx((4.22 - 2.26) * 8 * 1.25 / (2 + 4.22**2 + 2.11**2 + 2.26**2 + 1.5**2) ** 0.5, abs=0.1)
 
 
-def test_a_model_that_caps_its_logits_is_refused(planted: Loaded) -> None:
+def test_a_model_that_does_something_unknown_to_its_logits_is_refused(planted: Loaded) -> None:
     handle = planted.model.bridge.unembed.register_forward_hook(lambda module, args, output: 2 * torch.tanh(output / 2))
     try:
-        with pytest.raises(ModelError, match="caps or scales them afterwards"):
+        with pytest.raises(ModelError, match="does something else to them afterwards"):
             logit_lens(planted.model, [planted.encode()])
     finally:
         handle.remove()

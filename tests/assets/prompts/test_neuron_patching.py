@@ -13,9 +13,10 @@ from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.model.refusals import ModelError
 from assets.prompts import neuron_patching as module
-from assets.prompts.continuation import fast_activation, replaced_forward
+from assets.prompts.continuation import fast_activation
 from assets.prompts.neuron_patching import neuron_patching
 from assets.prompts.prompts import EncodedPrompt, PromptError, encode_prompts
+from assets.prompts.replaced_forward import replaced_forward
 from assets.study import Prompt
 from tests import slow_patching as slow
 from tests.assets.prompts.conftest import Loaded
