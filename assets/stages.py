@@ -61,7 +61,7 @@ _STAGES = (
     Stage(
         "tracked_tokens", "model", "The tracked tokens as vocabulary entries. Before anything is computed, the whole study is tried against "
         "the model: tokens, neurons, prompts, context length.",
-        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "groups", "neurons", "prompts", "patching_layers", "corpus.context_length"),
+        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "groups", "neurons", "prompts", "prompt_sets", "patching_layers", "corpus.context_length"),
         tables=("tracked_tokens", "token_groups"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
@@ -182,6 +182,12 @@ _STAGES = (
         "patched_neuron_sets", "prompts", "Neurons patched together, for what no neuron restores by itself: sets grown one neuron at a time by what they restore in one run.",
         reads=(*MODEL, *reads("neuron_patching")), fields=(*MODEL_FIELDS, "prompts"), tables=("patched_neuron_sets",),
         kinds=frozenset({"pytorch"}), runs_model=True,
+    ),
+    Stage(
+        "prompt_set_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched on every pair of each prompt set: its median, its quartiles, "
+        "and how often it is among the first ten.",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompt_sets", "patching_layers"), after=("tracked_tokens",),
+        tables=("prompt_sets", "prompt_set_pairs", "prompt_set_patching"), kinds=frozenset({"pytorch"}), runs_model=True,
     ),
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",

@@ -8,7 +8,7 @@ from assets.trial.run_plan import AT_MOST, BEFORE, ESTIMATED, PASS, Earlier, Pla
 
 SIZES = Sizes(
     layers=2, neurons=400, width=100, vocabulary=400, told=3, outcomes=2, positions=10_000, shards=2, calibration=131_072, changed=(3, 1),
-    patched_layers=(0, 1), named=1, best=5, context=50, ablation=8, kept=0,
+    pairs_of_sets=5, patched_layers=(0, 1), named=1, best=5, context=50, ablation=8, kept=0,
 )  # fmt: skip
 # Multiplications of a position: 2 x (4 x 100 x 100 + 2 x 100 x 400) = 240,000 in blocks and 400 x 100 = 40,000 in the unembedding.
 BLOCK = 240 / 280 / 2  # of a position's time
@@ -27,6 +27,8 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5 + 2 * 4 * 2 * 64 / 1000)
     # All changed positions and the last one alone: (3 + 1) + (1 + 1) positions of 400 neurons, through 2 + 1 blocks.
     assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
+    # One position of 400 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, and once for each layer.
+    assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
     # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
     assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
     # 3 x 8 windows of 50; at 8 positions of each kind 64 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
