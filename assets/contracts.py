@@ -1265,7 +1265,7 @@ PATCHED_NEURON_SETS = Table(
     ),
 )
 
-_MANY = (1, 2**31 - 1)
+_MANY = (1, 10**9)
 
 PROMPT_SET = Column("prompt_set", pl.String(), "name", "Name of the prompt set in the study.")
 _ANSWERS = (

@@ -79,6 +79,12 @@ class ReportData:
         return [prompt.name for prompt in self.study.prompts if prompt.name in run]
 
     @functools.cached_property
+    def prompt_sets(self) -> list[str]:
+        """Names of the prompt sets that were patched, in the study's order."""
+        patched = set(self.table("prompt_sets")["prompt_set"].to_list())
+        return [one.name for one in self.study.prompt_sets if one.name in patched]
+
+    @functools.cached_property
     def leading(self) -> dict[int, str]:
         """The outcome that leads for each tracked token; top_prediction where none is told."""
         led = dict(self.table("token_outcomes").filter("leads").select("token_id", "outcome").iter_rows())
