@@ -482,7 +482,8 @@ CANDIDATES = Table(
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
                "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size), `patching` (the share of a prompt's "
                "logit difference restored at the last position, where the token is the answer), `patched_together` (two or more neurons that "
-               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore) or `contrast` (what it adds to the "
+               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore), `prompt_set` (its "
+               "median over the pairs of a prompt set with that answer) or `contrast` (what it adds to the "
                "difference of the logits of the token and another), or by the `screen` (share of its variance that the token's predictions explain)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,

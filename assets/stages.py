@@ -192,7 +192,7 @@ _STAGES = (
     Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
         reads=reads("tracked_tokens", "token_groups", "half_scores", "token_outcomes", "contrasts", "token_neuron_screen", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching", "patched_neuron_sets",
-                    "model_snapshot.is_gated"),
+                    "prompt_sets", "prompt_set_patching", "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
     Stage(

@@ -55,7 +55,8 @@ class Sizes:
     @property
     def studied(self) -> int:
         """Neurons that get pages, at most: the best of each line of evidence for each told token, and those that the study names."""
-        of_token = self.best + (LINES_OF_EVIDENCE - 1) * min(self.best, FROM_OTHER_LINES)
+        lines = LINES_OF_EVIDENCE + (self.pairs_of_sets > 0)  # prompt sets send neurons where there are any
+        of_token = self.best + (lines - 1) * min(self.best, FROM_OTHER_LINES)
         return min(self.named + self.told * of_token, self.layers * self.neurons)
 
 

@@ -95,6 +95,7 @@ LINES = {
     "contribution_against": "{} against",
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
+    "prompt_set": "{} over prompt sets for",
     "contrast": "{} by contrast for",
     "screen": "{} by the screen for",
     "patched_together": "patched together for",

@@ -13,8 +13,7 @@ from assets.prompts.prompt_set_patching import first_ten, prompt_set_patching, q
 from assets.prompts.prompt_sets import Ends, encode_prompt_sets, ends_of
 from assets.prompts.prompts import PromptError, encode_prompts
 from assets.study import Prompt, PromptSet
-from tests.assets.prompts.conftest import Loaded
-from tests.assets.prompts.test_prompt_sets import fruit_set
+from tests.assets.prompts.conftest import Loaded, fruit_set
 from tests.assets.prompts.tiny_models import LAYERS, NEURONS
 from tests.planted import PLANTED
 from tests.told import steps_told

@@ -1,7 +1,6 @@
 """Prompt sets: which pairs fillers make, which are drawn, and the refusal of sets that cannot be used."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,21 +8,8 @@ import pytest
 from assets.prompts.prompt_sets import drawn, encode_prompt_sets, ends_of, pairs_of_equal_length, require_patchable
 from assets.prompts.prompts import PromptError
 from assets.study import PromptSet
-from tests.assets.prompts.conftest import Loaded
+from tests.assets.prompts.conftest import Loaded, fruit_set
 from tests.planted import planted_token_id
-
-
-def fruit_set(**fields: Any) -> PromptSet:
-    """The planted pair's text with two fruits on each side, with some fields given otherwise."""
-    given = {
-        "name": "fruit",
-        "text": "I climbed up the {fruit} tree and picked",
-        "answer": " an",
-        "fillers": ("apple", "orange"),
-        "wrong_answer": " a",
-        "corrupt_fillers": ("lemon", "pear"),
-    }
-    return PromptSet(**{**given, **fields})
 
 
 def refusal(loaded: Loaded, *sets: PromptSet) -> str:

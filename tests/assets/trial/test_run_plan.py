@@ -31,8 +31,8 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
     # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
     assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
-    # 3 x 8 windows of 50; at 8 positions of each kind 64 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
-    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (64 + 600) * BLOCK / 1000 * 1.5)
+    # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
+    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
 
 
 def test_a_faster_machine_takes_less_and_a_larger_corpus_more_of_the_pass_alone() -> None:
@@ -47,8 +47,9 @@ def test_no_more_than_the_calibration_is_read_and_bins_of_the_study_s_own_take_n
 
 
 def test_studied_neurons_are_bounded_by_the_lines_of_evidence_and_by_the_model() -> None:
-    assert SIZES.studied == 1 + 3 * (5 + 8 * 2)
-    assert replace(SIZES, best=1).studied == 1 + 3 * (1 + 8 * 1)
+    assert replace(SIZES, pairs_of_sets=0).studied == 1 + 3 * (5 + 8 * 2)
+    assert replace(SIZES, pairs_of_sets=0, best=1).studied == 1 + 3 * (1 + 8 * 1)
+    assert SIZES.studied == 1 + 3 * (5 + 9 * 2)  # prompt sets are one line more
     assert replace(SIZES, neurons=10).studied == 20
     assert estimates(SIZES, 1.0)["neuron_ablation"][1] == AT_MOST
 
@@ -74,7 +75,7 @@ def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -
         "  congruence                    75 s  estimated",
         "  all others                     0 s",
         "  in all                      11 min",
-        "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 64 neurons studied; 1,234 positions a second through the model",
+        "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 70 neurons studied; 1,234 positions a second through the model",
     ]
 
 
