@@ -1,5 +1,7 @@
 """A page for each prompt set: how its pairs came about, what each neuron restores over them, and whether single prompts' neurons hold."""
 
+from typing import Any
+
 import polars as pl
 
 from reports.cards import with_cards
@@ -11,6 +13,7 @@ from reports.report_data import ReportData
 
 DRAWN, LISTED = 20, 10  # neurons in the figure and in the table
 PROMPTS = 3  # whose numbers stand in the figure
+LEADERS = 5  # neurons that are named above the list of pairs
 
 
 def prompt_set_pages(data: ReportData) -> list[Page]:
@@ -35,11 +38,18 @@ def _page(data: ReportData, place: int) -> Page:
             "sentences": over_set_sentences(data, name),
             "neurons": with_cards(data, of_set["answer_id"], neurons.head(LISTED).to_dicts()),
             "pairs": pairs.to_dicts(),
+            "leaders": _leaders(pairs),
             "previous": data.prompt_sets[place - 1] if place else None,
             "next": data.prompt_sets[place + 1] if place + 1 < len(data.prompt_sets) else None,
         },
         figures=(prompt_set_figure(neurons.head(DRAWN), _on_prompts(data, name, neurons.head(DRAWN)), pages),) if neurons.height else (),
     )
+
+
+def _leaders(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """The neurons that restore most of any pair, with `led`: of how many; most first, ties to the lower neuron."""
+    led = pairs.filter("is_patched").group_by("layer", "neuron").agg(led=pl.len())
+    return led.sort("led", "layer", "neuron", descending=[True, False, False]).head(LEADERS).to_dicts()
 
 
 def _on_prompts(data: ReportData, name: str, shown: pl.DataFrame) -> list[OnPrompt]:

@@ -67,6 +67,9 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(wh
     held = over_set.sort("median", descending=True).row(0, named=True)
     assert (held["layer"], held["neuron"], held["pairs"], held["first_ten_share"]) == (PLANTED_LAYER, PLANTED_NEURON, 4, 1.0)
 
+    sent = read_table(bench.record("candidates").folder, TABLES["candidates"]).filter(line="prompt_set", rank=1)
+    assert sent.select("token", "layer", "neuron", "value").rows() == [(" an", PLANTED_LAYER, PLANTED_NEURON, held["median"])]
+
     ablated = read_table(bench.record("neuron_ablation").folder, TABLES["neuron_ablation"])
     effect = ablated.filter(
         layer=PLANTED_LAYER, neuron=PLANTED_NEURON, token=" an", ablation="mean", positions="predicted", measure="flipped"

@@ -62,6 +62,7 @@ def test_the_page_says_how_the_pairs_came_about_and_lists_them_all(site: Path) -
     assert f"Layer 1 neuron 17 restores 50 % on the prompt apple. Over this set it {OVER}" in shown
     assert '<a href="prompt-apple.html">apple</a>' in html
     pairs = html[html.index('id="pairs"') :]
+    assert "Most restoring: L1 N17 in 2 of 2 pairs." in text_of(pairs)
     rows = [[text_of(cell) for cell in re.findall("<td.*?>(.*?)</td>", row)] for row in re.findall("<tr>(<td.*?)</tr>", pairs)]
     assert [row[-2:] for row in rows] == [["L1 N17", "50.0 %"], ["L1 N17", "25.0 %"], ["not patched", "–"]]
     neurons = re.findall("<tr>(<td.*?)</tr>", html[: html.index('id="pairs"')])
