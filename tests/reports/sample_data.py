@@ -5,6 +5,7 @@ tokens and documents try to run as HTML, as a plotly tag or as a template; showi
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -610,7 +611,7 @@ def _prompt_sets() -> dict[str, pl.DataFrame]:
             rows.append(
                 (given.name, layer, neuron, 2, median, median - spread, median + spread, 1.0 if is_planted else 0.5 * (other > 0.0099))
             )
-    made = {"prompt_sets": sets, "prompt_set_pairs": pairs, "prompt_set_patching": rows}
+    made: dict[str, list[Any]] = {"prompt_sets": sets, "prompt_set_pairs": pairs, "prompt_set_patching": rows}
     return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in made.items()}
 
 
