@@ -42,9 +42,8 @@ class OverSet:
 
 
 def set_neurons(data: ReportData, name: str) -> pl.DataFrame:
-    """The patched neurons of one set, largest median first, ties to the lower neuron."""
-    own = data.table("prompt_set_patching").filter(prompt_set=name)
-    return own.sort("median", "layer", "neuron", descending=[True, False, False])
+    """The patched neurons of one set, largest median first, with their `rank` among all that were patched (`of`)."""
+    return data.ranked_over_sets.filter(prompt_set=name)
 
 
 def prompts_over_set(data: ReportData, name: str) -> list[OverSet]:

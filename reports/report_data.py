@@ -170,6 +170,15 @@ class ReportData:
         )
         return ranked.sort(*over, "rank", "layer", "neuron")
 
+    @functools.cached_property
+    def ranked_over_sets(self) -> pl.DataFrame:
+        """prompt_set_patching, largest median first within each set, with `rank` (ties share, the lower neuron first) and `of`."""
+        ranked = self.table("prompt_set_patching").with_columns(
+            rank=pl.col("median").rank("min", descending=True).over("prompt_set").cast(pl.Int64),
+            of=pl.len().over("prompt_set").cast(pl.Int64),
+        )
+        return ranked.sort("prompt_set", "rank", "layer", "neuron")
+
     def prompt(self, name: str) -> Prompt:
         """The prompt as the study gives it. Raises KeyError for a name that the study does not have."""
         by_name = {prompt.name: prompt for prompt in self.study.prompts}

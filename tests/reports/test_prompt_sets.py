@@ -79,6 +79,19 @@ def test_prompts_the_front_page_and_its_cards_lead_to_the_set(site: Path) -> Non
     assert "2 pairs; largest median: L1 N17, 38 % restored" in text_of(front)
 
 
+def test_a_neurons_page_says_what_it_restores_over_the_set(site: Path) -> None:
+    html = (site / "neuron-1-17.html").read_text(encoding="utf-8")
+    part = html[html.index('id="patching"') :]
+    row = re.findall("<tr>(<td.*?)</tr>", part[part.index("Prompt set</th>") :])[0]
+    assert [text_of(cell) for cell in re.findall("<td.*?>(.*?)</td>", row)] == [
+        "fruits 2 pairs",
+        "0.375",
+        "0.312 to 0.438",
+        "1 of 192",
+        "100 %",
+    ]
+
+
 def test_a_neuron_holds_over_most_pairs_in_part_or_on_the_prompt_alone(data: ReportData) -> None:
     for share, median, verdict, words in (
         (0.75, 0.05, HOLDS, "it holds"),
