@@ -514,7 +514,8 @@ CANDIDATES = Table(
         Column("line", pl.String(), "name", "`named` by the study, or best by `separation`, `average_precision`, `contribution` (writes the token), "
                "`contribution_against` (writes against it), `congruence` (output weights, convention `logits`; of a gated neuron its size), `patching` (the share of a prompt's "
                "logit difference restored at the last position, where the token is the answer), `patched_together` (two or more neurons that "
-               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore) or `contrast` (what it adds to the "
+               "restore it together: those of patched_neuron_sets with `is_told`; the value is what they restore), `prompt_set` (its "
+               "median over the pairs of a prompt set with that answer) or `contrast` (what it adds to the "
                "difference of the logits of the token and another), or by the `screen` (share of its variance that the token's predictions explain)."),
         Column("rank", pl.Int32(), "index", "Place among the token's neurons by that line, 1 is best; missing for named neurons.", nullable=True),
         LAYER,
@@ -1297,6 +1298,92 @@ PATCHED_NEURON_SETS = Table(
     ),
 )
 
+_MANY = (1, 10**9)
+
+PROMPT_SET = Column("prompt_set", pl.String(), "name", "Name of the prompt set in the study.")
+_ANSWERS = (
+    Column("answer", pl.String(), "text", "The answer's token as it reads inside running text."),
+    Column("wrong_answer", pl.String(), "text", "The wrong answer's token, likewise."),
+)
+
+PROMPT_SETS = Table(
+    "prompt_sets",
+    "prompt_set_patching",
+    "Each prompt set: a text with a slot, how many pairs its fillers make, and how many of them were patched.",
+    ("prompt_set",),
+    (
+        PROMPT_SET,
+        Column("text", pl.String(), "text", "The text with its slot in braces, as the study gives it."),
+        *_ANSWERS,
+        Column("answer_id", pl.Int32(), "index", "The answer's entry of the model's vocabulary."),
+        Column("wrong_answer_id", pl.Int32(), "index", "The wrong answer's."),
+        Column("fillers", pl.Int32(), "filler", "Fillers after which the answer is due.", between=_MANY),
+        Column("corrupt_fillers", pl.Int32(), "filler", "Fillers after which the wrong answer is due.", between=_MANY),
+        Column(
+            "of_equal_length",
+            pl.Int32(),
+            "pair",
+            "Pairs of a filler and a corrupt filler with the same number of tokens.",
+            between=_MANY,
+        ),
+        Column("drawn", pl.Int32(), "pair", "Of these, the pairs that were drawn: all, or as many as the study allows.", between=(1, 512)),
+        Column(
+            "patched", pl.Int32(), "pair", "Of these, the pairs that were patched: those whose logit difference changes.", between=(1, 512)
+        ),
+    ),
+)
+
+PROMPT_SET_PAIRS = Table(
+    "prompt_set_pairs",
+    "prompt_set_patching",
+    "Each drawn pair of a prompt set: its texts, what the model makes of them, and the neuron that restores most of it alone.",
+    ("prompt_set", "pair"),
+    (
+        PROMPT_SET,
+        Column("pair", pl.Int32(), "index", "Pair of the set, counted from 0 in the order of the lists of fillers."),
+        Column("filler", pl.String(), "text", "What stands in the slot of the clean text."),
+        Column("corrupt_filler", pl.String(), "text", "What stands there in the corrupt text."),
+        Column("text", pl.String(), "text", "The clean prompt."),
+        Column("corrupt", pl.String(), "text", "The corrupt prompt."),
+        *_ANSWERS,
+        Column("clean_difference", _float, "logit", "Logit difference answer - wrong answer of the clean run."),
+        Column("corrupt_difference", _float, "logit", "The same of the corrupt run."),
+        Column(
+            "prefers_both",
+            pl.Boolean(),
+            "",
+            "The model prefers the answer after the clean prompt and the wrong answer after the corrupt one.",
+        ),
+        Column("is_patched", pl.Boolean(), "", "The pair was patched: the two logit differences are more than rounding apart."),
+        replace(LAYER, description="Layer of the neuron that restores most alone; missing where the pair was not patched.", nullable=True),
+        replace(NEURON, description="That neuron, counted from 0; of equals the first.", nullable=True),
+        replace(IMPROVEMENT, description="What it restores: its `improvement`, as in neuron_patching at the last position.", nullable=True),
+    ),
+)
+
+PROMPT_SET_PATCHING = Table(
+    "prompt_set_patching",
+    "prompt_set_patching",
+    "What one neuron restores alone over the pairs of a prompt set: its activation at the last position taken from the clean run into the corrupt run, "
+    "as in neuron_patching, once for each pair that was patched.",
+    ("prompt_set", "layer", "neuron"),
+    (
+        PROMPT_SET,
+        LAYER,
+        NEURON,
+        Column("pairs", pl.Int32(), "pair", "Pairs that were patched: `patched` of prompt_sets.", between=(1, 512)),
+        Column("median", _float, "of the difference", "Median over the pairs of the neuron's `improvement`."),
+        Column("lower_quartile", _float, "of the difference", "A quarter of the pairs lie below it, by linear interpolation."),
+        Column("upper_quartile", _float, "of the difference", "A quarter of the pairs lie above it, likewise."),
+        Column(
+            "first_ten_share",
+            _float,
+            "share",
+            "Share of the pairs in which it is one of the ten neurons that restore most, and restores anything; of equals the first.",
+        ),
+    ),
+)
+
 ATTRIBUTION_PATCHING = Table(
     "attribution_patching",
     "neuron_patching",
@@ -1587,7 +1674,8 @@ TABLES: dict[str, Table] = {
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
-        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
+        PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_SETS, PROMPT_SET_PAIRS,
+        PROMPT_SET_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, EVIDENCE_CARDS, REPLICATION_SCORECARD, DATA_QUALITY,
     )
 }  # fmt: skip

@@ -63,7 +63,7 @@ _STAGES = (
     Stage(
         "tracked_tokens", "model", "The tracked tokens as vocabulary entries. Before anything is computed, the whole study is tried against "
         "the model: tokens, neurons, prompts, context length.",
-        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "groups", "neurons", "prompts", "patching_layers", "corpus.context_length"),
+        reads=MODEL, fields=(*MODEL_FIELDS, "tokens", "groups", "neurons", "prompts", "prompt_sets", "patching_layers", "corpus.context_length"),
         tables=("tracked_tokens", "token_groups"), kinds=frozenset({"polars"}), runs_model=True,
     ),
     Stage(
@@ -186,9 +186,15 @@ _STAGES = (
         kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
+        "prompt_set_patching", "prompts", "Every neuron of the chosen layers, one at a time, patched on every pair of each prompt set: its median, its quartiles, "
+        "and how often it is among the first ten.",
+        reads=MODEL, fields=(*MODEL_FIELDS, "prompt_sets", "patching_layers"), after=("tracked_tokens",),
+        tables=("prompt_sets", "prompt_set_pairs", "prompt_set_patching"), kinds=frozenset({"pytorch"}), runs_model=True, may_be_refused=True,
+    ),
+    Stage(
         "candidates", "statistics", "Which neurons are studied for each tracked token, and what put each there: the study, or a line of evidence of which it is among the best.",
         reads=reads("tracked_tokens", "token_groups", "half_scores", "token_outcomes", "contrasts", "token_neuron_screen", "congruence_tracked_tokens", "prompt_predictions", "neuron_patching", "patched_neuron_sets",
-                    "model_snapshot.is_gated"),
+                    "prompt_sets", "prompt_set_patching", "model_snapshot.is_gated"),
         fields=("neurons", "best_neurons"), tables=("candidates",), kinds=frozenset({"polars"}),
     ),
     Stage(

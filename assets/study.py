@@ -30,6 +30,8 @@ LONGEST_PATH, LONGEST_PART = 1024, 255  # bytes; a part stands between two slash
 MOST_MEMORY = 2**50  # bytes: a petabyte
 MOST_FAULTS = 20  # that are told at once
 MOST_POSITIONS = 1024  # the pass samples so many of each token (assets/counting/position_samples.py)
+MOST_PAIRS = 512  # of a prompt set: 4 bytes of each for every neuron, 377 MB for the 184,320 of GPT-2 Large
+SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 A_LOT = 10**12  # larger than any count that is ever meant, and far from where 64-bit numbers end
 MODEL_SUFFIXES = (".json", ".safetensors", ".model", ".txt")  # of the files of a model folder that are looked at
 
@@ -164,6 +166,64 @@ class Prompt(_Frozen):
         return self
 
 
+class PromptSet(_Frozen):
+    """Prompts that differ in one word: a text with a slot, fillers after which `answer` is due, and fillers after which `wrong_answer` is.
+
+    Every filler with every corrupt filler is a pair of prompts, the clean one and its corrupt partner. At most `pairs` of those with the same
+    number of tokens are patched.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    text: str = Field(min_length=1, description="The prompt with one slot, such as {fruit}, where the fillers go.")
+    answer: str = Field(min_length=1)
+    fillers: tuple[str, ...] = Field(description="What may stand in the slot where `answer` is due.")
+    wrong_answer: str = Field(min_length=1)
+    corrupt_fillers: tuple[str, ...] = Field(description="What may stand in the slot where `wrong_answer` is due.")
+    pairs: int = Field(48, ge=1, le=MOST_PAIRS, description="Pairs that are patched at most; more are drawn from by a seeded hash.")
+
+    @field_validator("fillers", "corrupt_fillers", mode="before")
+    @classmethod
+    def _list_of_fillers(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_slot(self) -> "PromptSet":
+        slots = list(dict.fromkeys(SLOT.findall(self.text)))
+        if len(slots) != 1:
+            found = f"the slots {', '.join(f'{{{slot}}}' for slot in slots)}" if slots else "no slot"
+            raise ValueError(f"prompt set {self.name}: text has {found}; write one name in braces, such as {{fruit}}, where the fillers go")
+        return self
+
+    @model_validator(mode="after")
+    def _fillers_differ(self) -> "PromptSet":
+        for field in ("fillers", "corrupt_fillers"):
+            given = getattr(self, field)
+            if not given or not all(given):
+                found = "an empty text" if given else "none"
+                raise ValueError(f"prompt set {self.name}: {field}: given {found}; give a list of texts for the slot, at least one")
+            doubles = [filler for filler, times in Counter(given).items() if times > 1]
+            if doubles:
+                raise ValueError(f"prompt set {self.name}: {field}: {doubles[0]!r} given twice; name each once")
+        both = [filler for filler in self.fillers if filler in self.corrupt_fillers]
+        if both:
+            raise ValueError(
+                f"prompt set {self.name}: {both[0]!r} is in fillers and in corrupt_fillers; a filler decides for one of the answers: keep it in one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> "PromptSet":
+        if self.answer == self.wrong_answer:
+            raise ValueError(
+                f"prompt set {self.name}: answer and wrong_answer are both {self.answer!r}; their logit difference would be 0: give two tokens"
+            )
+        return self
+
+    def filled(self, filler: str) -> str:
+        """The text with the filler in its slot."""
+        return SLOT.sub(lambda slot: filler, self.text)
+
+
 class FixedBins(_Frozen):
     """The same bins for every neuron: [low, high) cut into `per_unit` bins a unit."""
 
@@ -220,6 +280,7 @@ class Study(_Frozen):
     )
     neurons: tuple[NeuronChoice, ...] = ()
     prompts: tuple[Prompt, ...] = ()
+    prompt_sets: tuple[PromptSet, ...] = Field((), description="Prompts that differ in one word, patched pair by pair.")
     bins: FixedBins | CalibratedBins = FixedBins()
     count_bos: bool = Field(False, description="Count the beginning-of-sequence position, as the published count did.")
     embedding_predictions: bool = Field(False, description="Count top predictions by the embedding too, as the published count took them.")
@@ -247,7 +308,7 @@ class Study(_Frozen):
     shards: int = Field(1, ge=1, le=9999, description="Partitions that the corpus is cut into.")
     schedule: str = Field("0 3 * * 1", description="Cron line in UTC; off until switched on in the UI.")
 
-    @field_validator("tokens", "neurons", "prompts", "patching_layers", "outcomes", mode="before")
+    @field_validator("tokens", "neurons", "prompts", "prompt_sets", "patching_layers", "outcomes", mode="before")
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -325,6 +386,7 @@ class Study(_Frozen):
             ("tokens", self.tokens),  # the text "5" is another token than entry 5
             ("neurons", [(choice.layer, choice.neuron) for choice in self.neurons]),
             ("prompts", [prompt.name for prompt in self.prompts]),
+            ("prompt_sets", [one.name for one in self.prompt_sets]),
         ):
             doubles = sorted(str(value) for value, times in Counter(values).items() if times > 1)
             if doubles:

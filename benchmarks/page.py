@@ -24,7 +24,7 @@ def write_page(results: Path = RESULTS, page: Path = PAGE) -> None:
         "# Benchmarks",
         "",
         "Written by `make bench` from the tables in `benchmarks/results/`; `docs/performance.md` says what helped and what did not,",
-        "`docs/scaling.md` what this means for larger models. Arms run in turn in one process, every other round in reverse order, on the",
+        "`docs/scaling.md` what this means for larger models. Each arm takes turns with (a) in one process, every other round in reverse order, on the",
         "same random weights, token ids with the frequencies of text, and tracked tokens that are the most predicted ones.",
         "",
     ]

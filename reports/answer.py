@@ -57,12 +57,13 @@ WEAK_AUROC = 0.75  # below it, a quarter or more of the pairs (a position that p
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a sentence: plain `text`, or a `neuron` or `token` that the page shows in its own way."""
+    """A piece of a sentence: plain `text`, or a `neuron`, `token`, `prompt` or `prompt_set` that the page shows in its own way."""
 
     text: str
     neuron: tuple[int, int] | None = None
     token: tuple[int, str] | None = None
     prompt: str | None = None
+    prompt_set: str | None = None
 
 
 Sentence = tuple[Part, ...]

@@ -81,6 +81,12 @@ class ReportData:
         return [prompt.name for prompt in self.study.prompts if prompt.name in run]
 
     @functools.cached_property
+    def prompt_sets(self) -> list[str]:
+        """Names of the prompt sets that were patched, in the study's order."""
+        patched = set(self.table("prompt_sets")["prompt_set"].to_list())
+        return [one.name for one in self.study.prompt_sets if one.name in patched]
+
+    @functools.cached_property
     def leading(self) -> dict[int, str]:
         """The outcome that leads for each tracked token; top_prediction where none is told."""
         led = dict(self.table("token_outcomes").filter("leads").select("token_id", "outcome").iter_rows())
@@ -165,6 +171,15 @@ class ReportData:
             rank=pl.col("improvement").rank("min", descending=True).over(over).cast(pl.Int64), of=pl.len().over(over).cast(pl.Int64)
         )
         return ranked.sort(*over, "rank", "layer", "neuron")
+
+    @functools.cached_property
+    def ranked_over_sets(self) -> pl.DataFrame:
+        """prompt_set_patching, largest median first within each set, with `rank` (ties share, the lower neuron first) and `of`."""
+        ranked = self.table("prompt_set_patching").with_columns(
+            rank=pl.col("median").rank("min", descending=True).over("prompt_set").cast(pl.Int64),
+            of=pl.len().over("prompt_set").cast(pl.Int64),
+        )
+        return ranked.sort("prompt_set", "rank", "layer", "neuron")
 
     def prompt(self, name: str) -> Prompt:
         """The prompt as the study gives it. Raises KeyError for a name that the study does not have."""

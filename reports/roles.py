@@ -14,6 +14,7 @@ from reports.answer import Part, Sentence, joined, neuron_part, prompt_part, tok
 from reports.evidence import best_neurons, neuron_patching_of, neuron_sets_of
 from reports.numbers import count, fixed, ordinal, percent, signed
 from reports.outcome import told_by
+from reports.over_sets import over_sets_clause
 from reports.report_data import ReportData
 
 CONTRASTS = 2  # told on the front page
@@ -112,11 +113,13 @@ def _apart(data: ReportData, token_id: int, token: str) -> list[Sentence]:
 
 
 def _causes(data: ReportData, token_id: int) -> list[Sentence]:
-    """Of each patched prompt whose answer is the token, the neuron that restores most by itself at the last position, and those that
-    restore it only together."""
+    """Of each patched prompt whose answer is the token, the neuron that restores most by itself at the last position, those that
+    restore it only together, and whether the first holds over prompt sets of the same answers."""
     answers = data.table("prompt_predictions").filter((pl.col("token_id") == token_id) & (pl.col("role") == "answer"))["prompt"].to_list()
     patched = {name: neuron_patching_of(data, name, "last") for name in data.prompts if name in answers}
-    causes = [(*_cause(name, frame), *_together(data, name)) for name, frame in patched.items() if frame.height]
+    causes = [
+        (*_cause(name, frame), *over_sets_clause(data, name), *_together(data, name)) for name, frame in patched.items() if frame.height
+    ]
     return causes[:PROMPTS]
 
 

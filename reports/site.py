@@ -24,7 +24,8 @@ from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
 from reports.pages.neurons import neuron_pages
-from reports.pages.page import Page, neuron_page, prompt_page, token_page
+from reports.pages.page import Page, neuron_page, prompt_page, prompt_set_page, token_page
+from reports.pages.prompt_sets import prompt_set_pages
 from reports.pages.prompts import prompt_pages
 from reports.pages.quality import quality_page
 from reports.pages.scorecard import scorecard_page
@@ -74,6 +75,7 @@ def pages_of(data: ReportData, downloads: Mapping[str, list[Download]]) -> list[
         *token_pages(data),
         *neuron_pages(data),
         *prompt_pages(data),
+        *prompt_set_pages(data),
         screen_page(data),
         congruence_page(data),
         scorecard_page(data),
@@ -102,6 +104,7 @@ def environment_of(data: ReportData) -> Environment:
         token_page=token_page,
         neuron_page=neuron_page,
         prompt_page=prompt_page,
+        prompt_set_page=prompt_set_page,
         tracked_ids={token_id for token_id, _ in data.tracked},
         studied_neurons=set(data.studied),
         run_prompts=set(data.prompts),

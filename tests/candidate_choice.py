@@ -13,6 +13,7 @@ EMPTY: dict[str, pl.Schema] = {
     "screen": TABLES["token_neuron_screen"].schema,
     "contrasted": TABLES["contrasts"].schema,
     "patched": pl.Schema({**TABLES["neuron_patching"].schema, "token_id": pl.Int32()}),
+    "over_sets": pl.Schema({**TABLES["prompt_set_patching"].schema, "token_id": pl.Int32()}),
     "sets": pl.Schema({**TABLES["patched_neuron_sets"].schema, "token_id": pl.Int32()}),
 }
 

@@ -20,6 +20,7 @@ SendingLine = Literal[
     "congruence",
     "patching",
     "patched_together",
+    "prompt_set",
     "contrast",
     "screen",
 ]

@@ -1,4 +1,6 @@
-"""Dagster assets of the prompts stage: predictions, logit lens, patching of components, neurons and sets of neurons, what neurons do there."""
+"""Dagster assets of the prompts stage: predictions, logit lens, patching of components, neurons, sets of neurons and sets of prompts, what neurons do there."""
+
+from collections.abc import Sequence
 
 import dagster as dg
 import polars as pl
@@ -13,6 +15,8 @@ from assets.prompts.neuron_patching import neuron_patching
 from assets.prompts.patched_neuron_sets import patched_neuron_sets
 from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
+from assets.prompts.prompt_set_patching import prompt_set_patching
+from assets.prompts.prompt_sets import encode_prompt_sets
 from assets.prompts.prompts import encode_prompts
 from assets.study import Study
 from assets.wiring import study_asset
@@ -29,6 +33,7 @@ def prompt_assets(study: Study) -> list[dg.AssetsDefinition]:
         study_asset(study, "activation_patching", _activation_patching, page="index.html"),
         study_asset(study, "neuron_patching", _neuron_patching, page="index.html"),
         study_asset(study, "patched_neuron_sets", _patched_neuron_sets, page="index.html"),
+        study_asset(study, "prompt_set_patching", _prompt_set_patching, page="index.html"),
         study_asset(study, "neuron_inputs", _neuron_inputs, page="index.html"),
         study_asset(study, "prompt_activations", _prompt_activations, page="index.html"),
     ]
@@ -50,9 +55,8 @@ def _activation_patching(work: Work) -> None:
 
 
 def _neuron_patching(work: Work) -> None:
-    layers = None if work.study.patching_layers == "all" else work.study.patching_layers
     prompts = encode_prompts(model_of(work), work.study.prompts)
-    patched = neuron_patching(model_of(work), prompts, layers, progress=Progress(work.tell, "neuron patching", WORK))
+    patched = neuron_patching(model_of(work), prompts, _layers(work), progress=Progress(work.tell, "neuron patching", WORK))
     estimates = attribution_patching(model_of(work), prompts)
     work.write("neuron_patching", patched)
     work.write("attribution_patching", estimates)
@@ -66,9 +70,23 @@ def _patched_neuron_sets(work: Work) -> None:
     work.show(restored=dict(sets.group_by("prompt", maintain_order=True).agg(pl.col("restored").last()).iter_rows()))
 
 
+def _prompt_set_patching(work: Work) -> None:
+    sets = encode_prompt_sets(model_of(work), work.study.prompt_sets)
+    made = prompt_set_patching(model_of(work), sets, _layers(work), Progress(work.tell, "prompt set patching", WORK))
+    for name, frame in made.items():
+        work.write(name, frame)
+    pairs = made["prompt_sets"]
+    work.show(pairs=int(pairs["patched"].sum()), left_out=int((pairs["drawn"] - pairs["patched"]).sum()))
+
+
 def _prompt_activations(work: Work) -> None:
     prompts = encode_prompts(model_of(work), work.study.prompts)
     work.write("prompt_activations", prompt_activations(model_of(work), prompts, _studied(work)))
+
+
+def _layers(work: Work) -> Sequence[int] | None:
+    """The layers whose neurons are patched; None: all."""
+    return None if work.study.patching_layers == "all" else work.study.patching_layers
 
 
 def _studied(work: Work) -> list[tuple[int, int]]:

@@ -39,8 +39,9 @@ def neuron_patching(
     layers: Sequence[int] | None = None,
     tokens_in_batch: int = TOKENS_IN_BATCH,
     progress: Told | None = None,
+    positions: Sequence[str] = POSITIONS,
 ) -> pl.DataFrame:
-    """The table `neuron_patching`: every neuron of `layers` (all if None), for each prompt with a corrupt partner, `all` and `last`.
+    """The table `neuron_patching`: every neuron of `layers` (all if None), for each prompt with a corrupt partner and each of `positions`.
 
     `tokens_in_batch` bounds the memory: so many changed positions go through the model at once. Raises PromptError, before
     anything is patched, for a prompt whose improvement is undefined, and ModelError for a layer that does not exist or for a
@@ -50,8 +51,8 @@ def neuron_patching(
     pairs = prompt_pairs(prompts)
     chosen = _chosen_layers(model, layers)
     require_defined_improvement(model, pairs)
-    tally = Tally(progress, sum(_work(model, pair, positions, layer) for pair in pairs for positions in POSITIONS for layer in chosen))
-    frames = [_patch_pair(model, pair, chosen, tokens_in_batch, tally) for pair in pairs if chosen]
+    tally = Tally(progress, sum(_work(model, pair, place, layer) for pair in pairs for place in positions for layer in chosen))
+    frames = [_patch_pair(model, pair, chosen, positions, tokens_in_batch, tally) for pair in pairs if chosen]
     return conform(NEURON_PATCHING, pl.concat(frames) if frames else NEURON_PATCHING.schema.to_frame())
 
 
@@ -69,12 +70,14 @@ def _work(model: LanguageModel, pair: PromptPair, positions: str, layer: int) ->
     return model.facts.neurons * changed * (model.facts.layers - layer)
 
 
-def _patch_pair(model: LanguageModel, pair: PromptPair, layers: Sequence[int], tokens_in_batch: int, tally: Tally) -> pl.DataFrame:
+def _patch_pair(
+    model: LanguageModel, pair: PromptPair, layers: Sequence[int], every_positions: Sequence[str], tokens_in_batch: int, tally: Tally
+) -> pl.DataFrame:
     """All rows of one prompt."""
     hooks = [(model.neuron_hook(layer), residual_after(layer), *Writing.of_mlp(model, layer).hooks) for layer in layers]
     runs = run_pair(model, pair, [hook for own in hooks for hook in own])
     frames = []
-    for positions in POSITIONS:
+    for positions in every_positions:
         first = pair.first_difference if positions == "all" else pair.positions - 1
         rest = Continuation(model, runs, first, tokens_in_batch)
         strongest = []

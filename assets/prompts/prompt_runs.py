@@ -140,17 +140,21 @@ class PairRuns:
     corrupt: PromptRun
     clean_difference: float
     corrupt_difference: float
+    largest_logit: float  # of the two answers, in both runs
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether clean - corrupt is more than rounding, so that an improvement can be divided by it."""
+        scale = max(1.0, self.largest_logit)
+        return abs(self.clean_difference - self.corrupt_difference) > SMALLEST_DIFFERENCE * scale  # false for NaN
 
     def improvement(self, difference: "torch.Tensor") -> "torch.Tensor":
         """(patched - corrupt) / (clean - corrupt) of logit differences: 0 is as corrupt, 1 is as clean."""
         return (difference - self.corrupt_difference) / (self.clean_difference - self.corrupt_difference)
 
 
-def run_pair(model: LanguageModel, pair: PromptPair, hooks: Sequence[str]) -> PairRuns:
-    """Run both prompts of a pair, keeping the named hooks of both and the keys and values of the corrupt one.
-
-    Raises PromptError if clean and corrupt have the same logit difference: an improvement would be a division by 0.
-    """
+def run_both(model: LanguageModel, pair: PromptPair, hooks: Sequence[str]) -> PairRuns:
+    """Run both prompts of a pair, keeping the named hooks of both and the keys and values of the corrupt one."""
     import torch
 
     answers = (pair.prompt.answer_id, pair.prompt.wrong_answer_id)
@@ -162,9 +166,13 @@ def run_pair(model: LanguageModel, pair: PromptPair, hooks: Sequence[str]) -> Pa
     with torch.inference_mode():
         logits = answer_logits(model, torch.stack([clean.values[last][-1], corrupt.values[last][-1]]), *answers)  # [run, answer]
         differences = logits[:, 0] - logits[:, 1]
-    runs = PairRuns(pair, clean, corrupt, float(differences[0]), float(differences[1]))
-    scale = max(1.0, float(logits.abs().max()))
-    if not abs(runs.clean_difference - runs.corrupt_difference) > SMALLEST_DIFFERENCE * scale:
+    return PairRuns(pair, clean, corrupt, float(differences[0]), float(differences[1]), float(logits.abs().max()))
+
+
+def run_pair(model: LanguageModel, pair: PromptPair, hooks: Sequence[str]) -> PairRuns:
+    """The same. Raises PromptError if clean and corrupt have the same logit difference: an improvement would be a division by 0."""
+    runs = run_both(model, pair, hooks)
+    if not runs.is_defined:
         raise PromptError(f"prompt {pair.prompt.name}: the logit difference of answer and wrong answer is {runs.clean_difference:.6g} on "
                           f"text and {runs.corrupt_difference:.6g} on corrupt; the improvement (patched - corrupt) / (clean - corrupt) is "
                           "undefined: choose a corrupt text that changes the answer")  # fmt: skip

@@ -72,13 +72,14 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Enco
     faults: list[str] = []
     encoded = []
     for prompt in prompts:
-        answer = _answer(model, prompt, "answer", prompt.answer, faults)
-        wrong_answer = _answer(model, prompt, "wrong_answer", prompt.wrong_answer, faults)
+        answer, wrong_answer = (
+            answer_id(model, f"prompt {prompt.name}: {field}", getattr(prompt, field), faults) for field in ("answer", "wrong_answer")
+        )
         if answer is not None and answer == wrong_answer:
             faults.append(f"prompt {prompt.name}: answer {prompt.answer!r} and wrong_answer {prompt.wrong_answer!r} are the same token "
                           f"(entry {answer}), so their logit difference would always be 0; give two tokens")  # fmt: skip
-        clean = _ids(model, prompt.text)
-        corrupt = None if prompt.corrupt is None else _ids(model, prompt.corrupt)
+        clean = prompt_ids(model, prompt.text)
+        corrupt = None if prompt.corrupt is None else prompt_ids(model, prompt.corrupt)
         if max((*clean, *(corrupt or ()))) >= model.facts.vocabulary:
             faults.append(f"prompt {prompt.name}: the tokenizer writes entry {max((*clean, *(corrupt or ())))} for it, the model's vocabulary ends "
                           f"at {model.facts.vocabulary - 1}; the folder's tokenizer is of another model: save the right one there")  # fmt: skip
@@ -91,15 +92,17 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Enco
     return encoded
 
 
-def _answer(model: LanguageModel, prompt: Prompt, field: str, text: str, faults: list[str]) -> int | None:
+def answer_id(model: LanguageModel, where: str, text: str, faults: list[str]) -> int | None:
+    """The entry of an answer; None, with a sentence that begins with `where` added to the faults, if it is not one token."""
     try:
         return token_id(model, text, "Answers are one token each: give one of these")
     except ModelError as error:
-        faults.append(f"prompt {prompt.name}: {field}: {error}")
+        faults.append(f"{where}: {error}")
         return None
 
 
-def _ids(model: LanguageModel, text: str) -> tuple[int, ...]:
+def prompt_ids(model: LanguageModel, text: str) -> tuple[int, ...]:
+    """Token ids of a text as the model reads it, the beginning-of-sequence token first."""
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     return (model.facts.beginning_token_id, *(int(entry) for entry in ids))
 

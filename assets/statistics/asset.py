@@ -180,6 +180,7 @@ def _candidates(work: Work) -> None:
         work.read("congruence_tracked_tokens"),
         work.read("neuron_patching").join(answers, on="prompt"),
         work.read("patched_neuron_sets").join(answers, on="prompt"),
+        work.read("prompt_set_patching").join(work.read("prompt_sets").select("prompt_set", token_id="answer_id"), on="prompt_set"),
         work.read("contrasts").join(outcomes.filter("leads"), on=["token_id", "outcome"], how="semi"),
         work.read("token_neuron_screen"),
         work.study.best_neurons,

@@ -24,6 +24,7 @@ LINES = (
     "congruence",
     "patching",
     "patched_together",
+    "prompt_set",
     "contrast",
     "screen",
 )
@@ -38,6 +39,7 @@ def candidates(
     congruence: pl.DataFrame,
     patched: pl.DataFrame,
     sets: pl.DataFrame,
+    over_sets: pl.DataFrame,
     contrasted: pl.DataFrame,
     screen: pl.DataFrame,
     best: int,
@@ -47,10 +49,11 @@ def candidates(
 
     tokens: tracked_tokens, whose order stays, and groups of them. named: (layer, neuron) of the study. scores, contributions: columns
     separation and average_precision, and contribution, of the outcome that leads (discovered_by). patched: neuron_patching with the
-    token_id of each prompt's answer; sets: patched_neuron_sets with the same. contrasted: contrasts, of the outcome that leads for each
-    token. screen: token_neuron_screen. congruence: congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most
-    `best`) by each other line. Ties go to the lower layer, then neuron. A gated neuron writes a token by either sign of its congruence, for
-    its activation takes both; another one by congruence above 0. Neurons that patching does not move towards the answer are not sent by it.
+    token_id of each prompt's answer; sets: patched_neuron_sets with the same; over_sets: prompt_set_patching with that of each prompt set's
+    answer. contrasted: contrasts, of the outcome that leads for each token. screen: token_neuron_screen. congruence:
+    congruence_tracked_tokens. `best` neurons come by separation, FROM_OTHER_LINES (at most `best`) by each other line. Ties go to the lower
+    layer, then neuron. A gated neuron writes a token by either sign of its congruence, for its activation takes both; another one by
+    congruence above 0. Neurons that patching does not move towards the answer are not sent by it, nor by prompt sets.
     A set that is told of a prompt comes whole, whatever `best`: a part of it need not do anything.
     """
     few = min(best, FROM_OTHER_LINES)
@@ -73,6 +76,7 @@ def candidates(
         _first(_written(congruence, is_gated), "congruence", few),
         _first(_most_moved(patched), "patching", few),
         _patched_together(sets),
+        _first(_most_held(over_sets), "prompt_set", few),
         _first(_told_apart(contrasted), "contrast", few),
         _first(screen.with_columns(screen=pl.col("variance_explained")), "screen", few),
     ]
@@ -127,6 +131,11 @@ def _most_moved(patched: pl.DataFrame) -> pl.DataFrame:
         .group_by(_KEY)
         .agg(patching=pl.col("improvement").max())
     )
+
+
+def _most_held(over_sets: pl.DataFrame) -> pl.DataFrame:
+    """For each answer and neuron the median share of a logit difference that it restores, of the prompt set where it is most."""
+    return over_sets.filter(pl.col("median") > 0).group_by(_KEY).agg(prompt_set=pl.col("median").max())
 
 
 def _patched_together(sets: pl.DataFrame) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from assets.histograms.planned_sizes import planned_model, planned_pass, tell_pl
 from assets.model.loading import choose_device, load_choice, model_folder, model_of
 from assets.model.model_snapshot import LOCAL, model_files, refuse_changed_files, resolve_model
 from assets.prompts.prompt_runs import require_defined_improvement
+from assets.prompts.prompt_sets import encode_prompt_sets, require_patchable
 from assets.prompts.prompts import encode_prompts, prompt_pairs
 from assets.study import Study
 from assets.trial.forward_rate import forward_rate
@@ -54,15 +55,18 @@ def _tracked_tokens(work: Work) -> None:
     model = model_of(work)
     try_study(model, work.study)
     pairs = prompt_pairs(encode_prompts(model, work.study.prompts))
+    sets = encode_prompt_sets(model, work.study.prompt_sets)
     try:
         require_defined_improvement(model, pairs)
+        require_patchable(model, sets)
     except NotMeasuredError as error:  # the stages that read prompts say it again, each on its page
         work.tell(str(error))
     tokens = tracked_tokens(model, work.study)
     work.write("tracked_tokens", tokens)
     work.write("token_groups", token_groups(tokens, work.study.groups, model.facts.vocabulary))
     changed = [pair.positions - pair.first_difference for pair in pairs]
-    work.show(changed_positions=changed, positions_per_second=round(forward_rate(model), 1))
+    drawn = sum(len(one.pairs) for one in sets)
+    work.show(changed_positions=changed, pairs_of_sets=drawn, positions_per_second=round(forward_rate(model), 1))
 
 
 def _model_parity(work: Work) -> None:

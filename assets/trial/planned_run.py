@@ -51,6 +51,7 @@ def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:
         shards=study.shards,
         calibration=CALIBRATION_TOKENS if isinstance(study.bins, CalibratedBins) else 0,
         changed=tuple(tracked.summary["changed_positions"]),
+        pairs_of_sets=int(tracked.summary["pairs_of_sets"]),
         patched_layers=tuple(layers),
         named=len(study.neurons),
         best=study.best_neurons,

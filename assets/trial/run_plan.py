@@ -30,7 +30,8 @@ SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not g
 class Sizes:
     """What the work grows with. `positions` of the whole corpus, `of_first_shard` of it; None where nobody knows before it is read.
 
-    `changed`: of each prompt with a corrupt partner, the positions from the first that differs on. `told`: tracked tokens and groups.
+    `changed`: of each prompt with a corrupt partner, the positions from the first that differs on; `pairs_of_sets`: pairs of all
+    prompt sets. `told`: tracked tokens and groups.
     """
 
     layers: int
@@ -43,6 +44,7 @@ class Sizes:
     shards: int
     calibration: int  # positions that calibrated bins read at most; 0: the study's own bins
     changed: tuple[int, ...]
+    pairs_of_sets: int
     patched_layers: tuple[int, ...]
     named: int
     best: int
@@ -53,7 +55,8 @@ class Sizes:
     @property
     def studied(self) -> int:
         """Neurons that get pages, at most: the best of each line of evidence for each told token, and those that the study names."""
-        of_token = self.best + (LINES_OF_EVIDENCE - 1) * min(self.best, FROM_OTHER_LINES)
+        lines = LINES_OF_EVIDENCE + (self.pairs_of_sets > 0)  # prompt sets send neurons where there are any
+        of_token = self.best + (lines - 1) * min(self.best, FROM_OTHER_LINES)
         return min(self.named + self.told * of_token, self.layers * self.neurons)
 
 
@@ -91,12 +94,16 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
     changed = 2 * (sizes.ablation * studied * ABLATIONS + min(sizes.ablation, COMPARED) * ablated)  # of each kind of position
     components = sum(n * n for n in sizes.changed) * (heads + 3) * sum(below)  # positions through a block, as progress counts them
     neurons = sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched)
+    of_pair = (
+        sizes.neurons * sum(patched) * block * BATCHED + (len(patched) + 4) * PROMPT * position
+    )  # of a prompt set; its prompts run four times
     first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
     return {
         "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
         PASS: (_times(positions, position * COUNTING), ESTIMATED),
         "activation_patching": (components * block * BATCHED + 4 * sizes.layers * again, ESTIMATED),
         "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
+        "prompt_set_patching": (sizes.pairs_of_sets * of_pair, ESTIMATED),
         "congruence": (CONVENTIONS * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),

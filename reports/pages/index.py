@@ -11,6 +11,7 @@ from reports.cards import CardLine, card
 from reports.evidence import Evidence, curve_of, evidence
 from reports.figures.small_curve import small_curve
 from reports.numbers import count, duration, moment, ordinal, plural, size
+from reports.over_sets import set_neurons
 from reports.pages.page import Page
 from reports.pages.scorecard import VERDICTS
 from reports.report_data import ReportData
@@ -33,6 +34,7 @@ def index_page(data: ReportData) -> Page:
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
             "neurons": [_neuron_row(data, neuron) for neuron in data.studied],
             "prompts": [_prompt_card(data, name) for name in data.prompts],
+            "prompt_sets": [_set_card(data, name) for name in data.prompt_sets],
             "facts": _facts(data),
             "verdict": verdict(data),
             "claims": _claims(data),
@@ -93,6 +95,7 @@ LINES = {
     "contribution_against": "{} against",
     "congruence": "{} by congruence with",
     "patching": "{} by patching for",
+    "prompt_set": "{} over prompt sets for",
     "contrast": "{} by contrast for",
     "screen": "{} by the screen for",
     "patched_together": "patched together for",
@@ -109,6 +112,12 @@ def _prompt_card(data: ReportData, name: str) -> dict[str, Any]:
     predictions = data.table("prompt_predictions").filter(pl.col("prompt") == name)
     tops = {row["variant"]: row for row in predictions.filter(pl.col("rank") == 1).iter_rows(named=True)}
     return {"name": name, "text": data.prompt(name).text, "clean": tops.get("clean"), "corrupt": tops.get("corrupt")}
+
+
+def _set_card(data: ReportData, name: str) -> dict[str, Any]:
+    """A prompt set with the neuron whose median is largest."""
+    first = set_neurons(data, name).head(1).to_dicts()
+    return {**data.table("prompt_sets").filter(prompt_set=name).row(0, named=True), "first": first[0] if first else None}
 
 
 def _claims(data: ReportData) -> str:

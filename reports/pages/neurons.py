@@ -12,6 +12,7 @@ from reports.figures.proportion import Curve, proportion_figure
 from reports.figures.small_curve import small_curve
 from reports.figures.tokens_of_neuron import tokens_view
 from reports.outcome import told_by
+from reports.over_sets import set_neurons
 from reports.pages.ablation import ablation_figures, ablation_section
 from reports.pages.neuron_inputs import inputs_of
 from reports.pages.neuron_text import neuron_text
@@ -47,6 +48,7 @@ def _page(data: ReportData, studied: Sequence[tuple[int, int]], place: int) -> P
             "contexts": neuron_text(data, neuron, _watched(tokens)),
             "watched": [row["token"] for row in tokens if row["token_id"] in _watched(tokens)],
             "patching": _patching(data, neuron),
+            "over_sets": [row for name in data.prompt_sets for row in _of(set_neurons(data, name), neuron).iter_rows(named=True)],
             "ablation": ablation_section(data, neuron),
             "inputs": inputs_of(data, neuron),
             "is_gated": bool(data.facts.get("is_gated")),

@@ -31,3 +31,8 @@ def neuron_page(neuron: tuple[int, int]) -> str:
 def prompt_page(name: str) -> str:
     """File of a prompt's page; the study allows only lower-case letters, digits and hyphens in a name."""
     return f"prompt-{name}.html"
+
+
+def prompt_set_page(name: str) -> str:
+    """File of a prompt set's page; its names are as prompts', and may be the same."""
+    return f"set-{name}.html"

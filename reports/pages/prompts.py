@@ -12,6 +12,7 @@ from reports.figures.neuron_pairs import Measure, pairs_view
 from reports.figures.neuron_sets import neuron_sets_figure
 from reports.figures.neurons_by_layer import neurons_view
 from reports.figures.prompts import best_heads, logit_lens_figure, patching_figures
+from reports.over_sets import over_sets_sentences
 from reports.pages.page import Page, neuron_page, prompt_page
 from reports.report_data import ReportData
 
@@ -50,6 +51,7 @@ def _page(data: ReportData, place: int) -> Page:
             },
             "positions": POSITIONS,
             "sets": with_cards(data, answer, sets.to_dicts()),
+            "over_sets": over_sets_sentences(data, name),
             "agreement": _agreement(data, name),
             "previous": data.prompts[place - 1] if place else None,
             "next": data.prompts[place + 1] if place + 1 < len(data.prompts) else None,

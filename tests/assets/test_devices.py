@@ -22,11 +22,13 @@ from assets.prompts.neuron_patching import neuron_patching
 from assets.prompts.patched_neuron_sets import patched_neuron_sets
 from assets.prompts.prompt_activations import prompt_activations
 from assets.prompts.prompt_predictions import prompt_predictions, prompt_tokens
+from assets.prompts.prompt_set_patching import prompt_set_patching
+from assets.prompts.prompt_sets import encode_prompt_sets
 from assets.prompts.prompts import encode_prompts
 from assets.statistics.neuron_contexts import neuron_contexts
 from assets.statistics.random_contexts import random_contexts, random_places
 from tests.assets.ablation.small_corpus import pairs_of, random_windows, sampled_at
-from tests.assets.prompts.conftest import fruit_prompt
+from tests.assets.prompts.conftest import fruit_prompt, fruit_set
 from tests.assets.prompts.tiny_models import FAMILIES, LAYERS, NEURONS, save_tiny_model
 from tests.simulated_device import MixedDevicesError, simulated_device
 
@@ -77,6 +79,7 @@ def everything(model: LanguageModel) -> dict[str, pl.DataFrame]:
         "activation_patching": activation_patching(model, prompts),
         "neuron_patching": patched,
         "patched_neuron_sets": patched_neuron_sets(model, prompts, patched),
+        **prompt_set_patching(model, encode_prompt_sets(model, [fruit_set(fillers=("apple",))])),
         "attribution_patching": attribution_patching(model, prompts),
         "prompt_activations": prompt_activations(model, prompts, STUDIED),
         **neuron_inputs(model, prompt_contexts(prompts, STUDIED)),

@@ -11,6 +11,7 @@ from assets.study import CalibratedBins, FixedBins, StudyError, read_studies, re
 from orchestration.settings import SHIPPED_STUDIES
 
 LEAST: dict = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
+FRUIT = {"name": "a", "text": "the {fruit} tree", "answer": "y", "fillers": ["apple"], "wrong_answer": "z", "corrupt_fillers": ["lemon"]}
 
 
 MINIMAL = "model: {id: model}\ncorpus: {files: [text.txt]}\ntokens: [' an']\n"
@@ -48,6 +49,13 @@ def test_tokens_may_be_texts_or_entries_and_layers_a_list(tmp_path: Path) -> Non
     assert study.patching_layers == (2, 0)
     assert (study.neurons[0].layer, study.neurons[0].neuron) == (1, 2)
     assert read_study(write(tmp_path, {**LEAST, "patching_layers": "all"})).patching_layers == "all"
+
+
+def test_the_slot_of_a_prompt_set_is_filled_wherever_it_stands_and_other_braces_stay(tmp_path: Path) -> None:
+    (one,) = read_study(write(tmp_path, {**LEAST, "prompt_sets": [{**FRUIT, "text": "{fruit}: {x y} the {fruit} tree {}"}]})).prompt_sets
+    assert one.filled("{apple}\\1") == "{apple}\\1: {x y} the {apple}\\1 tree {}"
+    assert (one.fillers, one.corrupt_fillers, one.pairs) == (("apple",), ("lemon",), 48)
+    assert read_study(write(tmp_path, LEAST)).prompt_sets == ()
 
 
 def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: Path) -> None:
@@ -196,6 +204,21 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "groups": {"an": [" an"]}}, "field study: groups: an: given ' an'; name two tokens or more, each once"),
     ({**LEAST, "groups": {"an": [" an", " apple tree"]}}, "field study: groups: an: ' apple tree' is not tracked; add it to tokens (a member is one vocabulary entry)"),
     ({**LEAST, "prompts": None}, "field prompts: given None; it must be a list"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "text": "the tree"}]}, "field prompt_sets.0: prompt set a: text has no slot; write one name in braces, such as {fruit}, where the fillers go"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "text": "the {} tree { fruit }"}]}, "field prompt_sets.0: prompt set a: text has no slot; write one name in braces, such as {fruit}, where the fillers go"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "text": "the {fruit} {tree}"}]}, "field prompt_sets.0: prompt set a: text has the slots {fruit}, {tree}; write one name in braces, such as {fruit}, where the fillers go"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "fillers": []}]}, "field prompt_sets.0: prompt set a: fillers: given none; give a list of texts for the slot, at least one"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "corrupt_fillers": ["lemon", ""]}]}, "field prompt_sets.0: prompt set a: corrupt_fillers: given an empty text; give a list of texts for the slot, at least one"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "fillers": "apple"}]}, "field prompt_sets.0.fillers: given 'apple'; it must be a list"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "fillers": ["apple", 5]}]}, "field prompt_sets.0.fillers.1: given 5; input should be a valid string"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "fillers": ["apple", "apple"]}]}, "field prompt_sets.0: prompt set a: fillers: 'apple' given twice; name each once"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "fillers": ["apple", "lemon"]}]}, "field prompt_sets.0: prompt set a: 'lemon' is in fillers and in corrupt_fillers; a filler decides for one of the answers: keep it in one"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "answer": "z"}]}, "field prompt_sets.0: prompt set a: answer and wrong_answer are both 'z'; their logit difference would be 0: give two tokens"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "pairs": 0}]}, "field prompt_sets.0.pairs: given 0; input should be greater than or equal to 1"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "pairs": 513}]}, "field prompt_sets.0.pairs: given 513; input should be less than or equal to 512"),
+    ({**LEAST, "prompt_sets": [{**FRUIT, "slots": 2}]}, "field prompt_sets.0.slots: unknown (given 2); see docs/study.md for the fields"),
+    ({**LEAST, "prompt_sets": [FRUIT, FRUIT]}, "field study: prompt_sets: a given twice; name each once"),
+    ({**LEAST, "prompt_sets": {"name": "a"}}, "field prompt_sets: given {'name': 'a'}; it must be a list"),
 ]  # fmt: skip
 
 

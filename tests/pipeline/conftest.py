@@ -34,6 +34,16 @@ def planted_fields(files: Path) -> dict[str, Any]:
         "tokens": [" an", " a"],
         "neurons": [[PLANTED_LAYER, PLANTED_NEURON]],
         "prompts": [{"name": "fruit", "text": CLEAN_PROMPT, "corrupt": CORRUPT_PROMPT, "answer": ANSWER, "wrong_answer": WRONG_ANSWER}],
+        "prompt_sets": [
+            {
+                "name": "fruits",
+                "text": "I climbed up the {fruit} tree and picked",
+                "answer": ANSWER,
+                "fillers": ["apple", "orange"],
+                "wrong_answer": WRONG_ANSWER,
+                "corrupt_fillers": ["lemon", "pear"],
+            }
+        ],
         "min_count": 1,
         "best_neurons": 2,
         "examples": 3,

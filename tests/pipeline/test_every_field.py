@@ -21,6 +21,8 @@ from tests.stage_runs import run_stages
 __all__ = ["hub", "one_moment"]
 
 PROMPT = {"name": "fruit", "text": "I climbed up the apple tree and picked", "answer": " an", "wrong_answer": " a"}
+FRUITS = {"name": "fruits", "text": "I climbed up the {fruit} tree and picked", "answer": " an", "fillers": ["apple", "orange"],
+          "wrong_answer": " a", "corrupt_fillers": ["lemon", "pear"]}  # fmt: skip
 
 # Another value for every field of a study, and where one value shows too little a second; beside it what else must change to allow it.
 CHANGES: dict[str, list[dict[str, Any]]] = {
@@ -52,6 +54,14 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "prompts.answer": [{"prompts": [{**PROMPT, "answer": " the"}]}],
     "prompts.wrong_answer": [{"prompts": [{**PROMPT, "wrong_answer": " the"}]}],
     "prompts.corrupt": [{"prompts": [{**PROMPT, "corrupt": "I climbed up the pear tree and picked"}]}],
+    "prompt_sets": [{"prompt_sets": []}],
+    "prompt_sets.name": [{"prompt_sets": [{**FRUITS, "name": "orchard"}]}],
+    "prompt_sets.text": [{"prompt_sets": [{**FRUITS, "text": "I climbed up the {fruit} tree and then picked"}]}],
+    "prompt_sets.answer": [{"prompt_sets": [{**FRUITS, "answer": " the"}]}],
+    "prompt_sets.fillers": [{"prompt_sets": [{**FRUITS, "fillers": ["apple"]}]}],
+    "prompt_sets.wrong_answer": [{"prompt_sets": [{**FRUITS, "wrong_answer": " the"}]}],
+    "prompt_sets.corrupt_fillers": [{"prompt_sets": [{**FRUITS, "corrupt_fillers": ["pear", "lemon"]}]}],
+    "prompt_sets.pairs": [{"prompt_sets": [{**FRUITS, "pairs": 3}]}],
     "bins": [{"bins": "calibrated"}],
     "bins.per_unit": [{"bins": {"per_unit": 4}}],
     "bins.low": [{"bins": {"low": -2}}],

@@ -27,6 +27,7 @@ def test_the_plan_comes_before_long_work_and_knows_what_ran_before(bench: Bench,
         told.index(f"planted/{stage}") for stage in ("congruence", "neuron_patching", "activation_histograms")
     )
     assert bench.record("tracked_tokens").summary["changed_positions"] == [4]
+    assert bench.record("tracked_tokens").summary["pairs_of_sets"] == 4
 
     lines: list[str] = []
     tell_planned_run(bench.study(), bench.settings.deployment, lines.append)

@@ -55,7 +55,7 @@ class Two:
 
     def data(self, place: int) -> ReportData:
         names = (
-            "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "patched_neuron_sets", "prompt_tokens", "tracked_tokens", "token_counts",
+            "token_neuron_scores", "contributions", "prompt_predictions", "neuron_patching", "patched_neuron_sets", "prompt_sets", "prompt_set_patching", "prompt_tokens", "tracked_tokens", "token_counts",
             "proportion_curves", "congruence_tracked_tokens", "neuron_ablation", "token_groups", "token_outcomes", "outcome_scores",
             "outcome_curves", "outcome_contributions", "contrasts",
         )  # fmt: skip
@@ -187,6 +187,13 @@ def test_the_same_neurons_are_patched_together_and_restore_the_same(two: Two) ->
     assert one.filter(IS_FLIPPED).height >= 2
     assert one.filter(pl.col("size") > 2).height > 0
     assert_equal(one, other, 1e-5)
+
+
+def test_distributions_over_prompt_sets_are_equal(two: Two) -> None:
+    one, other = two.tables("prompt_set_patching")
+    assert one.filter(IS_FLIPPED & (pl.col("first_ten_share") == 1)).height > 0
+    assert_equal(one, other, 1e-5)
+    assert_equal(*two.tables("prompt_set_pairs"), 1e-5)
 
 
 def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:

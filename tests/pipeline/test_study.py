@@ -63,6 +63,13 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(wh
     strongest = patched.sort("improvement", descending=True).row(0, named=True)
     assert (strongest["layer"], strongest["neuron"]) == (PLANTED_LAYER, PLANTED_NEURON)
 
+    over_set = read_table(bench.record("prompt_set_patching").folder, TABLES["prompt_set_patching"])
+    held = over_set.sort("median", descending=True).row(0, named=True)
+    assert (held["layer"], held["neuron"], held["pairs"], held["first_ten_share"]) == (PLANTED_LAYER, PLANTED_NEURON, 4, 1.0)
+
+    sent = read_table(bench.record("candidates").folder, TABLES["candidates"]).filter(line="prompt_set", rank=1)
+    assert sent.select("token", "layer", "neuron", "value").rows() == [(" an", PLANTED_LAYER, PLANTED_NEURON, held["median"])]
+
     ablated = read_table(bench.record("neuron_ablation").folder, TABLES["neuron_ablation"])
     effect = ablated.filter(
         layer=PLANTED_LAYER, neuron=PLANTED_NEURON, token=" an", ablation="mean", positions="predicted", measure="flipped"
@@ -78,6 +85,7 @@ def test_the_planted_study_publishes_every_asset_and_finds_the_planted_neuron(wh
 
     index = bench.settings.deployment.site_folder("planted") / "index.html"
     assert f"layer {PLANTED_LAYER}" in index.read_text().lower()
+    assert "of 4 pairs" in (index.parent / "set-fruits.html").read_text()
 
 
 def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_on_it(published: Bench) -> None:

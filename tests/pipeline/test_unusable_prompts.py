@@ -56,9 +56,55 @@ def test_a_pair_with_equal_logit_differences_stops_the_study_after_two_runs_of_t
     assert float(found[1]) == pytest.approx(float(found[2]), abs=1e-5)
 
 
-def told(bench: Bench, prompts: list[dict[str, Any]]) -> str:
+FRUITS = {
+    "name": "fruits",
+    "text": "I {verb}",
+    "answer": " an",
+    "fillers": ["picked"],
+    "wrong_answer": " a",
+    "corrupt_fillers": ["climbed"],
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"corrupt_fillers": ["climbed up"]},
+            "prompt set fruits: no pair has the same number of tokens: 'picked' 2 in fillers, 'climbed up' 3 in corrupt_fillers; patching takes "
+            "one position from the other, so both texts must have the same number: choose other fillers",
+        ),
+        (
+            {"answer": " an apple"},
+            "prompt set fruits: answer: token ' an apple': not one token of this tokenizer; inside running text it splits into ' an' + ' apple'. "
+            "Answers are one token each: give one of these",
+        ),
+        (
+            {"fillers": ["danced"], "corrupt_fillers": ["sang"]},
+            "prompt set fruits (danced, sang): text and corrupt are the same tokens ['I', '<unk>']; nothing could be patched: change the word "
+            "that decides the answer",
+        ),
+        (
+            {
+                "text": "{verb} rested",
+                "fillers": ["I"],
+                "corrupt_fillers": [" I"],
+            },  # no layer of the planted model looks back at the first word
+            "prompt set fruits: the logit difference of answer and wrong answer is the same with the filler and the corrupt filler, in each of 1 "
+            "pairs; the improvement (patched - corrupt) / (clean - corrupt) is undefined: choose fillers that change the answer",
+        ),
+    ],
+    ids=["different lengths", "an answer of two tokens", "the same tokens", "an answer that does not move"],
+)
+def test_a_prompt_set_that_cannot_be_used_stops_the_study_before_the_corpus_is_read(
+    bench: Bench, fields: dict[str, Any], message: str
+) -> None:
+    assert told(bench, [SOUND], prompt_sets=[{**FRUITS, **fields}]) == message
+
+
+def told(bench: Bench, prompts: list[dict[str, Any]], **fields: Any) -> str:
     """The one fault of a run with these prompts, which must have made nothing but the list of the model's files."""
-    result = bench.run(prompts=prompts)
+    result = bench.run(prompts=prompts, **fields)
     assert not result.success
     made = [event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key]
     assert made == ["model_snapshot"]

@@ -5,6 +5,7 @@ tokens and documents try to run as HTML, as a plotly tag or as a template; showi
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,16 @@ def study(**changes: object) -> Study:
             },
             {"name": "plain", "text": "the <script>orchard</script> and", "answer": " an", "wrong_answer": " a"},
         ],
+        "prompt_sets": [
+            {
+                "name": "fruits",
+                "text": "I climbed <i>up</i> the {fruit} tree and picked",
+                "answer": " an",
+                "fillers": ["apple", "<script>window.hacked='filler'</script>", "orange"],
+                "wrong_answer": " a",
+                "corrupt_fillers": ["lemon", "pear tree"],
+            }
+        ],
         "best_neurons": 3,
         "examples": 4,
     }
@@ -134,6 +145,7 @@ def report_data(seed: int = 0, **study_changes: object) -> ReportData:
         **_screen(np.random.default_rng(seed + 2)),
         **_congruence(generator),
         **_prompts(generator),
+        **_prompt_sets(),
         **_ablation(np.random.default_rng(seed + 1)),
         **_records(),
         "corpus_domains": pl.DataFrame({"domain": [0, 1], "name": ["<b>tales</b>.jsonl", "other"], "documents": [600, 212]}),
@@ -570,6 +582,40 @@ def _prompts(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
             ("neuron_residual_reads", reads),
         )
     }
+
+
+def _prompt_sets() -> dict[str, pl.DataFrame]:
+    """One set of three pairs, of which the last was not patched; over it the planted neuron holds and all others do little."""
+    (given,) = study().prompt_sets
+    sets = [(given.name, given.text, " an", " a", AN, A, 3, 2, 3, 3, 2)]
+    pairs = [
+        (
+            given.name,
+            place,
+            filler,
+            "lemon",
+            given.filled(filler),
+            given.filled("lemon"),
+            " an",
+            " a",
+            2.5 - place,
+            -1.5,
+            place < 2,
+            place < 2,
+        )
+        + ((*PLANTED, 0.5 - 0.25 * place) if place < 2 else (None, None, None))
+        for place, filler in enumerate(given.fillers)
+    ]
+    rows = []
+    for layer in range(LAYERS):
+        for neuron in range(NEURONS):
+            is_planted, other = (layer, neuron) == PLANTED, 0.01 * np.sin(7.0 * layer + neuron)
+            median, spread = (0.375, 0.0625) if is_planted else (other, 0.004)
+            rows.append(
+                (given.name, layer, neuron, 2, median, median - spread, median + spread, 1.0 if is_planted else 0.5 * (other > 0.0099))
+            )
+    made: dict[str, list[Any]] = {"prompt_sets": sets, "prompt_set_pairs": pairs, "prompt_set_patching": rows}
+    return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in made.items()}
 
 
 def _ablation(generator: np.random.Generator) -> dict[str, pl.DataFrame]:

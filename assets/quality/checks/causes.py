@@ -1,12 +1,14 @@
-"""The checks of patching and ablation: every component was patched, sets grow, effects add up, controls are what they say."""
+"""The checks of patching and ablation: every component was patched, sets grow, distributions hold, effects add up, controls are what they say."""
 
 import polars as pl
 
 from assets.quality import table_violations
 from assets.quality.check import Check, Frames
 from assets.quality.expectations import none_of
+from assets.quality.prompt_set_violations import prompt_set_violations
 
 _PAIR = ("token_id", "layer", "neuron")
+_SET = ("prompt_set",)
 
 
 def ablation_frames(neuron_ablation: pl.DataFrame, ablation_controls: pl.DataFrame, tracked: int, wanted: int) -> Frames:
@@ -74,6 +76,38 @@ CHECKS = (
                     "rows mistold",
                     of="rows",
                     by=("prompt",),
+                ),
+            ]
+        },
+    ),
+    Check(
+        name="prompt_set_values",
+        asset="prompt_set_patching",
+        promise="Each neuron's distribution is over the pairs that were patched, and nobody is among the first ten who is not.",
+        needs=("prompt_sets", "prompt_set_pairs", "prompt_set_patching"),
+        count=lambda reading, shard: {
+            "sets": prompt_set_violations(reading.raw("prompt_sets"), reading.raw("prompt_set_pairs"), reading.raw("prompt_set_patching"))
+        },
+        sentences={
+            "sets": [
+                none_of("the quartiles of every neuron enclose its median", "disordered", "neurons wrong", of="neurons", by=_SET),
+                none_of(
+                    "every neuron is among the first ten in a whole number of pairs", "partial", "neurons wrong", of="neurons", by=_SET
+                ),
+                none_of("at most ten neurons of a pair are among its first ten", "crowded", "places too many", by=_SET),
+                none_of(
+                    "a pair has a first neuron exactly where it was patched, one that is among the first ten, and the preference that its logit "
+                    "differences say",
+                    "unlike",
+                    "pairs differ",
+                    of="pairs",
+                    by=_SET,
+                ),
+                none_of(
+                    "all three tables tell the same numbers of pairs, none more than it is taken from",
+                    "miscounted",
+                    "numbers wrong",
+                    by=_SET,
                 ),
             ]
         },

@@ -11,7 +11,7 @@ import torch
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.prompts.prompts import EncodedPrompt, encode_prompts
-from assets.study import Prompt
+from assets.study import Prompt, PromptSet
 from tests.assets.prompts.tiny_models import FAMILIES, save_tiny_model
 from tests.planted import CLEAN_PROMPT, CORRUPT_PROMPT, planted_model
 from tests.slow_patching import plain_model
@@ -33,6 +33,19 @@ class Loaded:
 def fruit_prompt(**fields: str) -> Prompt:
     """The planted pair, with some fields given otherwise."""
     return Prompt(**{"name": "fruit", "text": CLEAN_PROMPT, "corrupt": CORRUPT_PROMPT, "answer": " an", "wrong_answer": " a", **fields})
+
+
+def fruit_set(**fields: Any) -> PromptSet:
+    """The planted pair's text with two fruits on each side, with some fields given otherwise."""
+    given = {
+        "name": "fruit",
+        "text": "I climbed up the {fruit} tree and picked",
+        "answer": " an",
+        "fillers": ("apple", "orange"),
+        "wrong_answer": " a",
+        "corrupt_fillers": ("lemon", "pear"),
+    }
+    return PromptSet(**{**given, **fields})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ from assets.quality.checks.contracts import contract_check
 from assets.quality.every_check import checks_of
 from assets.quality.expectations import Outcome
 from assets.quality.prediction_violations import prediction_violations
+from assets.quality.prompt_set_violations import prompt_set_violations
 from assets.quality.sample_violations import sample_violations
 
 
@@ -120,6 +121,11 @@ def patching_quality(activation_patching: pl.DataFrame, layers: int) -> list[Out
 def neuron_set_quality(patched_neuron_sets: pl.DataFrame, neuron_patching: pl.DataFrame) -> list[Outcome]:
     frames = {"prompts": table_violations.neuron_sets(patched_neuron_sets, neuron_patching)}
     return check("neuron_set_values", "patched_neuron_sets").judged(frames)
+
+
+def prompt_set_quality(prompt_sets: pl.DataFrame, prompt_set_pairs: pl.DataFrame, prompt_set_patching: pl.DataFrame) -> list[Outcome]:
+    frames = {"sets": prompt_set_violations(prompt_sets, prompt_set_pairs, prompt_set_patching)}
+    return check("prompt_set_values", "prompt_set_patching").judged(frames)
 
 
 def context_quality(neuron_contexts: pl.DataFrame) -> list[Outcome]:

@@ -112,6 +112,20 @@ def test_a_set_that_is_told_of_a_prompt_comes_whole_and_a_set_of_one_does_not() 
     assert pairs_of(scores, [7]).rows() == [(0, 0, 7)]
 
 
+def test_a_prompt_set_sends_the_neurons_with_the_largest_medians_each_with_the_set_where_it_is_most() -> None:
+    scores = scores_of([(7, 0, 0, 0.6)])
+    over_sets = [
+        {"token_id": token, "prompt_set": name, "layer": 4, "neuron": neuron, "median": median}
+        for token, name, neuron, median in [
+            (7, "a", 10, 0.25), (7, "a", 11, 0.5), (7, "a", 12, 0.125), (7, "a", 13, -0.75), (7, "b", 10, 0.75), (7, "b", 12, 0.0), (8, "c", 14, 0.875),
+        ]
+    ]  # fmt: skip
+    found = candidates_of(scores, [7], best=5, over_sets=table("over_sets", over_sets)).filter(line="prompt_set")
+    assert found.select("token_id", "rank", "neuron", "value").rows() == [(7, 1, 10, 0.75), (7, 2, 11, 0.5)]
+    nothing = [{"token_id": 7, "prompt_set": "a", "layer": 4, "neuron": 13, "median": 0.0}]
+    assert candidates_of(scores, [7], over_sets=table("over_sets", nothing)).filter(line="prompt_set").height == 0
+
+
 def test_other_lines_send_at_most_as_many_as_are_asked_for_by_separation() -> None:
     scores = scores_of([(7, 0, neuron, 0.6) for neuron in range(4)]).with_columns(average_precision=pl.Series([0.1, 0.2, 0.3, 0.4]))
     assert candidates_of(scores, [7], best=1).select("line", "neuron").rows() == [("separation", 0), ("average_precision", 3)]

@@ -8,7 +8,7 @@ from assets.trial.run_plan import AT_MOST, BEFORE, ESTIMATED, PASS, Earlier, Pla
 
 SIZES = Sizes(
     layers=2, neurons=400, width=100, vocabulary=400, told=3, outcomes=2, positions=10_000, shards=2, calibration=131_072, changed=(3, 1),
-    patched_layers=(0, 1), named=1, best=5, context=50, ablation=8, kept=0,
+    pairs_of_sets=5, patched_layers=(0, 1), named=1, best=5, context=50, ablation=8, kept=0,
 )  # fmt: skip
 # Multiplications of a position: 2 x (4 x 100 x 100 + 2 x 100 x 400) = 240,000 in blocks and 400 x 100 = 40,000 in the unembedding.
 BLOCK = 240 / 280 / 2  # of a position's time
@@ -27,10 +27,12 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5 + 2 * 4 * 2 * 64 / 1000)
     # All changed positions and the last one alone: (3 + 1) + (1 + 1) positions of 400 neurons, through 2 + 1 blocks.
     assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
+    # One position of 400 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, and once for each layer.
+    assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
     # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
     assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
-    # 3 x 8 windows of 50; at 8 positions of each kind 64 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
-    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (64 + 600) * BLOCK / 1000 * 1.5)
+    # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
+    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
 
 
 def test_a_faster_machine_takes_less_and_a_larger_corpus_more_of_the_pass_alone() -> None:
@@ -45,8 +47,9 @@ def test_no_more_than_the_calibration_is_read_and_bins_of_the_study_s_own_take_n
 
 
 def test_studied_neurons_are_bounded_by_the_lines_of_evidence_and_by_the_model() -> None:
-    assert SIZES.studied == 1 + 3 * (5 + 8 * 2)
-    assert replace(SIZES, best=1).studied == 1 + 3 * (1 + 8 * 1)
+    assert replace(SIZES, pairs_of_sets=0).studied == 1 + 3 * (5 + 8 * 2)
+    assert replace(SIZES, pairs_of_sets=0, best=1).studied == 1 + 3 * (1 + 8 * 1)
+    assert SIZES.studied == 1 + 3 * (5 + 9 * 2)  # prompt sets are one line more
     assert replace(SIZES, neurons=10).studied == 20
     assert estimates(SIZES, 1.0)["neuron_ablation"][1] == AT_MOST
 
@@ -72,7 +75,7 @@ def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -
         "  congruence                    75 s  estimated",
         "  all others                     0 s",
         "  in all                      11 min",
-        "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 64 neurons studied; 1,234 positions a second through the model",
+        "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 70 neurons studied; 1,234 positions a second through the model",
     ]
 
 
