@@ -47,7 +47,7 @@ def test_what_means_nothing_of_a_model_is_left_empty_with_the_reason_on_its_page
     assert result.success, "\n".join(faults_of(result))
     reasons = refused_in(bench)
     assert set(reasons) == {
-        "contributions", "contrasts", "congruence", "logit_lens", "activation_patching", "neuron_patching", "neuron_ablation",
+        "contributions", "contrasts", "congruence", "logit_lens", "activation_patching", "neuron_patching", "prompt_set_patching", "neuron_ablation",
         "prompt_ablation", "neuron_inputs",
     }  # fmt: skip
     for name in reasons:
