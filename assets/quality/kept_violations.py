@@ -42,6 +42,12 @@ def kept_violations(histograms: Histograms, windows: pl.LazyFrame) -> pl.DataFra
     return found.cast(pl.Int64)
 
 
+def nothing_kept(asked: int) -> pl.DataFrame:
+    """The same row of counters that keep no position: right where the study asks for none, else the background is missing."""
+    none = dict.fromkeys(("kept", "background", "must_be", "repeated", "disordered", "absent", "other", "not_finite"), 0)
+    return pl.DataFrame({**none, "must_be": asked // 2}, schema=dict.fromkeys(none, pl.Int64))
+
+
 def _held(histograms: Histograms) -> pl.DataFrame:
     names = (*PLACE, "next_token", "is_background")
     frame = pl.DataFrame({name: np.asarray(histograms[f"kept_{name}"][:]) for name in names}).with_row_index("row")

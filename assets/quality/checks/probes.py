@@ -15,12 +15,14 @@ _NEURON = ("layer", "neuron")
 
 def _kept(reading: Reading, shard: str | None) -> Frames:
     windows = pl.concat([reading.scan("token_windows", name) for name in reading.shards_of("token_windows")])
-    return kept_frames(read_histograms(reading.files("merged_histograms")), windows)
+    return kept_frames(read_histograms(reading.files("merged_histograms")), windows, reading.study.kept_positions)
 
 
-def kept_frames(histograms: Histograms, windows: pl.LazyFrame) -> Frames:
-    """The kept positions; nothing to judge where the study keeps none."""
-    return {"kept": kept_violations.kept_violations(histograms, windows)} if histograms.keeps_positions else {}
+def kept_frames(histograms: Histograms, windows: pl.LazyFrame, asked: int) -> Frames:
+    """The kept positions, of which the study asks for `asked`."""
+    if histograms.keeps_positions:
+        return {"kept": kept_violations.kept_violations(histograms, windows)}
+    return {"kept": kept_violations.nothing_kept(asked)}
 
 
 def probe_frames(sparse_probes: pl.DataFrame, probe_neurons: pl.DataFrame) -> Frames:
@@ -39,6 +41,7 @@ CHECKS = (
         asset="merged_histograms",
         promise="The positions at which all activations are kept are in the corpus, each once, as many as there can be.",
         needs=("merged_histograms/", "token_windows:all"),
+        fields=("kept_positions",),
         count=_kept,
         sentences={
             "kept": [

@@ -52,8 +52,8 @@ def prediction_quality(position_predictions: pl.DataFrame, token_windows: pl.Dat
     return check("position_predictions", "activation_histograms").judged({"predictions": found})
 
 
-def kept_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[Outcome]:
-    return check("kept_positions", "merged_histograms").judged(probes.kept_frames(histograms, token_windows.lazy()))
+def kept_quality(histograms: Histograms, token_windows: pl.DataFrame, asked: int = 0) -> list[Outcome]:
+    return check("kept_positions", "merged_histograms").judged(probes.kept_frames(histograms, token_windows.lazy(), asked))
 
 
 def probe_quality(sparse_probes: pl.DataFrame, probe_neurons: pl.DataFrame) -> list[Outcome]:

@@ -55,7 +55,11 @@ def test_sound_positions_pass_and_so_do_none(counted: tuple[Histograms, pl.DataF
     assert (histograms["kept_document"] >= 0).sum() > 15
     assert failures(judged.kept_quality(histograms, windows)) == set()
     without = {name: values for name, values in histograms.tensors.items() if not name.startswith("kept_")}
-    assert failures(judged.kept_quality(dataclasses.replace(histograms, tensors=without), windows)) == set()
+    keeps_none = dataclasses.replace(histograms, tensors=without)
+    outcomes = judged.kept_quality(keeps_none, windows)
+    assert outcomes, "a check that looks at nothing stops the study"
+    assert failures(outcomes) == set()
+    assert failures(judged.kept_quality(keeps_none, windows, asked=16)) == {"half of the kept positions are an even sample of all"}
 
 
 def put(name: str, row: int, value: float) -> Callable[[Arrays], None]:
