@@ -47,12 +47,16 @@ def _given(study: Study) -> str:
 
 
 def _split_files(study: Study, commit: str) -> list[tuple[str, Callable[[], Any]]]:
-    """Each file's name, and what opens its rows; a part of a split, such as train[:10%], counts as one file and is fetched whole."""
+    """Each file's name, and what opens its rows; a part of a split, such as train[:10%], counts as one file and is fetched whole.
+
+    So does a split without a network: what the library downloaded whole before can still be read from its cache.
+    """
     import datasets
+    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     choice = study.corpus
     kept = {"name": choice.config, "revision": commit, "data_files": list(choice.data_files) or None}
-    if "[" in choice.split:
+    if "[" in choice.split or HF_HUB_OFFLINE:
         whole = datasets.load_dataset(str(choice.id), split=choice.split, **kept)
         return [(choice.split, lambda: whole)]
     builder = datasets.load_dataset_builder(str(choice.id), **kept)
@@ -102,7 +106,9 @@ def _told(study: Study) -> Iterator[None]:
     except CorpusError:
         raise
     except OfflineModeIsEnabled:
-        raise CorpusError(f"{given}: the hub cannot be reached; connect once, or give local files") from None
+        raise CorpusError(
+            f"{given}: the hub cannot be reached, and the cache of this machine does not hold it whole; connect, or give local files"
+        ) from None
     except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         told = " ".join(str(error).split())
         status = hub_status(error)

@@ -175,3 +175,12 @@ def test_a_token_of_the_environment_opens_a_gated_data_set_and_is_written_nowher
     told = read_in_a_process(hub, tmp_path, {"gated": CASES["gated"]}, HF_TOKEN=TOKEN)
     assert texts(told["gated"]) == ["secret"]
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+
+
+def test_without_a_network_what_was_downloaded_whole_is_read_again(hub: HubServer, tmp_path: Path) -> None:
+    part = {**CASES["commit"], "split": "train[:3]"}
+    read_in_a_process(hub, tmp_path, {"part": part})
+    offline = read_in_a_process(hub, tmp_path, {"part": part, "whole": CASES["commit"], "other": CASES["few"]}, HF_HUB_OFFLINE="1")
+    assert texts(offline["part"]) == ["l1", "l2", "l3"]
+    assert texts(offline["whole"]) == ["l1", "l2", "l3", "l4"]
+    assert "the hub cannot be reached" in offline["other"]
