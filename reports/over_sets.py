@@ -67,28 +67,17 @@ def over_sets(data: ReportData, prompt: str) -> list[OverSet]:
 
 def over_sets_sentences(data: ReportData, prompt: str) -> list[Sentence]:
     """One for each set, as on the prompt's page."""
-    return [
-        (
-            neuron_part(one.neuron, capital=True),
-            Part(f" restores {percent(one.restored, 0)} on this prompt. Over the prompt set "),
-            set_part(one.prompt_set),
-            Part(f" it {_told(one)}"),
-        )
-        for one in over_sets(data, prompt)
-    ]
+    return [_sentence(one, Part("this prompt. Over the prompt set "), set_part(one.prompt_set)) for one in over_sets(data, prompt)]
 
 
 def over_set_sentences(data: ReportData, name: str) -> list[Sentence]:
     """One for each prompt, as on the set's page."""
-    return [
-        (
-            neuron_part(one.neuron, capital=True),
-            Part(f" restores {percent(one.restored, 0)} on the prompt "),
-            prompt_part(one.prompt),
-            Part(f". Over this set it {_told(one)}"),
-        )
-        for one in prompts_over_set(data, name)
-    ]
+    return [_sentence(one, Part("the prompt "), prompt_part(one.prompt), Part(". Over this set")) for one in prompts_over_set(data, name)]
+
+
+def _sentence(one: OverSet, *between: Part) -> Sentence:
+    """`between` names the prompt, then the set, as the page that says it needs them named."""
+    return (neuron_part(one.neuron, capital=True), Part(f" restores {percent(one.restored, 0)} on "), *between, Part(f" it {_told(one)}"))
 
 
 def over_sets_clause(data: ReportData, prompt: str) -> Sentence:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.contracts import CORPUS_DOCUMENTS
+from assets.contracts import CORPUS_DOCUMENTS, CORPUS_FILES
 from assets.corpus.corpus_domains import domain_name, numbered_domains
 from assets.corpus.hub_rows import hub_files
 from assets.corpus.source_rows import BATCH, CorpusError, Row, rows_of
@@ -26,7 +26,6 @@ from assets.tables import read_in_parts, write_table_in_parts
 
 DRAFT = "documents_read.parquet"
 CHARACTERS_BETWEEN_LINES = 100_000_000
-FILES_SCHEMA = {"file": pl.Int32, "name": pl.String, "first_row": pl.Int64, "rows": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def read_corpus(study: Study, folder: Path, tell: Callable[[str], None] = lambda
                           "it; name a column that they have, or leave the field out")  # fmt: skip
     numbers, domains = numbered_domains(reader.domains)
     documents = (_with_domains(part, [numbers[name] for name in reader.domains]) for part in read_in_parts(folder / DRAFT, BATCH))
-    return Corpus(documents, domains, pl.DataFrame(reader.files, schema=FILES_SCHEMA, orient="row"), reader.rows, reader.kept,
+    return Corpus(documents, domains, pl.DataFrame(reader.files, schema=CORPUS_FILES.schema, orient="row"), reader.rows, reader.kept,
                   reader.duplicates, reader.characters, reader.fingerprint.hexdigest(), commit)  # fmt: skip
 
 

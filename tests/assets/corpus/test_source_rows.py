@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
+import fsspec
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from assets.corpus.source_rows import CorpusError
-from assets.source_files import SourceFileError, local_files, source_files
+from assets.source_files import SourceFileError, local_files, remote_files, source_files
 from tests.assets.corpus.test_corpus_documents import read_corpus, study
 
 TEXTS = ["NA", "123", 'a "quoted", text\nof two lines', "null"]
@@ -105,10 +106,31 @@ def test_folders_and_patterns_are_read_in_the_order_of_their_paths(tmp_path: Pat
     assert corpus.files["first_row"].to_list() == [0, 1]
 
 
+def test_the_wanted_documents_are_counted_over_all_files_and_no_file_behind_them_is_opened(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_bytes(jsonl([f"{name}{number}" for number in range(3)]))
+    (tmp_path / "c.jsonl").write_text("no line that could be read")
+    corpus = read_corpus(study(tmp_path, files=["a.jsonl", "b.jsonl", "c.jsonl"], documents=4))
+    assert corpus.documents["text"].to_list() == ["a0", "a1", "a2", "b0"]
+    assert corpus.files.select("name", "first_row", "rows").rows() == [("a.jsonl", 0, 3), ("b.jsonl", 3, 1)]
+
+
 def test_a_name_with_brackets_that_is_there_is_no_pattern(tmp_path: Path) -> None:
     (tmp_path / "c[1].jsonl").write_bytes(jsonl(["a"]))
     (tmp_path / "c1.jsonl").write_bytes(jsonl(["b"]))
     assert [file.name for file in source_files(study(tmp_path, files=["c[1].jsonl"]))] == ["c[1].jsonl"]
+
+
+def test_a_pattern_of_urls_is_looked_up_and_each_file_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEURON_ATLAS_CACHE", str(tmp_path / "cache"))
+    served = fsspec.filesystem("memory")
+    for name, text in (("part-1.jsonl.gz", "b"), ("part-0.jsonl.gz", "a"), ("notes.md", "none")):
+        served.pipe(f"/texts/{name}", gzip.compress(jsonl([text])))
+    asked = study(tmp_path, files=["memory://texts/*"])
+    corpus = read_corpus(asked)
+    assert corpus.documents["text"].to_list() == ["a", "b"]
+    assert [name.rsplit("/", 1)[1] for name in corpus.files["name"]] == ["part-0.jsonl.gz", "part-1.jsonl.gz"]
+    assert remote_files(asked) == corpus.files["name"].to_list()
 
 
 @pytest.mark.parametrize(
