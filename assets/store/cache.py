@@ -4,13 +4,13 @@ Each copy is a folder whose name says what is in it. What a process uses is held
 frees when the process ends; everything else may be freed, least recently used first, when the copies exceed their limit.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache as once
 from pathlib import Path
@@ -99,7 +99,7 @@ class Cache:
                 os.close(self._held.pop(name))
             self._free(name)
 
-    @contextmanager
+    @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """What is found or kept inside this block stays until its end; afterwards it may be freed."""
         with self._lock:
@@ -115,9 +115,12 @@ class Cache:
                     self.trim()
 
     def copies(self) -> list[Copy]:
-        """Every copy and scratch folder, least recently used first."""
-        folders = [entry for entry in self.root.iterdir() if entry.is_dir()] if self.root.is_dir() else []
-        found = [Copy(entry.name, size_of(entry), entry.stat().st_mtime, self._is_held(entry)) for entry in folders]
+        """Every copy and scratch folder, least recently used first. One that another process renames or frees meanwhile is left out."""
+        found = []
+        for entry in self.root.iterdir() if self.root.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir():
+                    found.append(Copy(entry.name, size_of(entry), entry.stat().st_mtime, self._is_held(entry)))
         return sorted(found, key=lambda copy: copy.used_at)
 
     def trim(self, limit: int | None = None) -> int:
@@ -138,8 +141,7 @@ class Cache:
         except FileNotFoundError:
             return False
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        # whoever freed it between the two calls has renamed it first
-        if not folder.is_dir() or os.fstat(descriptor).st_ino != folder.stat().st_ino:
+        if not _is_at(descriptor, folder):  # whoever freed it between the two calls has renamed it first
             os.close(descriptor)
             return False
         self._held[folder.name] = descriptor
@@ -179,6 +181,14 @@ class Cache:
             return False
         finally:
             os.close(descriptor)
+
+
+def _is_at(descriptor: int, folder: Path) -> bool:
+    """Whether an open folder still lies at its path."""
+    try:
+        return os.fstat(descriptor).st_ino == folder.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 @once

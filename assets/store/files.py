@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from polars.exceptions import PolarsError
@@ -84,11 +84,10 @@ def difference(folder: Path, name: str, entry: FileEntry) -> str:
 def size_of(folder: Path) -> int:
     """Bytes of all files of a folder; links are not followed, and files that vanish meanwhile count nothing."""
     total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.lstat().st_size if not file.is_dir() or file.is_symlink() else 0
-        except FileNotFoundError:
-            continue
+    for below, _, names in os.walk(folder):  # unlike rglob it passes over a folder that is gone when its turn comes
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(below, name)).st_size
     return total
 
 

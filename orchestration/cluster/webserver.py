@@ -5,6 +5,7 @@ The same requests that the UI sends, so everything started here can be followed 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,24 @@ query ($filter: RunsFilter!) {
     ... on Runs { results { runId status tags { key value } } }
     ... on PythonError { message }
     ... on InvalidPipelineRunsFilterError { message }
+  }
+}"""
+
+EVENTS = """
+query ($id: ID!, $after: String) {
+  logsForRun(runId: $id, afterCursor: $after) {
+    __typename
+    ... on EventConnection {
+      events {
+        __typename
+        ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
+        ... on RunFailureEvent { message }
+      }
+      cursor
+      hasMore
+    }
+    ... on PythonError { message }
+    ... on RunNotFoundError { message }
   }
 }"""
 
@@ -94,7 +113,7 @@ class Webserver:
         looks_at_the_end = 0  # Dagster marks a run as failed a moment before it marks it to be started again: look twice
         while looks_at_the_end < 2:
             runs = self._patiently(lambda: self._runs_of(run), tell)
-            _tell_once(runs, told, tell)
+            self._tell_once(runs, told, tell)
             if any(one["status"] == "SUCCESS" for one in runs):
                 return True
             is_over = all(_has_ended(one) for one in runs) and not _is_replaced_soon(runs)
@@ -111,7 +130,7 @@ class Webserver:
         while True:
             found = self._patiently(lambda: self._ask(BACKFILL_STATUS, {"id": backfill}, "partitionBackfillOrError"), tell)
             runs = self._patiently(lambda: self._runs({"tags": [{"key": "dagster/backfill", "value": backfill}]}), tell)
-            _tell_once(runs, told, tell)
+            self._tell_once(runs, told, tell)
             if {_shard(run) for run in runs if run["status"] == "SUCCESS"} >= set(partitions):
                 return True
             if found["status"] not in BACKFILL_UNDER_WAY:
@@ -147,6 +166,31 @@ class Webserver:
         found = self._ask(RUNS, {"filter": dict(wanted)}, "runsOrError")["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
+    def _tell_once(self, runs: Sequence[Mapping[str, Any]], told: set[tuple[str, str]], tell: Callable[[str], None]) -> None:
+        for run in runs:
+            if run["status"] in ("STARTED", "SUCCESS", "FAILURE", "CANCELED") and (run["runId"], run["status"]) not in told:
+                told.add((run["runId"], run["status"]))
+                again = (
+                    " (in place of one whose worker died)" if run["status"] == "STARTED" and "dagster/parent_run_id" in run["tags"] else ""
+                )
+                why = f": {self._reason(run['runId'], tell)}" if run["status"] == "FAILURE" else ""
+                what = f"shard {_shard(run)}, run" if "dagster/backfill" in run["tags"] else "run"
+                tell(f"{what} {run['runId'][:8]} {run['status'].lower()}{again}{why}")
+
+    def _reason(self, run: str, tell: Callable[[str], None]) -> str:
+        """Why a run failed, in a line: its first step that failed and the innermost error, or what Dagster says of the whole run."""
+        said, after, has_more = "no reason is in its log", None, True
+        while has_more:
+            page = self._patiently(partial(self._ask, EVENTS, {"id": run, "after": after}, "logsForRun"), tell)
+            for event in page["events"]:
+                if event["__typename"] == "ExecutionStepFailureEvent" and event["error"]:
+                    innermost = (event["error"]["causes"] or [event["error"]])[-1]
+                    return f"{event['stepKey']}: {_first_line(innermost['message'])}"
+                if event["__typename"] == "RunFailureEvent":
+                    said = _first_line(event["message"])
+            after, has_more = page["cursor"], page["hasMore"]
+        return said
+
     def _ask(self, query: str, variables: Mapping[str, Any], field: str) -> Any:
         try:
             answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
@@ -170,6 +214,10 @@ def _shard(run: Mapping[str, Any]) -> str | None:
     return run["tags"].get("dagster/partition") or run["tags"].get("dagster/asset_partition_range_start")
 
 
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0]
+
+
 def _has_ended(run: Mapping[str, Any]) -> bool:
     return run["status"] in ("FAILURE", "CANCELED")
 
@@ -178,12 +226,3 @@ def _is_replaced_soon(runs: Sequence[Mapping[str, Any]]) -> bool:
     """A run that Dagster has marked to be started again and that has no successor yet."""
     replaced = {run["tags"].get("dagster/parent_run_id") for run in runs}
     return any(run["tags"].get("dagster/will_retry") == "true" and run["runId"] not in replaced for run in runs)
-
-
-def _tell_once(runs: Sequence[Mapping[str, Any]], told: set[tuple[str, str]], tell: Callable[[str], None]) -> None:
-    for run in runs:
-        if run["status"] in ("STARTED", "SUCCESS", "FAILURE", "CANCELED") and (run["runId"], run["status"]) not in told:
-            told.add((run["runId"], run["status"]))
-            again = " (in place of one whose worker died)" if run["status"] == "STARTED" and "dagster/parent_run_id" in run["tags"] else ""
-            what = f"shard {_shard(run)}, run" if "dagster/backfill" in run["tags"] else "run"
-            tell(f"{what} {run['runId'][:8]} {run['status'].lower()}{again}")

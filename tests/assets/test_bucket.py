@@ -199,6 +199,28 @@ def test_the_scratch_folder_of_a_killed_process_is_removed_by_the_next(tmp_path:
     assert list(tmp_path.iterdir()) == [mine]
 
 
+def test_processes_that_fill_one_cache_at_the_same_time_do_not_stumble_over_each_other(tmp_path: Path) -> None:
+    """Each sees folders of the others that are renamed or freed between two of its looks: about one of a hundred rounds did so."""
+    script = """
+        import sys
+        from pathlib import Path
+        from assets.store.cache import Cache
+        cache = Cache(Path(sys.argv[1]), 10**9 if sys.argv[3] == "keep" else 0)
+        for turn in range(200):
+            with cache.in_use():
+                scratch = cache.scratch()
+                (scratch / "below").mkdir()
+                (scratch / "below" / "file").write_bytes(b"x")
+                assert (cache.keep(scratch, f"copy-{sys.argv[2]}-{turn}") / "below" / "file").is_file()
+    """
+    commands = [
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), str(number), what]
+        for number, what in enumerate(("keep", "keep", "free", "free"))
+    ]
+    at_once = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [(process.communicate()[1], process.returncode) for process in at_once] == [("", 0)] * len(commands)
+
+
 def test_a_source_is_copied_again_when_it_changed_and_a_url_that_is_empty_is_told(bucket: BucketForTests) -> None:
     bucket.write("texts/corpus.txt", b"one")
     url = f"s3://{bucket.name}/texts/corpus.txt"

@@ -36,7 +36,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "studies" / "planted-long.yaml").write_text(yaml.safe_dump(long_fields(fields, folder / "files" / "long")))
     (folder / "home").mkdir()
     shutil.copy(ROOT / "orchestration" / "instance" / "dagster.yaml", folder / "home")
-    ui, site = free_port(3600), free_port(3700)
+    # A server takes its port seconds after it was found free: each process of the tests looks among ports of its own.
+    own = 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ui, site = free_port(20_000 + own), free_port(20_050 + own)
     environment = os.environ | {
         "NEURON_ATLAS_DATA": str(folder / "data"),
         "NEURON_ATLAS_STUDIES": str(folder / "studies"),

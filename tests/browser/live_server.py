@@ -53,6 +53,7 @@ class Server:
                 entries = []
             if entries and entries[0]["loadStatus"] == "LOADED":
                 assert entries[0]["locationOrLoadError"]["__typename"] == "RepositoryLocation"
+                assert process.poll() is None, f"another server answers at {self.ui}"
                 return
             time.sleep(0.5)
         raise AssertionError(f"nothing was loaded within {SECONDS_TO_LOAD} s")
@@ -81,6 +82,7 @@ class Server:
 
 def assert_all_blocking_checks_hold(checks: list[dict[str, Any]]) -> None:
     """Every blocking check has looked at what was made last, and holds."""
+    assert [check["name"] for check in checks if check["blocking"] and not check["executionForLatestMaterialization"]] == []
     looked = [check["executionForLatestMaterialization"] for check in checks if check["blocking"]]
     assert {look["status"] for look in looked} == {"SUCCEEDED"}
     assert all(look["evaluation"]["success"] for look in looked)

@@ -17,6 +17,13 @@ def run(name: str, status: str, **tags: str) -> dict[str, Any]:
     return {"runId": name, "status": status, "tags": [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]}
 
 
+DIED = "the worker died"
+LOGS: dict[str | None, dict[str, Any]] = {  # by the cursor before: two pages
+    None: {"events": [{"__typename": "LogMessageEvent"}], "cursor": "1", "hasMore": True},
+    "1": {"events": [{"__typename": "RunFailureEvent", "message": f"{DIED}\nsee its log"}], "cursor": "2", "hasMore": False},
+}
+
+
 class Scripted(Webserver):
     """A webserver that answers what it is told to, a list of runs and a status a look; the last answer stays."""
 
@@ -32,6 +39,8 @@ class Scripted(Webserver):
         if field == "partitionBackfillOrError":
             self.now = next(self.looks, self.now)
             return {"status": self.now[0]}
+        if field == "logsForRun":
+            return LOGS[variables["after"]]
         if "runIds" in variables["filter"]:
             self.now = next(self.looks, self.now)
             return {"results": [one for one in self.now[1] if one["runId"] in variables["filter"]["runIds"]]}
@@ -52,7 +61,7 @@ def test_a_run_whose_worker_died_is_waited_for_until_its_replacement_ends() -> N
     looks = [[run("a", "STARTED")], [LOST], [LOST, run("b", "QUEUED", **REPLACED)], [LOST, run("b", "SUCCESS", **REPLACED)]]
     told: list[str] = []
     assert Scripted(("", []), *(("", look) for look in looks)).wait_for_run("a", told.append)
-    assert told == ["run a started", "run a failure", "run b success"]
+    assert told == ["run a started", f"run a failure: {DIED}", "run b success"]
 
 
 def test_a_run_that_is_marked_for_a_new_start_only_after_it_failed_is_waited_for_as_well() -> None:
@@ -63,6 +72,18 @@ def test_a_run_that_is_marked_for_a_new_start_only_after_it_failed_is_waited_for
 @pytest.mark.parametrize("status", ["FAILURE", "CANCELED"])
 def test_a_run_that_is_not_started_again_has_failed(status: str) -> None:
     assert not Scripted(("", []), ("", [run("a", status)])).wait_for_run("a", lambda _: None)
+
+
+def test_the_first_step_that_failed_says_why_by_its_innermost_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(step: str, *messages: str) -> dict[str, Any]:
+        outer, *causes = ({"message": f"{message}\nTraceback"} for message in messages)
+        return {"__typename": "ExecutionStepFailureEvent", "stepKey": step, "error": {**outer, "causes": causes}}
+
+    failures = [failed("histograms", "an op failed", "StoreError: no room"), failed("later", "never told")]
+    monkeypatch.setitem(LOGS, None, {"events": failures, "cursor": "1", "hasMore": True})
+    told: list[str] = []
+    assert not Scripted(("", []), ("", [run("a", "FAILURE")])).wait_for_run("a", told.append)
+    assert told == ["run a failure: histograms: StoreError: no room"]
 
 
 def test_the_last_replacement_decides() -> None:
@@ -80,7 +101,7 @@ def test_a_backfill_is_done_when_every_shard_has_a_run_that_succeeded_though_one
     server = Scripted(("", []), ("REQUESTED", [lost, shard("b", "0001", "SUCCESS")]), ("REQUESTED", done))
     told: list[str] = []
     assert server.wait_for_backfill("f", ["0000", "0001"], told.append)
-    assert told == ["shard 0000, run a failure", "shard 0001, run b success", "shard 0000, run c success"]
+    assert told == [f"shard 0000, run a failure: {DIED}", "shard 0001, run b success", "shard 0000, run c success"]
 
 
 @pytest.mark.parametrize("status", ["COMPLETED_FAILED", "FAILED", "CANCELED"])
