@@ -11,16 +11,7 @@ import numpy as np
 
 from assets.counting.batches import Batch
 from assets.counting.histograms import BEFORE, CONTEXT, SIDES
-from assets.counting.kept_positions import HALF_LARGEST
-
-
-def halves(activations: np.ndarray) -> np.ndarray:
-    """Float32 as float16, clipped to what float16 holds.
-
-    Without torch: a thread that calls it gets OpenMP threads of its own, and with more of them than cores GNU's OpenMP no longer waits
-    awake, in the whole process: the model's activation functions then took four times as long (docs/performance.md).
-    """
-    return np.clip(activations, -HALF_LARGEST, HALF_LARGEST).astype(np.float16)
+from assets.counting.number_formats import halves
 
 
 class ExampleContexts:

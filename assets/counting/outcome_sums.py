@@ -18,6 +18,7 @@ from assets.counting.document_blocks import FOLDS, is_telling
 from assets.counting.histograms import NEXT_TOKEN, NO_NEXT_TOKEN, PROBABILITY, TOP_PREDICTION
 from assets.counting.inverse_scales import inverse_scales, of_layer
 from assets.counting.null_labels import CountedPositions, rotated
+from assets.counting.number_formats import singles
 from assets.counting.outcome_counts import following_tokens, required_probabilities, rows_of_next_tokens
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS
@@ -126,7 +127,7 @@ class OutcomeSums:
         here, row = places[order], rows[order]
 
         def add_layer(layer: int) -> None:
-            values = activations[layer].flatten(0, 1).float().contiguous().numpy()
+            values = singles(activations[layer])
             loops.add_scaled(values, of_layer(scale, layer).numpy(), here, row, sums[layer].numpy())
 
         self._on_threads(add_layer, len(activations))
@@ -148,7 +149,7 @@ class OutcomeSums:
         import assets.counting.token_sum_loops as loops
 
         def on_cpu(layer: int) -> None:
-            values = activations[layer].flatten(0, 1).float().contiguous().numpy()
+            values = singles(activations[layer])
             loops.add_by_probability(values, places, of_layer(weights, layer).numpy(), sums[layer].numpy())
 
         if self._pool is not None:

@@ -20,6 +20,7 @@ from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import LEFT_OUT, Histograms
 from assets.counting.inverse_scales import inverse_scales, of_layer
 from assets.counting.null_labels import CountedPositions
+from assets.counting.number_formats import singles
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
 from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
@@ -106,7 +107,7 @@ class CompiledSums:
         of_runs = (counted.places[order], np.append(starts, order.size), groups[first], counted.blocks[first], null_groups[order])
 
         def add_layer(layer: int) -> None:
-            values = activations[layer].flatten(0, 1).float().contiguous().numpy()
+            values = singles(activations[layer])
             sums = (*held.of_layer(layer), held.null_sums[layer], held.block_scaled[layer])
             own = of_layer(inverse_scale, layer).numpy()
             token_sum_loops.add_groups(values, own, *of_runs, *(held_here.numpy() for held_here in sums))

@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from assets.counting.example_contexts import halves
 from assets.counting.histograms import BEFORE, CONTEXT, SIDES, Histograms
+from assets.counting.number_formats import halves
 
 
 def context_violations(histograms: Histograms) -> pl.DataFrame:
