@@ -1,0 +1,79 @@
+"""The published outputs of one study, for a notebook or a script: tables as polars frames, counters as arrays. Writes nothing.
+
+    from assets.published_study import PublishedStudy
+    study = PublishedStudy("data", "demo")
+    study.table("token_neuron_scores").sort("auroc", descending=True).head()
+
+Needs neither Dagster nor torch. What is read is verified first: size and SHA-256 of every file of the output it belongs to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets.contracts import TABLES
+from assets.counting.histograms import Histograms
+from assets.histograms.histogram_store import read_histograms
+from assets.stages import STAGES
+from assets.store import Place, Record, Store, StoreError
+from assets.tables import read_table
+
+
+@dataclass(frozen=True)
+class PublishedStudy:
+    """What stands of the study `name` below `data`, a folder or a bucket's URL. A table that no run has made raises StoreError."""
+
+    data: str | Path
+    name: str
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.data)
+
+    @cached_property
+    def _verified(self) -> dict[Place, Record]:
+        return {}
+
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """The tables that can be asked for: what each holds, by its name. Those of outputs without shards that were made."""
+        made = {name for name, stage in STAGES.items() if not stage.is_sharded and self._store.find(Place(self.name, name)) is not None}
+        return {name: table.description for name, table in TABLES.items() if table.asset in made}
+
+    def table(self, name: str, shard: str | None = None) -> pl.DataFrame:
+        """A table; of an output in shards one of them, such as "0000". The meaning of its columns: `columns`."""
+        table = TABLES.get(name)
+        if table is None:
+            raise StoreError(f"table {name!r}: there is none of this name; give one of {', '.join(TABLES)}")
+        if STAGES[table.asset].is_sharded and shard is None:
+            raise StoreError(f"table {name}: it lies in shards; say which, table({name!r}, shard='0000')")
+        return read_table(self.record(table.asset, shard), table)
+
+    @staticmethod
+    def columns(name: str) -> pl.DataFrame:
+        """One row a column of a table: name, dtype, unit, description."""
+        rows = [(column.name, str(column.dtype), column.unit, column.description) for column in TABLES[name].columns]
+        return pl.DataFrame(rows, schema=["column", "dtype", "unit", "description"], orient="row")
+
+    def histograms(self) -> Histograms:
+        """The counters of all shards: tensors by their names in the contract, read as they are used."""
+        return read_histograms(self.record("merged_histograms").folder)
+
+    def facts(self, asset: str) -> Mapping[str, Any]:
+        """Numbers and texts that an output states, such as layers and neurons of `model_snapshot`."""
+        return self.record(asset).facts
+
+    def record(self, asset: str, shard: str | None = None) -> Record:
+        """How and when an output was made, and its folder, verified once. Raises StoreError where it does not stand or is damaged."""
+        place = Place(self.name, asset, shard)
+        if place not in self._verified:
+            record = self._store.find(place)
+            if record is None:
+                raise StoreError(f"{self._store.address(place)}: {place} was not made there; run the study, or correct folder and name")
+            self._store.verify(record)
+            self._verified[place] = record
+        return self._verified[place]
