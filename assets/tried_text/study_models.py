@@ -12,6 +12,8 @@ from assets.model.model_snapshot import refuse_changed_files, snapshot_folder
 from assets.store import Record, Store
 from assets.study import Study
 from assets.tables import read_table
+from assets.tried_text.given_text import named_neurons, refuse_neurons, refuse_text, text_ids
+from assets.tried_text.tried_text import TriedText, tried_text
 
 SNAPSHOT = "model_snapshot"
 
@@ -65,3 +67,15 @@ class StudyModels:
         folder = snapshot_folder(study, snapshot, files)
         refuse_changed_files(files, folder)
         return load_choice(folder, study)
+
+
+def tried_by(models: StudyModels, study: Study, text: str, neurons: str) -> TriedText:
+    """A text read by the model of a study. `neurons` is a list such as "L1 N3, L2 N7", or empty.
+
+    Raises TextError for what cannot be tried, before the model is loaded where that can be told without it, and what `model_of` raises.
+    """
+    refuse_text(text)
+    chosen = named_neurons(neurons)
+    model = models.model_of(study)
+    refuse_neurons(model.facts, chosen)
+    return tried_text(model, text_ids(model, text), chosen)

@@ -1,7 +1,5 @@
 """What is given to try: texts and neurons that can be read, and the sentence for each that cannot."""
 
-from pathlib import Path
-
 import pytest
 
 from assets.model.language_model import LanguageModel
@@ -88,5 +86,7 @@ def test_too_many_neurons_are_refused() -> None:
 def test_neurons_that_the_model_does_not_have_are_refused(model: LanguageModel) -> None:
     refuse_neurons(model.facts, ((0, 0), (2, 15)))
     for neuron in ((3, 0), (0, 16)):
-        with pytest.raises(TextError, match=f"L{neuron[0]} N{neuron[1]} does not exist; the model has layers 0 to 2 with neurons 0 to 15 each"):
+        with pytest.raises(
+            TextError, match=f"L{neuron[0]} N{neuron[1]} does not exist; the model has layers 0 to 2 with neurons 0 to 15 each"
+        ):
             refuse_neurons(model.facts, ((0, 0), neuron))

@@ -62,7 +62,9 @@ def test_a_model_is_held_until_another_is_asked_for_and_then_given_back(tmp_path
     assert models.model_of(other).facts.layers == 2
 
 
-def test_a_large_model_behind_a_small_one_has_all_threads_again(tmp_path: Path, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_model_behind_a_small_one_has_all_threads_again(
+    tmp_path: Path, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = study_of(tmp_path, "one"), study_of(tmp_path, "other")
     for study in (one, other):
         run_snapshot(study, deployment)
