@@ -9,6 +9,7 @@ user can mend are printed as one message.
 
 import argparse
 import sys
+import unicodedata
 from collections.abc import Sequence
 
 from assets.errors import InputError
@@ -30,7 +31,7 @@ def table_lines(tried: TriedText) -> list[str]:
     heads = ["", "token", *along, "predicts", "p"] + ([] if tried.refused else ["write it (logits)", "write against it"])
     rows = [_cells(tried, place, token) for place, token in enumerate(tried.tokens)]
     to_the_right = {0, *range(2, 2 + len(along)), 3 + len(along)}  # numbers
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    widths = [max(_width(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     return ["  ".join(_aligned(row, widths, to_the_right)).rstrip() for row in (heads, *rows)]
 
 
@@ -46,8 +47,13 @@ def _named(contributions: Sequence[Contribution]) -> str:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int], to_the_right: set[int]) -> list[str]:
-    both = enumerate(zip(row, widths, strict=True))
-    return [cell.rjust(width) if column in to_the_right else cell.ljust(width) for column, (cell, width) in both]
+    spaces = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+    return [space + cell if column in to_the_right else cell + space for column, (cell, space) in enumerate(zip(row, spaces, strict=True))]
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives the text: two for characters of East Asia, none for marks on the one before."""
+    return sum(0 if unicodedata.combining(one) else 1 + (unicodedata.east_asian_width(one) in "WF") for one in text)
 
 
 def main() -> int:

@@ -147,8 +147,8 @@ def _contributions(model: LanguageModel, run: _Run) -> list[Told]:
     found: list[Told] = []
     for position in range(positions):
         of_all = added[position].reshape(-1)
-        ends = [_named(run, position, of_all, _first(sign * of_all), neurons) for sign in (1, -1)]
-        found.append((float(together[position]), *ends))
+        writes, against = (_named(run, position, of_all, _first(sign * of_all), neurons) for sign in (1, -1))
+        found.append((float(together[position]), writes, against))
     return found
 
 

@@ -107,7 +107,7 @@
     told.append(mark(token.token), " the model predicts ", mark(token.prediction), ` with ${token.probability}.`);
     if (token.all_neurons) told.append(` All neurons together add ${token.all_neurons} to its logit.`);
     const ends = made("div", "", "ends");
-    if (!answer.refused) ends.append(end("Write it", token.writes), end("Write against it", token.writes_against));
+    if (!answer.refused) ends.append(end("Neurons that write it", token.writes), end("Neurons that write against it", token.writes_against));
     detail.replaceChildren(told, ends);
   }
   function end(title, contributions) {

@@ -139,7 +139,12 @@ def test_what_cannot_be_tried_is_told_in_a_sentence(place: Place, changes: dict[
 def is_answered(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every request that reaches the studies, from now on."""
     reached: list[Any] = []
-    monkeypatch.setattr(place.trials, "answer", lambda fields: reached.append(fields) or {"said": "yes"})
+
+    def answer(fields: Any) -> dict[str, str]:
+        reached.append(fields)
+        return {"said": "yes"}
+
+    monkeypatch.setattr(place.trials, "answer", answer)
     return reached
 
 

@@ -100,8 +100,8 @@ def test_negating_a_gated_neurons_weights_changes_signs_of_activations_and_nothi
     assert [[entry[:2] for entry in ends_of(token)] for token in one.tokens] == [
         [entry[:2] for entry in ends_of(token)] for token in other.tokens
     ]
-    values = [np.array([entry[2] for token in tried.tokens for entry in ends_of(token)]) for tried in (one, other)]
-    np.testing.assert_allclose(*values, rtol=0, atol=1e-6)
+    values, same = (np.array([entry[2] for token in tried.tokens for entry in ends_of(token)]) for tried in (one, other))
+    np.testing.assert_allclose(values, same, rtol=0, atol=1e-6)
     np.testing.assert_allclose(one.activations[0, 3], -np.array(other.activations[0, 3]), rtol=0, atol=1e-6)
     np.testing.assert_allclose(one.activations[0, 4], other.activations[0, 4], rtol=0, atol=1e-6)
 
