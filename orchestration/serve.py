@@ -91,10 +91,12 @@ def serve_all() -> int:
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "orchestration" / "instance")))
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml", "--host", LOOPBACK, "--port", str(ui_port)]
     environment = {**os.environ, "NEURON_ATLAS_SITE_URL": site_url, "DAGSTER_HOME": str(home), "PYTHONWARNINGS": "ignore"}
-    try:
-        return run_until_stopped(command, environment)
-    finally:
-        trials.close(STOP_SECONDS)
+    ended = run_until_stopped(command, environment)
+    if not trials.close(STOP_SECONDS):  # the interpreter's own end would be cut off by the threads of a model that is being loaded
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended)
+    return ended
 
 
 def stop_signals() -> threading.Event:

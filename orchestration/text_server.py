@@ -71,12 +71,14 @@ class TextTrials:
         pages = pages_of_neurons(self._settings.deployment.site_folder(study.name), neurons_named(tried))
         return {"study": study.name, "seconds": seconds, **shown(tried, pages, study.count_bos)}
 
-    def close(self, seconds: float) -> None:
-        """Answer nothing any more; wait so long at most for the text that is being tried, and give back the model."""
+    def close(self, seconds: float) -> bool:
+        """Answer nothing any more and give back the model; False if the text that is being tried did not end within so many seconds."""
         self._is_closed = True
-        if self._turn.acquire(timeout=seconds):
-            self._models.free()
-            self._turn.release()
+        if not self._turn.acquire(timeout=seconds):
+            return False
+        self._models.free()
+        self._turn.release()
+        return True
 
     def _study(self, name: str) -> Study:
         """A study of the deployment by its name: never by path, which a page has no need to name."""
@@ -140,7 +142,10 @@ class ReportsAndTexts(QuietFiles):
 
     def do_HEAD(self) -> None:
         """The same without its content."""
-        self.do_GET() if self._asked_for().startswith(PLACE.rstrip("/")) else super().do_HEAD()
+        if self._asked_for().startswith(PLACE):
+            self.do_GET()
+        else:
+            super().do_HEAD()
 
     def do_POST(self) -> None:
         """A text to try."""

@@ -10,7 +10,7 @@ import yaml
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright  # noqa: E402
 
 from assets.publication import materialize  # noqa: E402
 from assets.stages import STAGES  # noqa: E402
@@ -66,17 +66,26 @@ def open_page(browser: Browser, address: str) -> Iterator[Any]:
     """Opens the page; fails where the console complains, anything else is asked for, or a text runs."""
     faults: list[str] = []
 
+    def hear(message: ConsoleMessage) -> None:
+        if "422" not in message.text and "409" not in message.text:  # a browser notes every answer that is a refusal
+            faults.append(message.text)
+
+    def dismiss(dialog: Dialog) -> None:
+        faults.append("a dialog opened")
+        dialog.dismiss()
+
+    def judge(request: Request) -> None:
+        if not request.url.startswith((address.removesuffix("try_text/"), "data:")):
+            faults.append(request.url)
+
     def opened(**options: Any) -> Page:
         page = browser.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
         page.set_default_timeout(90_000)
         expect.set_options(timeout=90_000)
-        page.on("console", lambda message: faults.append(message.text) if "422" not in message.text and "409" not in message.text else None)
+        page.on("console", hear)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: (faults.append("a dialog opened"), dialog.dismiss()))
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith((address[: -len("try_text/")], "data:")) else faults.append(request.url),
-        )
+        page.on("dialog", dismiss)
+        page.on("request", judge)
         page.goto(address)
         return page
 

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -311,10 +312,37 @@ def test_a_neuron_is_linked_to_its_own_page_or_to_the_atlas_or_to_none(tmp_path:
 def test_a_server_that_was_closed_holds_no_model_and_tries_nothing(place: Place) -> None:
     trials = TextTrials(place.settings)
     assert trials.answer(asked())["tokens"]
-    trials.close(1)
+    assert trials.close(1)
     assert trials._models._held is None
     with pytest.raises(RefusedRequest, match="the server is being stopped; start it again with make dev"):
         trials.answer(asked())
+
+
+def test_a_text_that_does_not_end_is_not_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials, began, let_go = TextTrials(place.settings), threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        began.set()
+        assert let_go.wait(60)
+        raise RefusedRequest(HTTPStatus.OK, "it ended")
+
+    monkeypatch.setattr(text_server, "tried_by", slow)
+    ends: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(RefusedRequest) as told:
+            trials.answer(asked())
+        ends.append(str(told.value))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert began.wait(60)
+    assert not trials.close(0.1)
+    let_go.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(ends) == ["it ended", "the server is being stopped; start it again with make dev"]
 
 
 def test_a_study_file_with_a_fault_is_told_where_it_is_asked_for_and_not_offered(place: Place) -> None:
