@@ -9,6 +9,7 @@
   const place = (id) => document.getElementById(id);
   const [state, tried, chosen, read, detail, refused] = ["state", "tried", "neurons", "text", "token", "refused"].map(place);
   const body = place("table").tBodies[0];
+  const itsPage = document.createElement("a"); // of the neuron that colours the text
   let answer = null; // what is shown, and of which study
   let colour = 0; // place of the neuron that colours the text
   let current = 0; // place of the token that is read
@@ -52,7 +53,7 @@
     current = first ? current : told.tokens.length - 1;
     refused.hidden = !told.refused;
     refused.textContent = told.refused ? `Contributions are not told: ${told.refused}.` : "";
-    chosen.replaceChildren(...told.neurons.map(choice));
+    chosen.replaceChildren(...told.neurons.map(choice), itsPage);
     place("key").hidden = !told.neurons.length;
     read.replaceChildren(...told.tokens.map(word));
     body.replaceChildren(...told.tokens.map(row));
@@ -84,7 +85,9 @@
   // The colour of the text, and the column of activations.
   function paint() {
     const neuron = answer.neurons[colour];
-    [...chosen.children].forEach((button, number) => button.setAttribute("aria-pressed", String(number === colour)));
+    [...chosen.querySelectorAll("button")].forEach((button, number) => button.setAttribute("aria-pressed", String(number === colour)));
+    itsPage.hidden = !neuron || !neuron.page;
+    if (!itsPage.hidden) { itsPage.href = neuron.page; itsPage.textContent = `Page of ${neuron.name}`; }
     place("of-neuron").textContent = neuron ? `Activation of ${neuron.name}` : "Activation";
     answer.tokens.forEach((token, number) => {
       const strength = neuron ? neuron.strengths[number] : 0;

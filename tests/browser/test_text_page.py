@@ -112,11 +112,13 @@ def test_a_sentence_is_read_coloured_and_linked(open_page: Any) -> None:
     assert words.nth(8).evaluate("word => word.style.getPropertyValue('--p')") == "100%"
     assert words.nth(0).evaluate("word => word.style.getPropertyValue('--p')") == "0%"
     expect(page.locator("#of-neuron")).to_have_text(f"Activation of {NAME}")
+    expect(page.locator("#neurons a")).to_have_attribute("href", f"/planted/neuron-{PLANTED_LAYER}-{PLANTED_NEURON}.html")
     words.nth(2).click()
     expect(page.locator("#token")).to_contain_text("Behind ␣climbed the model predicts ␣up")
     other = page.locator("#token tbody tr").first.locator("td").first.inner_text()
     page.get_by_role("button", name=f"Colour the text by {other}").first.click()  # another run of the model
     expect(page.locator("#neurons button[aria-pressed=true]")).to_have_text(other)
+    expect(page.locator("#neurons a")).to_be_hidden()
     assert NAME in page.locator("input[name=neurons]").input_value()
     expect(page.locator("#token")).to_contain_text("Behind ␣climbed")  # the token that was read stays chosen
     page.locator("#table a", has_text=NAME).first.click()
