@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from assets.deployment import Deployment
+from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.publication import materialize
 from assets.stages import STAGES
 from assets.store import StoreError
 from assets.study import Study, read_study
+from assets.tried_text import study_models
 from assets.tried_text.study_models import StudyModels
 from tests.hostile.tiny_models import COMMON, tiny_model
 from tests.stage_runs import compute_of
@@ -42,7 +44,9 @@ def test_a_study_that_was_not_run_says_what_to_do(tmp_path: Path, deployment: De
         StudyModels(deployment.store).model_of(study)
 
 
-def test_a_model_is_held_until_another_is_asked_for_and_then_given_back(tmp_path: Path, deployment: Deployment) -> None:
+def test_a_model_is_held_until_another_is_asked_for_and_then_given_back(
+    tmp_path: Path, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = study_of(tmp_path, "one"), study_of(tmp_path, "other")
     same = study_of(tmp_path, "same", model="one")
     for study in (one, other, same):
@@ -55,9 +59,17 @@ def test_a_model_is_held_until_another_is_asked_for_and_then_given_back(tmp_path
     del held
     gc.collect()
     assert plain() is not None
-    models.model_of(other)
-    assert plain() is None
+    own, there_while_loading = study_models.load_choice, []
+
+    def watched(folder: Path, study: Study) -> LanguageModel:
+        there_while_loading.append(plain() is not None)
+        return own(folder, study)
+
+    monkeypatch.setattr(study_models, "load_choice", watched)
+    second = weakref.ref(models.model_of(other).plain)
+    assert there_while_loading == [False]  # two models at once may not fit
     models.free()
+    assert second() is None
     models.free()
     assert models.model_of(other).facts.layers == 2
 
