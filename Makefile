@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study across dev check demo-model bench bench-study retention faults mutants lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study text across dev check demo-model bench bench-study retention faults mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,14 @@ demo: setup ## run the embedded study and print the path of its report
 study: setup ## run any study: make study STUDY=<name or path.yaml>
 	@test -n "$(STUDY)" || { echo "Say which study: make study STUDY=<name in orchestration/studies, or path.yaml>"; exit 2; }
 	@$(RUN) -m orchestration.run "$(STUDY)"
+
+# As they were given: a text may hold quotes and $, which neither make nor the shell may read.
+override TEXT := $(value TEXT)
+export STUDY TEXT NEURONS
+
+text: setup ## what a study's model makes of a text: make text STUDY=demo TEXT="..." [NEURONS="L1 N3, L2 N7"]
+	@test -n "$$STUDY" && test -n "$$TEXT" || { echo 'Say which study and what text: make text STUDY=<name or path.yaml> TEXT="..."'; exit 2; }
+	@$(RUN) -m orchestration.try_text --neurons="$$NEURONS" -- "$$STUDY" "$$TEXT"
 
 across: setup ## compare all models that were run: make across [STUDIES="more.yaml files.yaml"]
 	@$(RUN) -m orchestration.across $(STUDIES)

@@ -33,9 +33,9 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
 
-def serve_reports(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+def serve_reports(folder: Path, port: int, handler: type[QuietFiles] = QuietFiles) -> http.server.ThreadingHTTPServer:
     """Serve the published reports in a thread of this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = http.server.ThreadingHTTPServer((LOOPBACK, port), functools.partial(QuietFiles, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer((LOOPBACK, port), functools.partial(handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -3,7 +3,8 @@
     python -m orchestration.serve
     python -m orchestration.serve --reports      the reports alone, beside a webserver that runs by itself
 
-Reports are static files: a plain file server beside the UI gives them an address that the UI can link to.
+Reports are static files: a plain file server beside the UI gives them an address that the UI can link to. Beside the UI, and with reports
+in a folder, a text can be tried as well (text_server); a server of reports alone loads no model.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import threading
 from pathlib import Path
 
 from assets.errors import InputError
-from orchestration.report_server import serve_reports
+from orchestration.report_server import QuietFiles, serve_reports
 from orchestration.settings import LOOPBACK, REPOSITORY, SITE_PORT, Settings, SettingsError
+from orchestration.text_server import PLACE, TextTrials, handler_of
 
 FIRST_UI_PORT = 3000
 STOP_SECONDS = 10
@@ -40,10 +42,10 @@ def port_from(variable: str, default: int) -> int:
     return int(given)
 
 
-def start_reports(settings: Settings, port: int) -> str:
-    """Serve the reports of a deployment; says where they are read from, if that is a bucket."""
+def start_reports(settings: Settings, port: int, handler: type[QuietFiles] = QuietFiles) -> str:
+    """Serve the reports of a deployment; says where they are read from, if that is a bucket. `handler` is what serves those of a folder."""
     if not settings.bucket:
-        serve_reports(settings.data / "reports", port)
+        serve_reports(settings.data / "reports", port, handler)
         return ""
     from orchestration.bucket_reports import serve_bucket_reports
 
@@ -82,12 +84,19 @@ def serve_all() -> int:
     site_port = free_port(port_from("NEURON_ATLAS_SITE_PORT", SITE_PORT))
     ui_port = free_port(port_from("NEURON_ATLAS_UI_PORT", FIRST_UI_PORT))
     site_url = f"http://{LOOPBACK}:{site_port}"
-    origin = start_reports(settings, site_port)
-    print(f"Dagster UI  http://{LOOPBACK}:{ui_port}\nReports     {site_url}{origin}\nStop with Ctrl-C.", flush=True)
+    trials = TextTrials(settings)
+    origin = start_reports(settings, site_port, handler_of(trials))
+    tried = "" if settings.bucket else f"Try a text  {site_url}{PLACE}\n"
+    print(f"Dagster UI  http://{LOOPBACK}:{ui_port}\nReports     {site_url}{origin}\n{tried}Stop with Ctrl-C.", flush=True)
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY / "orchestration" / "instance")))
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml", "--host", LOOPBACK, "--port", str(ui_port)]
     environment = {**os.environ, "NEURON_ATLAS_SITE_URL": site_url, "DAGSTER_HOME": str(home), "PYTHONWARNINGS": "ignore"}
-    return run_until_stopped(command, environment)
+    ended = run_until_stopped(command, environment)
+    if not trials.close(STOP_SECONDS):  # the interpreter's own end would be cut off by the threads of a model that is being loaded
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended)
+    return ended
 
 
 def stop_signals() -> threading.Event:

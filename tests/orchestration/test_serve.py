@@ -105,6 +105,7 @@ def test_the_reports_alone_are_served_on_loopback_at_their_own_port_or_not_at_al
     try:
         assert answer(f"http://{LOOPBACK}:{port}/some/", 60) == "a report"
         assert {address for address, listened in listening() if listened == port} == {"0100007F"}
+        assert asked(port, "/try_text/", LOOPBACK)[0] == 404  # beside a deployment's webserver no model is loaded
         second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
         assert second.returncode == 2
         assert second.stderr.startswith(f"NEURON_ATLAS_SITE_PORT: port {port} on 127.0.0.1 cannot be used (Address already in use)")
@@ -138,6 +139,7 @@ def test_the_ui_and_the_reports_are_served_on_loopback_and_stop_when_told(tmp_pa
     )
     try:
         assert answer(f"http://{LOOPBACK}:{site}/some/", 20) == "a report"
+        assert "<h1>Try a text</h1>" in answer(f"http://{LOOPBACK}:{site}/try_text/", 20)
         assert "Dagster" in answer(f"http://{LOOPBACK}:{ui}", 90)
         assert {address for address, port in listening() if port in (ui, site)} == {"0100007F"}  # 127.0.0.1, as the kernel writes it
     finally:
