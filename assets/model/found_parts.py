@@ -122,7 +122,7 @@ def _raise_outputs(trial: _Trial, layer: int, name: str, rows: int) -> "Callable
     def raise_some(module: Any, given: Any, made: "torch.Tensor") -> "torch.Tensor":
         raised = made.clone()
         entries = raised.view(rows, TOKENS, -1)[trial.rows[layer, name], POSITION]
-        entries[:: -(-len(entries) // RAISED)] += NUDGE
+        entries[:: _step(len(entries))] += NUDGE
         return raised
 
     return raise_some
@@ -133,8 +133,11 @@ def _note_neurons(trial: _Trial, layer: int, writer: str, rows: int) -> "Callabl
         inputs = given[0].clone().view(rows, TOKENS, -1)  # [row, position, neuron]
         trial.looks_ahead |= bool(_changed(inputs, 1, least=0.0)[:-1].any())
         for reader in trial.maps[layer].writers[writer]:
-            changed = _changed(inputs, trial.rows[layer, reader])
-            if changed.any() and int(changed.sum()) <= RAISED and changed.sum() == changed[POSITION].sum():
+            neurons, outputs = trial.maps[layer].sizes[writer][0], trial.maps[layer].sizes[reader][1]
+            changed = _changed(inputs, trial.rows[layer, reader]).nonzero().tolist()  # position and neuron of each
+            raised = range(outputs)[:: _step(outputs)]
+            own = {entry % neurons for entry in raised} | {entry // 2 for entry in raised}  # two halves, or pairs
+            if 0 < len(changed) <= RAISED and all(position == POSITION and neuron in own for position, neuron in changed):
                 trial.fed.add((layer, writer, reader))
         inputs[trial.rows[layer, writer], POSITION, 0] += NUDGE
         return (inputs.view(given[0].shape), *given[1:])
@@ -153,9 +156,13 @@ def _note_stream(trial: _Trial, layer: int, rows: int) -> "Callable[[Any, Any, A
     return note
 
 
+def _step(outputs: int) -> int:
+    return -(-outputs // RAISED)
+
+
 def _changed(values: "torch.Tensor", row: int, least: float = LEAST) -> "torch.Tensor":
     """Which numbers of a row differ from the first row's by more than rounding and `least` of the largest change, bool [position, any]."""
     import torch
 
     moved, size = (values[row].float() - values[0].float()).abs(), float(values[0].float().abs().max())
-    return moved > max(least * float(moved.max()), 16 * torch.finfo(values.dtype).eps * size)
+    return moved > max(least * float(moved.max()), 2 * torch.finfo(values.dtype).eps * size)
