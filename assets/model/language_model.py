@@ -1,4 +1,4 @@
-"""A loaded model as the stages are given it: TransformerBridge, plain twin, tokenizer, facts, and the text of tokens.
+"""A loaded model as the stages are given it: TransformerBridge, if it has one, plain twin, tokenizer, facts, and the text of tokens.
 
 Loading is in loading; which models are refused is in refusals. Computes nothing over a corpus.
 """

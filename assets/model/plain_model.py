@@ -1,4 +1,4 @@
-"""The model in plain Hugging Face code, on the weights that the bridge holds: what a pass over the corpus runs.
+"""The model in plain Hugging Face code, on the weights that the bridge, if there is one, holds: what a pass over the corpus runs.
 
 The bridge computes LayerNorm and attention in steps of its own, so that each can be patched; a pass patches nothing. What is
 counted in plain code is the model's own numbers, bit for bit, and costs less; a study may trade the last bits for speed
