@@ -99,7 +99,9 @@ def _tried(model: Any, blocks: list[str], maps: list[BlockMaps]) -> _Trial:
     with torch.inference_mode(), ExitStack() as opened:
         for layer, block in enumerate(blocks):
             opened.enter_context(_hooked(trial, model.get_submodule(block), layer, len(token_ids)))
-        model.base_model(token_ids.to(model.get_input_embeddings().weight.device), use_cache=False)
+        made = model.base_model(token_ids.to(model.get_input_embeddings().weight.device), use_cache=False)
+    if not hasattr(made, "last_hidden_state"):
+        raise StructureError("it gives no last hidden state, which predictions are made of")
     return trial
 
 
@@ -131,7 +133,7 @@ def _raise_outputs(trial: _Trial, layer: int, name: str, rows: int) -> "Callable
 def _note_neurons(trial: _Trial, layer: int, writer: str, rows: int) -> "Callable[[Any, tuple[torch.Tensor, ...]], Any]":
     def note(module: Any, given: "tuple[torch.Tensor, ...]") -> Any:
         inputs = given[0].clone().view(rows, TOKENS, -1)  # [row, position, neuron]
-        trial.looks_ahead |= bool(_changed(inputs, 1, least=0.0)[:-1].any())
+        trial.looks_ahead |= bool(_changed(inputs, 1)[:-1].any())
         for reader in trial.maps[layer].writers[writer]:
             neurons, outputs = trial.maps[layer].sizes[writer][0], trial.maps[layer].sizes[reader][1]
             changed = _changed(inputs, trial.rows[layer, reader]).nonzero().tolist()  # position and neuron of each
@@ -160,9 +162,13 @@ def _step(outputs: int) -> int:
     return -(-outputs // RAISED)
 
 
-def _changed(values: "torch.Tensor", row: int, least: float = LEAST) -> "torch.Tensor":
-    """Which numbers of a row differ from the first row's by more than rounding and `least` of the largest change, bool [position, any]."""
+def _changed(values: "torch.Tensor", row: int) -> "torch.Tensor":
+    """Which numbers of a row differ from the first row's by more than rounding and LEAST of the largest change, bool [position, any].
+
+    Rounding goes with the size of a position's numbers: the first position's are hundreds of times those of others in many models.
+    """
     import torch
 
-    moved, size = (values[row].float() - values[0].float()).abs(), float(values[0].float().abs().max())
-    return moved > max(least * float(moved.max()), 2 * torch.finfo(values.dtype).eps * size)
+    expected = values[0].float()
+    moved, size = (values[row].float() - expected).abs(), expected.square().mean(-1, keepdim=True).sqrt()
+    return (moved > LEAST * moved.max()) & (moved > 2 * torch.finfo(values.dtype).eps * size)

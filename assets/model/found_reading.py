@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 TOKENS = 4
-NUDGE = 4.0
+NUDGE = 4.0  # as in found_parts
 RAISED = 8  # neurons at once: one whose other factor is 0 shows nothing
 BENT = 0.01  # of the change, by which raising and lowering differ behind a function that is not linear
 
@@ -75,7 +75,7 @@ class _Reading:
         handles = [part.register_forward_hook(_kept(outputs, name)) for name, part in leaves]
         for name in dict.fromkeys(name for name, _ in self.halves[layer]):
             handles.append(model.get_submodule(name).register_forward_hook(self._move(layer, name, outputs)))
-        handles.append(model.get_submodule(neuron_map).register_forward_pre_hook(self._note(layer)))
+        handles.append(model.get_submodule(neuron_map).register_forward_pre_hook(self._note(layer, outputs)))
         return handles
 
     def _move(self, layer: int, name: str, outputs: "list[tuple[str, Any]]") -> "Callable[[Any, Any, torch.Tensor], torch.Tensor]":
@@ -94,8 +94,9 @@ class _Reading:
 
         return move
 
-    def _note(self, layer: int) -> "Callable[[Any, tuple[torch.Tensor, ...]], None]":
+    def _note(self, layer: int, outputs: "list[tuple[str, Any]]") -> "Callable[[Any, tuple[torch.Tensor, ...]], None]":
         def note(module: Any, given: "tuple[torch.Tensor, ...]") -> None:
+            outputs.clear()  # the layer has read: held to the end they would be memory for nothing
             last = given[0].view(self.rows, TOKENS, -1)[:, -1].float()  # [row, neuron]
             bent = []
             for half, start in self.halves[layer]:
