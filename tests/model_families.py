@@ -92,7 +92,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "CTRL": Family("ctrl", {"n_embd": 16, "dff": 24, "n_layer": 2, "n_head": 2, "n_positions": 32}, "CTRL", f"{UNKNOWN}; biased unembedding"),
     "CWM": Family("cwm", {**GROUPED, "sliding_window": WINDOW}, "Code World Model", f"{UNKNOWN}; some layers see a window"),
-    "Granite, windows": Family("granite_swa", {**_PAIRED, **_GRANITE}, "", f"{UNKNOWN}; factors on blocks and logits"),
+    "Granite, windows": Family("granite_swa", {**_PAIRED, **_GRANITE}, "Granite SWA", f"{UNKNOWN}; factors on blocks and logits"),
     "Mixtral": Family("mixtral", {**_PAIRED, "num_local_experts": 4}, "Mixtral", "a mixture of experts"),
     "Qwen 3 MoE": Family("qwen3_moe", {**GROUPED, "num_experts": 4, "moe_intermediate_size": 8}, "Qwen 3 30B-A3B", "a mixture of experts"),
 }  # fmt: skip

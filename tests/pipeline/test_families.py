@@ -72,7 +72,7 @@ def test_a_whole_study_of_a_model_that_the_bridge_does_not_know_counts_and_says_
     assert result.success, "\n".join(faults_of(result))
     reasons = refused_in(bench)
     assert set(reasons) == {
-        "logit_lens", "activation_patching", "neuron_patching", "patched_neuron_sets", "prompt_set_patching", "neuron_ablation", "prompt_ablation",
+        "logit_lens", "activation_patching", "neuron_patching", "prompt_set_patching", "neuron_ablation", "prompt_ablation",
         "neuron_inputs",
     }  # fmt: skip
     assert set(reasons.values()) == {
