@@ -8,6 +8,11 @@ from typing import Any
 
 from assets.errors import InputError
 
+# Of the trials of what is found here:
+TOKENS = 4  # of the text that is run
+NUDGE = 4.0  # by which numbers are raised: far above rounding, far below overflow
+RAISED = 8  # numbers at once: a neuron whose other factor is 0 shows nothing
+
 
 class StructureError(InputError):
     """Plain code whose neurons cannot be found; the message says why, as the end of a sentence."""

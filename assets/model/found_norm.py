@@ -3,7 +3,8 @@
 from contextlib import ExitStack
 from typing import Any
 
-TOKENS = 4
+from assets.model.block_maps import TOKENS
+
 SAME = 0.01  # of the largest output: epsilon and rounding move a norm's output by less where its input is doubled
 
 

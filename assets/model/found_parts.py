@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from assets.model.block_maps import BlockMaps, StructureError, block_maps, blocks_of
+from assets.model.block_maps import NUDGE, RAISED, TOKENS, BlockMaps, StructureError, block_maps, blocks_of
 from assets.model.found_norm import found_final_norm
 from assets.model.found_reading import found_reading
 from assets.model.plain_parts import PlainParts
@@ -19,10 +19,7 @@ from assets.model.plain_parts import PlainParts
 if TYPE_CHECKING:
     import torch
 
-TOKENS = 4
 POSITION = 1  # where things are raised: there are positions before and behind it
-NUDGE = 4.0  # far above rounding, far below overflow
-RAISED = 8  # outputs of a map at once: a neuron that is off shows nothing of its other half
 LEAST = 0.01  # of the largest change: what counts as one
 
 

@@ -8,17 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from assets.model.block_maps import linear_weight
+from assets.model.block_maps import NUDGE, RAISED, TOKENS, linear_weight
 from assets.model.found_norm import could_be_norm, ignores_size
 from assets.model.plain_parts import PlainParts, Reading
 
 if TYPE_CHECKING:
     import torch
 
-TOKENS = 4
-NUDGE = 4.0  # as in found_parts
-RAISED = 8  # neurons at once: one whose other factor is 0 shows nothing
-BENT = 0.01  # of the change, by which raising and lowering differ behind a function that is not linear
+BENT = 0.05  # of the change, by which raising and lowering differ behind a function that is not linear; half precision rounds by less
 
 
 def found_reading(model: Any, parts: PlainParts, neurons: int, feeds: Sequence[Sequence[str]]) -> tuple[Reading, ...] | None:
@@ -26,7 +23,7 @@ def found_reading(model: Any, parts: PlainParts, neurons: int, feeds: Sequence[S
     import torch
 
     halves = [_halves(model, own, neurons) for own in feeds]
-    trial = _Reading(neurons, halves)
+    trial = _ReadingTrial(neurons, halves)
     embedding = model.get_input_embeddings().weight
     first = torch.randint(0, embedding.shape[0], (TOKENS,), generator=torch.Generator().manual_seed(0))
     token_ids = first.expand(trial.rows, TOKENS).to(embedding.device)
@@ -44,7 +41,7 @@ def _halves(model: Any, feeds: Sequence[str], neurons: int) -> list[tuple[str, i
     return [(name, start) for name in feeds for start in range(0, linear_weight(model.get_submodule(name)).shape[0], neurons)]
 
 
-class _Reading:
+class _ReadingTrial:
     """Rows: one as it is, then two for each half of each layer, in which some of its outputs are raised and lowered."""
 
     def __init__(self, neurons: int, halves: list[list[tuple[str, int]]]) -> None:
