@@ -301,7 +301,8 @@ MODEL_PARITY = Table(
             "largest_logit_difference",
             _float,
             "logit",
-            "Largest absolute difference of a logit over all positions and tokens.",
+            "Largest absolute difference of a logit over all positions and tokens: of TransformerLens's bridge, which prompts and ablation run; "
+            "of what the pass runs, where TransformerLens does not know the model.",
             is_open=True,
         ),
         Column("largest_logit", _float, "logit", "Largest absolute logit: the scale against which the difference is read.", is_open=True),

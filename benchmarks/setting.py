@@ -81,6 +81,7 @@ def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> 
     from assets.model.language_model import LanguageModel, ModelFacts
     from assets.model.loading import choose_device
     from assets.model.plain_model import plain_twin
+    from assets.model.plain_parts import PlainParts
 
     torch.manual_seed(seed)
     device = torch.device(choose_device("auto"))
@@ -104,7 +105,7 @@ def random_models(size: Size = SMALL, dtype: str = "float32", seed: int = 0) -> 
         normalization="RMS" if size.gated else "LN",
         beginning_token_id=0, is_tied=True,
     )  # fmt: skip
-    return plain, LanguageModel(bridge, twin, None, facts, device)
+    return plain, LanguageModel(bridge, twin, None, facts, device, PlainParts.of_bridge(bridge), wrapped)
 
 
 def config_of(size: Size) -> Any:

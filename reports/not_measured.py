@@ -12,7 +12,7 @@ _PROMPT = {
 _TOKEN = {"contributions": "contributions", "contrasts": "contrasts", "neuron_ablation": "ablation"}
 _NEURON = {"congruence": "congruence", "neuron_inputs": "what feeds a neuron", "prompt_ablation": "ablation on prompts"}
 SHOWN: dict[str, dict[str, str]] = {
-    "index.html": {**_TOKEN, **_NEURON, **_PROMPT},
+    "index.html": {**_TOKEN, **_NEURON, **_PROMPT, "prompt_set_patching": "patching over prompt sets"},
     "screen.html": {"contributions": "contributions"},
     "congruence.html": {"congruence": "congruence"},
     "token.html": {**_TOKEN, "congruence": "congruence"},

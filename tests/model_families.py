@@ -14,6 +14,9 @@ _FALCON = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, 
 _GRANITE = {"residual_multiplier": 0.5, "logits_scaling": 3.0, "embedding_multiplier": 2.0, "attention_multiplier": 0.2}
 
 
+UNKNOWN = "TransformerLens does not know it"
+
+
 @dataclass(frozen=True)
 class Family:
     """`kind` is the model_type of config.json; `published` models of it; `departs` in what it is not as Llama or GPT-2."""
@@ -79,6 +82,17 @@ FAMILIES: dict[str, Family] = {
     "Seed-OSS": Family("seed_oss", _SIZED, "Seed-OSS"),
     "ERNIE 4.5": Family("ernie4_5", _SIZED, "ERNIE 4.5 0.3B"),
     "BitNet": Family("bitnet", _PAIRED, "BitNet, unpacked to float", "a norm inside the MLP"),
+    "Helium": Family("helium", GROUPED, "Helium 1", UNKNOWN),
+    "Persimmon": Family("persimmon", COMMON, "Persimmon 8B", f"{UNKNOWN}; norms on queries and keys, squared ReLU"),
+    "BioGPT": Family("biogpt", COMMON, "BioGPT", f"{UNKNOWN}; scaled embedding"),
+    "Ministral": Family("ministral", {**GROUPED, "sliding_window": WINDOW, "layer_types": ["sliding_attention"] * 2}, "Ministral", f"{UNKNOWN}; every layer sees a window"),
+    "GPT-NeoX Japanese": Family(
+        "gpt_neox_japanese", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_multiple_size": 2, "max_position_embeddings": 32},
+        "GPT-NeoX Japanese 2.7B", UNKNOWN,
+    ),
+    "CTRL": Family("ctrl", {"n_embd": 16, "dff": 24, "n_layer": 2, "n_head": 2, "n_positions": 32}, "CTRL", f"{UNKNOWN}; biased unembedding"),
+    "CWM": Family("cwm", {**GROUPED, "sliding_window": WINDOW}, "Code World Model", f"{UNKNOWN}; some layers see a window"),
+    "Granite, windows": Family("granite_swa", {**_PAIRED, **_GRANITE}, "Granite SWA", f"{UNKNOWN}; factors on blocks and logits"),
     "Mixtral": Family("mixtral", {**_PAIRED, "num_local_experts": 4}, "Mixtral", "a mixture of experts"),
     "Qwen 3 MoE": Family("qwen3_moe", {**GROUPED, "num_experts": 4, "moe_intermediate_size": 8}, "Qwen 3 30B-A3B", "a mixture of experts"),
 }  # fmt: skip

@@ -10,13 +10,20 @@ from typing import Any
 
 import torch
 
-DOWN = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out")  # the map that reads the neurons, inside a block's MLP
+DOWN = (
+    "down_proj",
+    "c_proj",
+    "dense_4h_to_h",
+    "fc2",
+    "fc_out",
+    "2",
+)  # the map that reads the neurons, inside a block's MLP; CTRL's has a number
 FROM_HEADS = ("o_proj", "c_proj", "dense", "out_proj")  # the map that reads the heads, inside a block's attention
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 MLP = ("mlp", "ffn")
 BEHIND_MLP = ("post_feedforward_layernorm", "post_mlp_layernorm")
 BEHIND_ATTENTION = ("post_self_attn_layernorm", "post_attention_layernorm")
-FINAL = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm")
+FINAL = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm", "layer_norm", "layernorm")
 LARGE = 1e-6  # of a stream: what a coordinate must be away from the mean for its factor to be read off it
 
 Change = Callable[[torch.Tensor], Any]  # alters [position, width] in place

@@ -20,8 +20,9 @@ model's own dtype. Holds no products; those are in congruence.
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from assets.model import weights
 from assets.model.final_logits import logit_factor
-from assets.model.final_norm import norm_gain
+from assets.model.final_norm import final_norm, norm_gain
 from assets.model.language_model import LanguageModel
 from assets.model.writing import Writing
 
@@ -36,13 +37,13 @@ def token_vectors(model: LanguageModel, convention: Convention) -> "Tensor":
     """What a neuron's output is compared with: float32 [model_width, vocabulary], on the model's device."""
     if convention == "published":
         return _centred(model, embedding(model).T).contiguous()
-    factor, vectors = logit_factor(model), norm_gain(model, model.bridge.ln_final)[:, None] * _float32(model.bridge.W_U)
+    factor, vectors = logit_factor(model), norm_gain(model, final_norm(model))[:, None] * _float32(weights.unembedding(model))
     return _centred(model, vectors if factor == 1 else vectors * factor).contiguous()
 
 
 def embedding(model: LanguageModel) -> "Tensor":
     """W_E, float32 [vocabulary, model_width]: each token as it enters the residual stream, before any factor of the model's own."""
-    return _float32(model.bridge.W_E)
+    return _float32(weights.embedding(model))
 
 
 def reading_vectors(model: LanguageModel) -> "Tensor":
@@ -53,12 +54,12 @@ def reading_vectors(model: LanguageModel) -> "Tensor":
 def writing_weights(model: LanguageModel, layer: int) -> "Tensor":
     """What each neuron of the layer adds to the residual stream per unit of activation (and of a norm behind the MLP's scale, if there is
     one): float32 [neuron, model_width]."""
-    writing, weights = Writing.of_mlp(model, layer), _float32(model.bridge.blocks[layer].mlp.W_out)
+    writing, written = Writing.of_mlp(model, layer), _float32(weights.output_weights(model, layer))
     if writing.factor != 1:
-        weights = weights * writing.factor
+        written = written * writing.factor
     if writing.norm is not None:
-        weights = weights * norm_gain(model, writing.norm)
-    return _centred(model, weights.T).T.contiguous()
+        written = written * norm_gain(model, writing.norm)
+    return _centred(model, written.T).T.contiguous()
 
 
 def reading_weights(model: LanguageModel, layer: int) -> "Tensor":
@@ -66,11 +67,15 @@ def reading_weights(model: LanguageModel, layer: int) -> "Tensor":
 
     A gated MLP has two such matrices; the gate's is taken, which decides whether the neuron is on.
     """
-    block = model.bridge.blocks[layer]
-    gate = getattr(block.mlp, "W_gate", None)
-    weights = _float32(block.mlp.W_in if gate is None else gate)  # [model_width, neuron]
-    norm = norm_before(block)
-    return _centred(model, weights if norm is None else norm_gain(model, norm)[:, None] * weights).T.contiguous()
+    norm, read = norm_read_through(model, layer), _float32(weights.input_weights(model, layer))  # [model_width, neuron]
+    return _centred(model, read if norm is None else norm_gain(model, norm)[:, None] * read).T.contiguous()
+
+
+def norm_read_through(model: LanguageModel, layer: int) -> Any | None:
+    """The model's own norm that the neurons of a layer read through; None where they read the stream as it is."""
+    if model.bridge_if_known is not None:
+        return norm_before(model.bridge_if_known.blocks[layer])
+    return model.loaded.get_submodule(weights.reading(model, layer).norm)
 
 
 def norm_before(block: Any) -> Any | None:

@@ -15,7 +15,7 @@ import polars as pl
 
 from assets.counting.batches import SHORTEST_STEP, padded_lengths, rows_of_batch
 from assets.model.language_model import LanguageModel
-from assets.model.plain_model import last_hidden, neurons_reported, plain_names
+from assets.model.plain_model import last_hidden, neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
 from assets.predictions.top_predictions import SLICE, linear_unembedding, predictor
 
@@ -84,14 +84,10 @@ def _are_positions_independent(model: LanguageModel, rows: int, positions: int) 
 
 def are_blocks_alike(model: LanguageModel) -> bool:
     """Whether all blocks have weights of the same names and shapes, and one kind of attention."""
-    blocks = [_plain_block(block) for block in model.bridge.blocks]
+    blocks = [model.plain.get_submodule(name) for name in model.parts.blocks]
     shapes = {tuple((name, tuple(weights.shape)) for name, weights in block.named_parameters()) for block in blocks}
     kinds = set(getattr(model.plain.config, "layer_types", None) or getattr(model.plain.config, "attention_layers", None) or ["one"])
     return len(blocks) > 1 and len(shapes) == 1 and len(kinds) == 1
-
-
-def _plain_block(block: Any) -> Any:
-    return getattr(block, "original_component", block)
 
 
 def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
@@ -132,14 +128,13 @@ def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor",
         same.append(are_rows_the_same(made[0] if isinstance(made, tuple) else made))
         raise _EnoughSeenError
 
-    first = model.bridge.blocks[0]
-    tried = first.attn.original_component if attention_alone and hasattr(first, "attn") else _plain_block(first)
-    module = model.plain.get_submodule(plain_names(model.bridge, [tried])[0])
+    attention = model.parts.first_attention if attention_alone else None
+    module = model.plain.get_submodule(attention or model.parts.blocks[0])
     handle = module.register_forward_hook(enough)
     try:
         with (
             torch.inference_mode(),
-            maps_of_one_row(module, *token_ids.shape) if attention_alone else nullcontext(),
+            maps_of_one_row(module, *token_ids.shape) if attention else nullcontext(),
             neurons_reported(model, lambda layer, activations: same.append(are_rows_the_same(activations))),
             suppress(_EnoughSeenError),
         ):

@@ -6,14 +6,17 @@ of the MLP, writing), every norm on the way is gain x stream / scale, the final 
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from assets.model.final_logits import model_logits, tolerance
-from assets.model.final_norm import normed_by_parts, wrapped_final_norm
+from assets.model.final_norm import final_norm, normed_by_parts, wrapped_final_norm
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import last_hidden, whole_logits
 from assets.model.refusals import TRIAL_TOKENS, UnsupportedModelError
+from assets.model.weights import output_weights, unembedding, unembedding_bias
 from assets.model.writing import Writing
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ TRIAL_ENTRIES = 1024  # of the vocabulary, whose logits are compared: all would 
 NUDGE = 4.0  # added to a neuron's activation: far above rounding, far below overflow
 ALLOWED = 0.02  # of the effect: bfloat16 rounds a residual of a few units at the second digit of the effect
 
-_reason_of_model: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()  # by bridge; "" where nothing is wrong
+_reason_of_model: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()  # by plain code; "" where nothing is wrong
 
 
 def refuse_indirect(model: LanguageModel) -> None:
@@ -35,9 +38,9 @@ def refuse_indirect(model: LanguageModel) -> None:
 
 def indirect_reason(model: LanguageModel) -> str:
     """What is not as a neuron's output weights say; "" where its direct effect is."""
-    if model.bridge not in _reason_of_model:
-        _reason_of_model[model.bridge] = _tried(model)
-    return _reason_of_model[model.bridge]
+    if model.plain not in _reason_of_model:
+        _reason_of_model[model.plain] = _tried(model)
+    return _reason_of_model[model.plain]
 
 
 def _tried(model: LanguageModel) -> str:
@@ -48,7 +51,7 @@ def _tried(model: LanguageModel) -> str:
     if norm is None:
         return "it has no norm in front of its unembedding"
     with torch.inference_mode():
-        raised = _raised(model)
+        raised = _raised(model) if model.bridge_if_known is not None else _raised_in_plain_code(model)
         for layer in range(model.facts.layers):
             if reason := _wrong_in_layer(model, raised, layer):
                 return reason
@@ -56,7 +59,7 @@ def _tried(model: LanguageModel) -> str:
         if reason := _wrong_norm(model, norm, stream, "the norm in front of its unembedding"):
             return reason
         some = torch.arange(0, model.facts.vocabulary, -(-model.facts.vocabulary // TRIAL_ENTRIES), device=model.device)
-        product = model.bridge.ln_final(stream).float() @ model.bridge.W_U[:, some].float() + model.bridge.b_U[some].float()
+        product = final_norm(model)(stream).float() @ unembedding(model)[:, some].float() + unembedding_bias(model)[some].float()
         if not _is_close(model_logits(model, product), raised.logits[some], tolerance(model)):
             return "its logits are not its final norm's output times its unembedding (something else scales or bends them)"
     return ""
@@ -66,10 +69,10 @@ def _wrong_in_layer(model: LanguageModel, raised: "_Raised", layer: int) -> str:
     import torch
 
     writing, output, before = Writing.of_mlp(model, layer), raised.outputs.get(layer), raised.before[layer].float()
-    added = writing.change(NUDGE * model.bridge.blocks[layer].mlp.W_out[0].detach().float(), output)
+    added = writing.change(NUDGE * output_weights(model, layer)[0].detach().float(), output)
     size = added.norm().clamp_min(1e-30)
     missed = float((raised.after[layer].float() - before - added).norm() / size)
-    rounding = 4 * float(torch.finfo(model.bridge.W_U.dtype).eps) * float(before.norm() / size)
+    rounding = 4 * float(torch.finfo(model.dtype).eps) * float(before.norm() / size)
     if not missed <= ALLOWED + rounding:  # also true for NaN
         return (
             f"raising neuron 0 of layer {layer} does not move the residual stream by its output weights (off by {missed:.0%}): something "
@@ -130,3 +133,38 @@ def _raised(model: LanguageModel) -> _Raised:
     with model.bridge.hooks(fwd_hooks=[*hooks, ("unembed.hook_in", lambda hidden, hook: hidden[:1, -1:])]):
         logits = model.bridge(token_ids, use_cache=False, output_attentions=False)
     return _Raised(outputs, before, after, logits[0, -1])
+
+
+def _raised_in_plain_code(model: LanguageModel) -> _Raised:
+    """The same without the bridge, whose parts that stand behind MLPs are not known."""
+    import torch
+
+    layers = model.facts.layers
+    before: list[torch.Tensor] = []
+    after: list[torch.Tensor] = []
+    token_ids = torch.full((layers + 1, TRIAL_TOKENS), model.facts.beginning_token_id, device=model.device)
+
+    def raise_one(layer: int) -> "Callable[[Any, tuple[torch.Tensor, ...]], Any]":
+        def hook(module: Any, given: "tuple[torch.Tensor, ...]") -> Any:
+            changed = given[0].clone()
+            changed.view(*token_ids.shape, -1)[layer + 1, :, 0] += NUDGE  # [row, position, neuron]
+            return (changed, *given[1:])
+
+        return hook
+
+    def note(layer: int) -> "Callable[[Any, Any, Any], None]":
+        def hook(module: Any, given: Any, made: Any) -> None:
+            stream = (made[0] if isinstance(made, tuple) else made).view(*token_ids.shape, -1)
+            before.append(stream[0, -1].clone())
+            after.append(stream[layer + 1, -1].clone())
+
+        return hook
+
+    with ExitStack() as opened:
+        for layer in range(layers):
+            neurons, block = (model.plain.get_submodule(names[layer]) for names in (model.parts.neuron_maps, model.parts.blocks))
+            opened.callback(neurons.register_forward_pre_hook(raise_one(layer)).remove)
+            opened.callback(block.register_forward_hook(note(layer)).remove)
+        last_hidden(model, token_ids)
+    # Logits of the first row alone: of every row they would be the vocabulary once a layer.
+    return _Raised({}, before, after, whole_logits(model, token_ids[:1])[0, -1])

@@ -17,6 +17,8 @@ SMALL = 2.0**-20  # of it a cap takes less than 2^-40 of its size, and multiplyi
 
 def model_logits(model: LanguageModel, product: "torch.Tensor") -> "torch.Tensor":
     """The model's logits, of any of the tokens, from the product of the final norm's output with the unembedding and its bias."""
+    if model.bridge_if_known is None:  # nothing: whether that is so is tried (direct_effect)
+        return product
     return model.bridge.adapter.apply_output_logits_transform(product)
 
 
@@ -35,10 +37,10 @@ def logit_factor(model: LanguageModel) -> float:
 
 def logit_cap(model: LanguageModel) -> float | None:
     """The largest logit that a soft cap lets through; None where there is no cap."""
-    cap = getattr(model.bridge.cfg, "output_logits_soft_cap", None)
+    cap = None if model.bridge_if_known is None else getattr(model.bridge.cfg, "output_logits_soft_cap", None)
     return float(cap) if cap is not None and cap > 0 else None
 
 
 def tolerance(model: LanguageModel) -> float:
     """Share of the largest logit by which two exact ways of computing one may differ, by the model's dtype."""
-    return READOUT_TOLERANCE[str(model.bridge.cfg.dtype).removeprefix("torch.")]
+    return READOUT_TOLERANCE[str(model.dtype).removeprefix("torch.")]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from assets.model.language_model import LanguageModel
-from assets.model.plain_model import plain_names
+from assets.model.plain_parts import plain_names
 from assets.model.refusals import UnsupportedModelError
 from assets.model.writing import Writing
 
@@ -31,7 +31,13 @@ def norm_gain(model: LanguageModel, norm: Any) -> "torch.Tensor":
     weight = getattr(norm, "weight", None)
     if weight is None:
         return torch.ones(model.facts.model_width, device=model.device)
-    return weight.detach().float() + (1.0 if getattr(model.bridge.cfg, "rmsnorm_uses_offset", False) else 0.0)
+    return weight.detach().float() + gain_offset(model)
+
+
+def gain_offset(model: LanguageModel) -> float:
+    """What is added to a norm's stored factors: 1 where they are stored minus 1."""
+    bridge = model.bridge_if_known
+    return 1.0 if bridge is not None and getattr(bridge.cfg, "rmsnorm_uses_offset", False) else 0.0
 
 
 def normed_by_parts(model: LanguageModel, norm: Any, stream: "torch.Tensor") -> "torch.Tensor":
@@ -44,16 +50,18 @@ def normed_by_parts(model: LanguageModel, norm: Any, stream: "torch.Tensor") -> 
 
 
 def wrapped_final_norm(model: LanguageModel) -> Any:
-    """The model's own final norm inside the bridge; None where it has none."""
-    return getattr(getattr(model.bridge, "ln_final", None), "original_component", None)
+    """The model's own final norm, inside the bridge where there is one; None where the model has none."""
+    if model.bridge_if_known is not None:
+        return getattr(getattr(model.bridge, "ln_final", None), "original_component", None)
+    return None if model.parts.final_norm is None else model.loaded.get_submodule(model.parts.final_norm)
 
 
 def final_norm(model: LanguageModel) -> Any:
-    """The final norm as the bridge runs it. Raises UnsupportedModelError for a model without one (OPT-350m)."""
+    """The final norm as it is run. Raises UnsupportedModelError for a model without one (OPT-350m)."""
     if wrapped_final_norm(model) is None:
         raise UnsupportedModelError(f"model {model.facts.architecture}: it has no norm in front of its unembedding, so a residual stream cannot be "
                                     "read as logits; all that is counted stands without it, and another model can be chosen for the rest")  # fmt: skip
-    return model.bridge.ln_final
+    return wrapped_final_norm(model) if model.bridge_if_known is None else model.bridge_if_known.ln_final
 
 
 @contextmanager
@@ -64,8 +72,8 @@ def stream_noted(model: LanguageModel) -> "Iterator[list[torch.Tensor]]":
     def note(module: "torch.nn.Module", given: "tuple[torch.Tensor, ...]") -> None:
         streams[:] = given[:1]
 
-    (norm,) = plain_names(model.bridge, [wrapped_final_norm(model)])
-    handle = model.plain.get_submodule(norm).register_forward_pre_hook(note)
+    assert model.parts.final_norm is not None
+    handle = model.plain.get_submodule(model.parts.final_norm).register_forward_pre_hook(note)
     try:
         yield streams
     finally:

@@ -1,4 +1,4 @@
-"""A loaded model as the stages are given it: TransformerBridge, plain twin, tokenizer, facts, and the text of tokens.
+"""A loaded model as the stages are given it: TransformerBridge, if it has one, plain twin, tokenizer, facts, and the text of tokens.
 
 Loading is in loading; which models are refused is in refusals. Computes nothing over a corpus.
 """
@@ -6,6 +6,9 @@ Loading is in loading; which models are refused is in refusals. Computes nothing
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from assets.model.plain_parts import PlainParts
+from assets.model.refusals import UnsupportedModelError
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +34,28 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model in evaluation mode on its device. `bridge`, `plain` and `tokenizer` are shared: never modify them."""
+    """A model in evaluation mode on its device. Bridge, plain code and tokenizer are shared: never modify them."""
 
-    bridge: "TransformerBridge"
+    bridge_if_known: "TransformerBridge | None"  # None for a class that TransformerLens does not know: then `loaded` is as it was loaded
     plain: Any  # the same weights in plain Hugging Face code (assets.model.plain_model)
     tokenizer: Any
     facts: ModelFacts
     device: "torch.device"
+    parts: PlainParts  # of plain code
+    loaded: Any  # the same weights as transformers loaded them, inside the bridge where there is one
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Of the weights, and of what runs are made in."""
+        return self.plain.get_input_embeddings().weight.dtype
+
+    @property
+    def bridge(self) -> "TransformerBridge":
+        """The bridge, for what runs through it. Raises UnsupportedModelError for a model that has none: whatever asks for it is refused so."""
+        if self.bridge_if_known is None:
+            raise UnsupportedModelError(f"model {self.facts.architecture}: TransformerLens, through which this would be run, does not know this "
+                                        "class of models; all that is counted stands without it, and another model can be chosen for the rest")  # fmt: skip
+        return self.bridge_if_known
 
     def neuron_hook(self, layer: int) -> str:
         """Name of the bridge's hook that holds the activations of the layer's neurons, [window, position, neuron]."""

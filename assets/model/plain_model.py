@@ -1,4 +1,4 @@
-"""The model in plain Hugging Face code, on the weights that the bridge holds: what a pass over the corpus runs.
+"""The model in plain Hugging Face code, on the weights that the bridge, if there is one, holds: what a pass over the corpus runs.
 
 The bridge computes LayerNorm and attention in steps of its own, so that each can be patched; a pass patches nothing. What is
 counted in plain code is the model's own numbers, bit for bit, and costs less; a study may trade the last bits for speed
@@ -6,7 +6,7 @@ counted in plain code is the model's own numbers, bit for bit, and costs less; a
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from assets.model.language_model import LanguageModel
 
-WRAPPER = "_original_component"  # what the bridge puts into a module's name where it wraps it
-
 
 def plain_twin(loaded: Any, linear_maps: str = "plain") -> Any:
     """The same modules again on the same weights (no memory of its own), before a bridge changes the ones of `loaded` in place.
@@ -29,17 +27,6 @@ def plain_twin(loaded: Any, linear_maps: str = "plain") -> Any:
     shared = {id(weights): weights for weights in loaded.parameters()}
     twin = with_cached_activations(copy.deepcopy(loaded, shared).eval())
     return with_prepacked_maps(twin) if linear_maps == "prepacked" else twin
-
-
-def neuron_maps(bridge: Any) -> list[str]:
-    """For each layer the name, in plain code, of the linear map that reads the neurons: `...mlp.c_proj`, `...mlp.down_proj`, `...fc2`."""
-    return plain_names(bridge, [block.mlp.out.original_component for block in bridge.blocks])
-
-
-def plain_names(bridge: Any, wrapped: Sequence[Any]) -> list[str]:
-    """Names, in plain code, of modules that the bridge wraps (its `original_component`s)."""
-    names = {id(module): name for name, module in bridge.original_model.named_modules()}
-    return [".".join(part for part in names[id(module)].split(".") if part != WRAPPER) for module in wrapped]
 
 
 @contextmanager
@@ -62,7 +49,7 @@ def neurons_reported(model: "LanguageModel", report: "Callable[[int, torch.Tenso
 
     # Either may be what is called: OPT's own forward goes past its base model, straight to what is inside.
     handles = [module.register_forward_pre_hook(note_shape, with_kwargs=True) for module in (plain, plain.base_model)]
-    handles += [plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(neuron_maps(model.bridge))]
+    handles += [plain.get_submodule(name).register_forward_pre_hook(hook_of(layer)) for layer, name in enumerate(model.parts.neuron_maps)]
     try:
         yield
     finally:

@@ -83,7 +83,7 @@ def readable(folder: Path) -> Iterator[None]:
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"model {folder}: cannot be loaded ({type(error).__name__}: {first_line}); download or save it again, or choose "
-                         "an architecture that TransformerLens knows") from error  # fmt: skip
+                         "another architecture") from error  # fmt: skip
 
 
 def refuse_weights_that_do_not_fit(folder: Path) -> None:
@@ -123,17 +123,21 @@ def _refuse_whole_numbers(folder: Path, model: Any) -> None:
                                      "weights are measured: download or save the model again, unquantized")  # fmt: skip
 
 
-def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -> None:
-    """Raise ModelError for weights that are not finite, for a model whose code does not run, and where what looks like activations is not one
-    number a neuron."""
+def refuse_infinite_weights(folder: Path, loaded: Any) -> None:
+    """Raise ModelError for weights that are not finite."""
     import torch
 
-    for name, weights in bridge.original_model.named_parameters():
+    for name, weights in loaded.named_parameters():
         if not all(torch.isfinite(extreme) for extreme in torch.aminmax(weights.detach())):
-            name = name.replace("._original_component", "")
             raise ModelError(
                 f"model {folder}: weights {name} hold NaN or infinity; nothing can be measured with them: download the model again"
             )
+
+
+def refuse_by_trial(folder: Path, bridge: "TransformerBridge", beginning: int) -> None:
+    """Raise ModelError for a model whose code does not run, and where what looks like activations is not one number a neuron."""
+    import torch
+
     token_ids = torch.full((1, TRIAL_TOKENS), beginning, device=bridge.W_U.device)
     for layer in {0, int(bridge.cfg.n_layers) - 1}:
         neurons = bridge.blocks[layer].mlp.W_out.shape[0]

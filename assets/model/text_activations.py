@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import neurons_reported, whole_logits
 
 
 def text_activations(model: LanguageModel, ids: Sequence[int], neurons: Sequence[tuple[int, int]]) -> pl.DataFrame:
@@ -16,12 +17,20 @@ def text_activations(model: LanguageModel, ids: Sequence[int], neurons: Sequence
 
     seen: dict[int, torch.Tensor] = {}
 
-    def keep(layer: int):  # type: ignore[no-untyped-def]
-        return model.neuron_hook(layer), lambda activations, hook: seen.__setitem__(layer, activations[0].float())
+    layers = {layer for layer, _ in neurons}
 
-    tokens = torch.tensor([list(ids)], device=model.device)  # [1, position]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[keep(layer) for layer in sorted({layer for layer, _ in neurons})]):
-        logits = model.bridge(tokens, use_cache=False, output_attentions=False)  # [1, position, vocabulary]
+    def keep(layer: int, activations: torch.Tensor) -> None:
+        if layer in layers:
+            seen[layer] = activations[0].float()
+
+    def hook_of(layer: int):  # type: ignore[no-untyped-def]
+        return model.neuron_hook(layer), lambda activations, hook: keep(layer, activations)
+
+    tokens, bridge = torch.tensor([list(ids)], device=model.device), model.bridge_if_known  # [1, position]
+    reported = neurons_reported(model, keep) if bridge is None else bridge.hooks(fwd_hooks=[hook_of(layer) for layer in sorted(layers)])
+    with torch.inference_mode(), reported:
+        # [1, position, vocabulary]
+        logits = whole_logits(model, tokens) if bridge is None else bridge(tokens, use_cache=False, output_attentions=False)
         predictions = logits[0].argmax(-1).tolist()
         activations = torch.stack([seen[layer][:, neuron] for layer, neuron in neurons])  # [neuron, position]
     shown = pl.DataFrame(

@@ -38,6 +38,8 @@ class Writing:
 
     @classmethod
     def _of(cls, model: LanguageModel, layer: int, part: str) -> "Writing":
+        if model.bridge_if_known is None:  # straight: whether it does is tried (direct_effect)
+            return cls(1.0, None, None)
         block, behind = model.bridge.blocks[layer], NORMS_BEHIND[part]
         norm = getattr(block, behind).original_component if hasattr(block, behind) else None
         factor = float(getattr(block, "residual_contribution_scale", 1.0))

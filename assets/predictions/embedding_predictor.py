@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from assets.counting.histograms import HistogramError
-from assets.model.final_norm import stream_noted, wrapped_final_norm
+from assets.model.final_norm import gain_offset, stream_noted, wrapped_final_norm
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden
 from assets.predictions.top_predictions import Unembedding, linear_unembedding, top_entries
@@ -87,7 +87,7 @@ def _with_gain(model: LanguageModel, norm: Any, normed: "torch.Tensor") -> "torc
     """What the norm makes of a normalized stream, float32. Gemma stores its gain minus 1."""
     gain, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
     if gain is not None:
-        normed = normed * (gain.float() + (1.0 if getattr(model.bridge.cfg, "rmsnorm_uses_offset", False) else 0.0))
+        normed = normed * (gain.float() + gain_offset(model))
     return normed if bias is None else normed + bias.float()
 
 

@@ -4,14 +4,19 @@ Also the prompts as the model reads them, token by token.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from assets.contracts import PROMPT_PREDICTIONS, PROMPT_TOKENS, conform
 from assets.model.language_model import LanguageModel
+from assets.model.plain_model import whole_logits
 from assets.prompts.prompt_runs import run_prompt
 from assets.prompts.prompts import EncodedPrompt
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_PROBABLE = 10
 
@@ -29,11 +34,21 @@ def prompt_tokens(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.
 def prompt_predictions(model: LanguageModel, prompts: Sequence[EncodedPrompt]) -> pl.DataFrame:
     """The table `prompt_predictions`: the ten most probable tokens after each variant, and the answers if they are not among them."""
     frames = [
-        _predictions(model, prompt, variant, run_prompt(model, ids, ()).logits.cpu().numpy())
+        _predictions(model, prompt, variant, _last_logits(model, ids).cpu().numpy())
         for prompt in prompts
         for variant, ids, _ in prompt.variants
     ]
     return conform(PROMPT_PREDICTIONS, pl.concat(frames) if frames else PROMPT_PREDICTIONS.schema.to_frame())
+
+
+def _last_logits(model: LanguageModel, ids: Sequence[int]) -> "torch.Tensor":
+    """Float32 [vocabulary] after the last token: the bridge's, as everything else on prompts; plain code's where there is no bridge."""
+    import torch
+
+    if model.bridge_if_known is not None:
+        return run_prompt(model, ids, ()).logits
+    with torch.inference_mode():
+        return whole_logits(model, torch.tensor([list(ids)], device=model.device))[0, -1].float()
 
 
 def _predictions(model: LanguageModel, prompt: EncodedPrompt, variant: str, logits: np.ndarray) -> pl.DataFrame:

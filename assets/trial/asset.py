@@ -77,6 +77,11 @@ def _model_parity(work: Work) -> None:
     layers, neurons = model.facts.layers, model.facts.neurons
     is_exact = work.study.model.dtype == "float32" and work.study.model.linear_maps == "plain"
     sample = sample_windows(windows, is_exact=is_exact)
+    if model.bridge_if_known is None:
+        work.tell(
+            f"model {model.facts.architecture}: TransformerLens does not know this class of models, so nothing runs through its bridge; what the "
+            "pass runs is compared with plain Hugging Face code"
+        )
     parity = model_parity(model, folder, sample, lambda largest: slot_finder(bins_for(choice, layers, neurons, largest)))
     work.write("model_parity", parity)
     work.show(

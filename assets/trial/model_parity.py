@@ -1,6 +1,7 @@
 """The model as Neuron Atlas runs it against the same files in plain Hugging Face code, on sample windows.
 
-Two questions. Does the bridge, which prompts and ablation run, give plain code's logits? And does the pass give the top
+Two questions. Does the bridge, which prompts and ablation run, give plain code's logits (of a model that it does not know: does the
+pass)? And does the pass give the top
 predictions and bins that the files give in float32: exactly so in a float32 study, and in half precision with which share of
 disagreements? A wrapper or a precision that changes the numbers would make every later count a count of another model.
 """
@@ -47,14 +48,14 @@ def model_parity(
     """
     import torch
 
-    plain = _plain_code(model, folder, str(model.bridge.cfg.dtype).removeprefix("torch."))
-    exact = plain if model.bridge.cfg.dtype == torch.float32 else _plain_code(model, folder, "float32")
+    plain = _plain_code(model, folder, str(model.dtype).removeprefix("torch."))
+    exact = plain if model.dtype == torch.float32 else _plain_code(model, folder, "float32")
     token_ids = [torch.tensor([ids[:SAMPLE_POSITIONS]], device=model.device) for ids in sample["token_ids"]]  # [1, position] each
     rows = []
     with torch.inference_mode():
         slots = slots_of(lambda: _largest(model, exact, token_ids)) if slots_of else _fifths
         for window, ids in zip(sample.iter_rows(named=True), token_ids, strict=True):
-            ours = model.bridge(ids, use_cache=False, output_attentions=False).float()  # [1, position, vocabulary]
+            ours = _own_logits(model, ids).float()  # [1, position, vocabulary]
             measured, expected = _against_float32(model, exact, ids, slots)
             theirs = expected if plain is exact else plain(ids, use_cache=False).logits.float()
             rows.append(
@@ -69,6 +70,13 @@ def model_parity(
                 }
             )
     return pl.DataFrame(rows)
+
+
+def _own_logits(model: LanguageModel, ids: "torch.Tensor") -> "torch.Tensor":
+    """Logits of what prompts and ablation run: the bridge; of a model that it does not know, what the pass runs."""
+    if model.bridge_if_known is None:
+        return whole_logits(model, ids)
+    return model.bridge(ids, use_cache=False, output_attentions=False)
 
 
 def _plain_code(model: LanguageModel, folder: Path, dtype: str) -> Any:

@@ -62,3 +62,27 @@ def test_what_means_nothing_of_a_model_is_left_empty_with_the_reason_on_its_page
         assert "Of this model:" in text, page
         assert any(told in notice.split(". ")[0] for notice in text.split("Of this model:")[1:]), page
         assert "OPTForCausalLM" in text
+
+
+@pytest.mark.slow
+def test_a_whole_study_of_a_model_that_the_bridge_does_not_know_counts_and_says_what_it_leaves_out(bench: Bench, tmp_path: Path) -> None:
+    family = FAMILIES["Helium"]
+    folder = tiny_model(tmp_path / "model", family.kind, **{**family.fields, "max_position_embeddings": 64})
+    result = bench.run(model={"id": str(folder), "device": "cpu"}, neurons=[[1, 3]], tokens=list(range(2, 34)))
+    assert result.success, "\n".join(faults_of(result))
+    reasons = refused_in(bench)
+    assert set(reasons) == {
+        "logit_lens", "activation_patching", "neuron_patching", "prompt_set_patching", "neuron_ablation", "prompt_ablation",
+        "neuron_inputs",
+    }  # fmt: skip
+    assert set(reasons.values()) == {
+        "model HeliumForCausalLM: TransformerLens, through which this would be run, does not know this class of models; all that is counted stands "
+        "without it, and another model can be chosen for the rest"
+    }
+    for table in ("token_neuron_scores", "proportion_curves", "token_neuron_screen", "neuron_contexts", "contributions", "half_scores",
+                  "congruence_tracked_tokens", "prompt_predictions", "prompt_activations", "evidence_cards"):  # fmt: skip
+        assert pl.read_parquet(bench.record(STAGE_OF[table]).folder / f"{table}.parquet").height > 0, table
+    site = bench.record("report_site").folder
+    for page in ("index.html", "neuron-1-3.html", "prompt-fruit.html"):
+        assert "does not know this class of models" in (site / page).read_text(), page
+    assert "Of this model:" not in (site / "congruence.html").read_text()

@@ -197,7 +197,7 @@ def test_the_predictions_of_a_forward_are_given_once(gained: LanguageModel) -> N
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda model: replace(model, bridge=SimpleNamespace(cfg=model.bridge.cfg)), "it has no norm in front of its unembedding"),
+        (lambda model: replace(model, bridge_if_known=SimpleNamespace(cfg=model.bridge.cfg)), "it has no norm in front of its unembedding"),
         (lambda model: replace(model, facts=replace(model.facts, normalization="RMS")), "is not its final norm's output"),
     ],
 )

@@ -12,10 +12,10 @@ from tests.planted import CONTEXT_LENGTH, planted_token_id
 
 
 def refusal(planted: Loaded, *prompts: Prompt) -> str:
-    """The message of the PromptError, from a model that cannot compute anything: its bridge is missing."""
-    no_bridge: Any = None
+    """The message of the PromptError, from a model that cannot compute anything: its code is missing."""
+    no_code: Any = None
     with pytest.raises(PromptError) as caught:
-        encode_prompts(replace(planted.model, bridge=no_bridge), prompts)
+        encode_prompts(replace(planted.model, bridge_if_known=no_code, plain=no_code), prompts)
     return str(caught.value)
 
 
