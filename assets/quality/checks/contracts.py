@@ -46,6 +46,9 @@ _TOLD = ("tracked_tokens", "token_groups")
 GRIDS = {
     "activation_bins": Grid(_neurons, _SIZES),
     "neuron_statistics": Grid(_neurons, _SIZES),
+    "atlas_histograms": Grid(
+        lambda reading: _neurons(reading) if reading.study.atlas.neurons == "all" else None, _SIZES, ("atlas.neurons",)
+    ),
     "token_counts": Grid(_vocabulary, ("model_snapshot.vocabulary",)),
     "embedding_predictions": Grid(
         lambda reading: _vocabulary(reading) if reading.study.embedding_predictions else None,
