@@ -19,9 +19,10 @@ LENGTHS = (90, 5, 60, 2, 41, 13, 120, 1, 54)
 
 @dataclass(frozen=True)
 class MadeCorpus:
-    """Few distinct activations, so that many are equal."""
+    """Activations of so many levels on either side of 0: few, so that many are equal."""
 
     seed: int = 0
+    levels: int = 9
 
     @cached_property
     def token_ids(self) -> list[list[int]]:
@@ -39,7 +40,10 @@ class MadeCorpus:
     def activations(self) -> list[np.ndarray]:
         """Float32 [layer, position, neuron] of each window, of which half precision holds three digits."""
         random = np.random.default_rng(self.seed + 2)
-        return [(random.integers(-9, 10, (LAYERS, length, NEURONS)) / 7).astype(np.float32) for length in LENGTHS]
+        return [self._drawn(random, (LAYERS, length, NEURONS)) for length in LENGTHS]
+
+    def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return (random.integers(-self.levels, self.levels + 1, shape) * (9 / self.levels) / 7).astype(np.float32)
 
     @cached_property
     def windows(self) -> pl.DataFrame:

@@ -403,6 +403,7 @@ OPEN = {
     ("model_parity", "largest_logit_difference"), ("model_parity", "largest_logit"),
     *((table, name) for table in ("token_neuron_scores", "outcome_scores") for name in ("highest_proportion_at", "half_activation")),
     ("corpus_growth", "half_activation"), ("neuron_bands", "lowest"), ("neuron_bands", "highest"),
+    ("atlas_examples", "activation"),
 }  # fmt: skip
 
 
