@@ -34,9 +34,10 @@ ONCE = "no token goes twice with a neuron"
 
 
 @pytest.fixture(scope="module")
-def sound() -> Tables:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     made = MadeCorpus(levels=300)
-    passages = passages_around(example_places(made.histograms, KEPT), made.windows.iter_slices(4), made.position_predictions.iter_slices(4))
+    places, folder = example_places(made.histograms, KEPT), tmp_path_factory.mktemp("passages")
+    passages = passages_around(places, made.windows.iter_slices(4), made.position_predictions.iter_slices(4), folder)
     random = np.random.default_rng(1)
     screen = screened(random.normal(0, 1, (2, 4, 90)).astype(np.float32), random.integers(0, len(TEXTS), 90).tolist(), [0, 1, 2, 3])
     return {
