@@ -14,6 +14,7 @@ from assets.counting.batches import Batch
 from assets.deployment import Deployment
 from assets.freshness import Freshness
 from assets.publication import materialize
+from assets.quality.every_check import outcomes_of
 from assets.stages import STAGES, ancestors
 from assets.store import Place, Record, Store
 from assets.study import Study
@@ -23,7 +24,7 @@ from tests.slow_reimplementation import run_plain_model
 from tests.stage_runs import compute_of
 
 ATLAS = STAGES["atlas"].tables
-NEEDED = [name for name in STAGES if name in ancestors("atlas") | {"atlas"}]
+NEEDED = [name for name in STAGES if name in ancestors("atlas") | {"atlas", "neuron_statistics"}]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,25 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
         assert row["mean_elsewhere"] == pytest.approx(own[~is_here].mean(), abs=1e-5)
     planted = tokens.filter(layer=1, neuron=3, end="high", rank=1)
     assert planted["token"].to_list() == [" an"]
+
+
+def test_all_checks_of_the_atlas_hold_of_the_study_and_of_an_empty_one(
+    ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path
+) -> None:
+    empty = run(ground.study({"shards": 2, "atlas.neurons": "none"}), shutil.copytree(made[0], tmp_path / "data", symlinks=True))
+    for neurons, records in (("none", empty), ("all", made[1])):
+        study = ground.study({"shards": 2, "atlas.neurons": neurons})
+        for asset in ("atlas", "token_windows"):
+            outcomes = outcomes_of(study, asset, labelled(records), study.shard_names)
+            assert {outcome.check for outcome in outcomes} >= {f"{table}_contract" for table in STAGES[asset].tables}
+            assert [outcome for outcome in outcomes if not outcome.passed] == []
+    study = ground.study({"shards": 2})
+    found = outcomes_of(study, "atlas", labelled(empty), study.shard_names)
+    assert [outcome.observed for outcome in found if not outcome.passed] == ["48 of 48 cells missing"]
+
+
+def labelled(records: dict[Place, Record]) -> dict[str, Record]:
+    return {f"{place.asset}/{place.shard}" if place.shard else place.asset: record for place, record in records.items()}
 
 
 @pytest.mark.parametrize("shards", [1, 3])
