@@ -1,0 +1,64 @@
+"""Dagster asset of the atlas: what the counters and the corpus hold of every neuron, studied or not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dagster as dg
+import polars as pl
+
+from assets.atlas.atlas_examples import atlas_examples, example_places
+from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_tokens import atlas_tokens
+from assets.atlas.passages import passages_around
+from assets.counting.histograms import Histograms
+from assets.histograms.histogram_store import read_histograms
+from assets.progress import Progress, Tally
+from assets.study import Study
+from assets.wiring import study_asset
+from assets.work import Work
+
+TABLES = ("atlas_histograms", "atlas_examples", "atlas_tokens")
+WINDOWS_AT_ONCE = 1024  # of the corpus, while passages are looked up
+
+
+def atlas_assets(study: Study) -> list[dg.AssetsDefinition]:
+    """The study's assets of this stage."""
+    return [study_asset(study, "atlas", _atlas)]
+
+
+def _atlas(work: Work) -> None:
+    if work.study.atlas.neurons == "none":
+        for table in TABLES:
+            work.write_in_parts(table, [])
+        return
+    histograms = read_histograms(work.folder("merged_histograms"))
+    work.write_in_parts("atlas_histograms", atlas_histograms(histograms))
+    _write_examples(work, histograms)
+    texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
+    told = Progress(work.tell, "atlas, tokens", "layers")
+    work.write_in_parts("atlas_tokens", atlas_tokens(histograms, texts, work.study.min_count, told))
+
+
+def _write_examples(work: Work, histograms: Histograms) -> None:
+    """The table atlas_examples. The text around the examples waits in a folder that is gone afterwards."""
+    examples, told = work.study.atlas.examples, Progress(work.tell, "atlas, examples", "layers")
+    with TemporaryDirectory(dir=work.draft.folder) as folder:
+        tally = Tally(Progress(work.tell, "atlas, text around examples", "windows"), 2 * _number_of_windows(work))
+        windows = _corpus(work, "token_windows", "token_windows", tally)
+        predictions = _corpus(work, "position_predictions", "activation_histograms", tally)
+        passages = passages_around(example_places(histograms, examples), windows, predictions, Path(folder))
+        work.write_in_parts("atlas_examples", atlas_examples(histograms, passages, examples, told))
+
+
+def _number_of_windows(work: Work) -> int:
+    shards = (work.scan("token_windows", shard) for shard in work.shards_of("token_windows"))
+    return sum(shard.select(pl.len()).collect().item() for shard in shards)
+
+
+def _corpus(work: Work, table: str, asset: str, tally: Tally) -> Iterator[pl.DataFrame]:
+    """A table of all shards, some windows at a time."""
+    for shard in work.shards_of(asset):
+        for part in work.parts(table, WINDOWS_AT_ONCE, shard):
+            yield part
+            tally.add(part.height)
