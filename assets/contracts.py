@@ -1800,7 +1800,9 @@ ACROSS_MODELS_TABLES: dict[str, Table] = {
 _SIDES_OF_A_DIFFERENCE = ("study A", "study B")
 
 
-def _of_both(name: str, dtype: pl.DataType, unit: str, description: str, nullable: bool = False, is_open: bool = False) -> tuple[Column, ...]:
+def _of_both(
+    name: str, dtype: pl.DataType, unit: str, description: str, nullable: bool = False, is_open: bool = False
+) -> tuple[Column, ...]:
     """The columns <name>_a and <name>_b: the same of study A and of study B."""
     return tuple(
         Column(f"{name}_{side[-1].lower()}", dtype, unit, f"{side[:1].upper()}{side[1:]}: {description}", nullable, is_open)
@@ -1895,7 +1897,13 @@ STUDY_DIFFERENCE_PAIRS = Table(
         LAYER,
         NEURON,
         Column("reliable_bins", pl.Int32(), "bin", "Bins of study_difference_curves that are reliable.", between=(0, LARGEST)),
-        Column("largest_difference", _float, "share", "Largest difference of the two proportions over these bins; missing where there is none.", True),
+        Column(
+            "largest_difference",
+            _float,
+            "share",
+            "Largest difference of the two proportions over these bins; missing where there is none.",
+            True,
+        ),
     ),
 )
 

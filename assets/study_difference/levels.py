@@ -43,10 +43,9 @@ def shared_edges(one: Edges, other: Edges) -> tuple[np.ndarray, np.ndarray]:
 
     Compared as whole numbers times the other's per_unit, which float64 holds exactly: of 24 bits each, as float32 and the counter know them.
     """
-    products = [
-        (np.arange(own.count, dtype=np.float64) + own.first) * facing.per_unit for own, facing in ((one, other), (other, one))
-    ]  # [edge]
-    _, places, facing_places = np.intersect1d(*products, assume_unique=True, return_indices=True)
+    ours = (np.arange(one.count, dtype=np.float64) + one.first) * other.per_unit  # [edge]
+    theirs = (np.arange(other.count, dtype=np.float64) + other.first) * one.per_unit
+    _, places, facing_places = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
     return places, facing_places
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from assets.contracts import STUDY_DIFFERENCE_NEURONS, conform
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.study_difference.histogram_distance import distances
-from assets.study_difference.levels import Levels, layer_levels
+from assets.study_difference.levels import NO_EDGE, Levels, layer_levels
 from assets.study_difference.written_tokens import written_likeness
 
 Counted = tuple[Histograms, ActivationBins]
@@ -26,51 +26,55 @@ def neuron_differences(one: Counted, other: Counted, written: tuple[pl.DataFrame
 def _layer(one: Counted, other: Counted, layer: int, cosine: np.ndarray, is_gated: bool) -> pl.DataFrame:
     own, facing = (layer_levels(histograms, bins, layer) for histograms, bins in (one, other))
     straight, edges = distances(own, facing)
-    negated = facing.negated if is_gated else facing
-    turned, turned_edges = distances(own, negated) if is_gated else (straight, edges)
-    sign = _signs(cosine, straight, turned) if is_gated else np.ones(len(cosine))
-    is_turned = (sign == -1) | ((sign == 0) & (turned < straight))
+    sign, distance, above_zero = np.ones(len(cosine)), straight, _above_zero(other[0], layer, facing)
+    if is_gated:
+        negated = facing.negated
+        turned, turned_edges = distances(own, negated)
+        sign = _signs(cosine, straight, turned)
+        distance, edges = np.where(sign == -1, turned, straight), np.where(sign == -1, turned_edges, edges)
+        above_zero = np.where(sign == -1, _above_zero_negated(negated), above_zero)
+    told_sign = np.where(sign == 0, np.nan, sign)
     return pl.DataFrame(
         {
             "layer": np.full(len(sign), layer, dtype=np.int32),
             "neuron": np.arange(len(sign), dtype=np.int32),
-            "distance": np.where(is_turned, turned, straight),
-            "shared_edges": np.where(is_turned, turned_edges, edges),
-            "sign": sign,
-            "likeness": np.where(is_gated, np.abs(cosine), cosine),
-            "mean_a": _means(one[0], layer, own),
-            "mean_b": _means(other[0], layer, facing) * np.where(sign == 0, np.nan, sign),
-            "share_above_zero_a": _above_zero(one[0], layer, own),
-            "share_above_zero_b": np.where(sign == -1, _above_zero_negated(negated), _above_zero(other[0], layer, facing)),
+            "distance": _known(distance),
+            "shared_edges": edges,
+            "sign": _known(told_sign),
+            "likeness": _known(np.abs(cosine) if is_gated else cosine),
+            "mean_a": pl.Series(_mean(one[0], layer)).set(pl.Series(own.positions == 0), None),
+            "mean_b": pl.Series(_mean(other[0], layer) * sign).set(pl.Series((facing.positions == 0) | (sign == 0)), None),
+            "share_above_zero_a": _known(_above_zero(one[0], layer, own)),
+            "share_above_zero_b": _known(above_zero * np.abs(told_sign)),
         }
-    ).with_columns(
-        pl.col("distance", "likeness", "share_above_zero_a", "share_above_zero_b").fill_nan(None),
-        pl.when(pl.col("sign") != 0).then("sign"),
-        pl.when(pl.lit(pl.Series(own.positions > 0))).then("mean_a").alias("mean_a"),
-        pl.when(pl.lit(pl.Series((facing.positions > 0) & (sign != 0)))).then("mean_b").alias("mean_b"),
-        pl.when(pl.col("sign") != 0).then(pl.col("share_above_zero_b").fill_nan(None)).alias("share_above_zero_b"),
     )
 
 
 def _signs(cosine: np.ndarray, straight: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """Float64 [neuron]: 1, -1, or 0 where neither what is written nor the distance tells."""
     by_weights = np.sign(np.nan_to_num(cosine))
-    by_distance = np.sign(np.nan_to_num(turned) - np.nan_to_num(straight))
-    return np.where(by_weights != 0, by_weights, by_distance)
+    straight, turned = (np.where(np.isnan(found), np.inf, found) for found in (straight, turned))
+    return np.where(by_weights != 0, by_weights, (straight < turned) * 1.0 - (turned < straight))
 
 
-def _means(histograms: Histograms, layer: int, levels: Levels) -> np.ndarray:
-    return np.where(levels.positions > 0, np.asarray(histograms["mean"][layer]), np.nan)
+def _known(values: np.ndarray) -> pl.Series:
+    """What is not NaN; the rest is missing."""
+    return pl.Series(values, dtype=pl.Float64).fill_nan(None)
+
+
+def _mean(histograms: Histograms, layer: int) -> np.ndarray:
+    return np.asarray(histograms["mean"][layer])  # [neuron]
 
 
 def _above_zero(histograms: Histograms, layer: int, levels: Levels) -> np.ndarray:
-    return np.asarray(histograms["above_zero"][layer]) / np.where(levels.positions > 0, levels.positions.astype(np.float64), np.nan)
+    """The share of positions above 0, [neuron]; NaN without a position."""
+    return np.asarray(histograms["above_zero"][layer]) / np.where(levels.positions > 0, levels.positions, np.nan)
 
 
 def _above_zero_negated(negated: Levels) -> np.ndarray:
-    """The share of positions above 0 of negated neurons; NaN where the bins do not tell 0 from what is below it."""
-    is_told = (negated.positions > 0) & (negated.up_to_zero >= 0)
-    return np.where(is_told, 1 - negated.up_to_zero / np.maximum(negated.positions, 1), np.nan)
+    """The same of negated neurons; NaN also where the bins do not tell 0 from what is below it."""
+    is_told = (negated.positions > 0) & (negated.up_to_zero != NO_EDGE)
+    return (negated.positions - negated.up_to_zero) / np.where(is_told, negated.positions, np.nan)
 
 
 def _cosines(written: tuple[pl.DataFrame, pl.DataFrame], layers: int, neurons: int) -> np.ndarray:

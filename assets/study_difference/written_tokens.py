@@ -21,7 +21,11 @@ def written_likeness(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     common = ours.join(theirs, on=keys, suffix="_other", maintain_order="left").group_by(NEURON, maintain_order=True)
     products = common.agg(product=(value * pl.col("congruence_other")).sum())
     sizes = [frame.group_by(NEURON, maintain_order=True).agg(size=(value * value).sum()) for frame in (ours, theirs)]
-    both = sizes[0].join(sizes[1], on=NEURON, suffix="_other", maintain_order="left").join(products, on=NEURON, how="left", maintain_order="left")
+    both = (
+        sizes[0]
+        .join(sizes[1], on=NEURON, suffix="_other", maintain_order="left")
+        .join(products, on=NEURON, how="left", maintain_order="left")
+    )
     product, norm = pl.col("product").fill_null(0.0), (pl.col("size") * pl.col("size_other")).sqrt()
     return both.select(*NEURON, cosine=pl.when(norm > 0).then((product / norm).clip(-1.0, 1.0)))
 
