@@ -73,8 +73,10 @@ def compared_studies(one: Study, other: Study, store: Store) -> tuple[Compared, 
     for fact in SHAPE:
         found = [compared.reading.fact("model_snapshot", fact) for compared in (ours, theirs)]
         if found[0] != found[1]:
-            raise DifferenceError(f"{one.name} and {other.name}: {fact} is {found[0]} of one model and {found[1]} of the other; two studies are compared "
-                                  "neuron by neuron, so both models must have the same architecture, layers and neurons. For different models: make across")  # fmt: skip
+            raise DifferenceError(
+                f"{one.name} and {other.name}: {fact} is {found[0]} of one model and {found[1]} of the other; two studies are compared neuron "
+                f"by neuron, so both models need the same {', '.join(SHAPE)}. To set different models side by side: make across"
+            )
     return ours, theirs
 
 
