@@ -25,7 +25,8 @@ def is_unchanged(tables: Mapping[str, pl.DataFrame]) -> bool:
     neurons, tokens, pairs = (tables[f"study_difference_{name}"] for name in ("neurons", "tokens", "pairs"))
     places = tables["study_difference_token_neurons"]
     return (
-        neurons["distance"].null_count() == 0
+        neurons.height > 0
+        and neurons["distance"].null_count() == 0
         and neurons.filter(pl.col("distance") > 0).is_empty()
         and neurons.filter(pl.col("likeness") < 1).is_empty()
         and changed(tokens).is_empty()
@@ -82,12 +83,11 @@ def _first_neurons(led: pl.DataFrame, word: str) -> str:
     if others.is_empty():
         what = "the one token" if led.height == 1 else f"each of the {count(led.height)} tokens"
         return f"The first {word} of {what} that both track is the same neuron."
-    named = [
-        f"of {quoted(row['token'])} from {_neuron(row, 'a')} to {_neuron(row, 'b')}" for row in others.head(NAMED).iter_rows(named=True)
-    ]
-    more = others.height - len(named)
-    beyond = f", and of {plural(more, 'more token', 'more tokens')}" if more else ""
-    return f"The first {word} changed {', '.join(named)}{beyond}."
+    named = [f"{quoted(row['token'])} from {_neuron(row, 'a')} to {_neuron(row, 'b')}" for row in others.head(NAMED).iter_rows(named=True)]
+    if led.height == 1:
+        return f"The first {word} of the one token that both track changed: {named[0]}."
+    more = ", and more" if others.height > NAMED else ""
+    return f"The first {word} changed for {count(others.height)} of {count(led.height)} tokens: {', '.join(named)}{more}."
 
 
 def _neuron(row: Mapping[str, int | None], side: str) -> str:
