@@ -1840,6 +1840,8 @@ STUDY_DIFFERENCE_NEURONS = Table(
         NEURON,
         Column("distance", _float, "share", "Kolmogorov-Smirnov distance of its two distributions, as far as the bins tell: over all levels that are an edge of a "
                "bin in both studies, the largest difference of the shares of positions below the level; at 0 also at or below it. Missing without such a level.", True),
+        Column("halves_distance", _float, "share", "Of the two halves of documents of a study the same distance, over all edges of its own bins, in study A or study B, whichever is "
+               "larger: what other documents alone can give. The edge 0 is left out of gated neurons. Missing where no study has positions in both halves.", True),
         Column("shared_edges", pl.Int32(), "edge", "Edges of bins that both studies have for it.", between=(0, LARGEST)),
         Column("sign", pl.Int8(), "", "1: the neuron of study B has the sign of that of study A. -1: it is negated, which is a convention where the MLP is gated; all that stands "
                "here of study B is then read negated. Told by what both write, else by the smaller distance; missing where neither tells.", True, between=(-1, 1)),

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import TABLES
+from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import ActivationBins, Histograms
 from assets.statistics.token_neuron_scores import with_direction
 
@@ -22,24 +23,25 @@ def bins_of(*neurons: tuple[float, int], bins: int) -> ActivationBins:
 
 
 def counted(activations: np.ndarray, bins: ActivationBins) -> Histograms:
-    """The counters of one layer of activations [neuron, position], one position after the other."""
-    neurons = len(activations)
-    count, outside = np.zeros((1, neurons, bins.bins), dtype=np.int64), np.zeros((1, neurons, 3), dtype=np.int64)
+    """The counters of one layer of activations [neuron, position], one position after the other; position p is of fold p modulo 8."""
+    neurons, positions = activations.shape
+    count, outside = np.zeros((FOLDS, 1, neurons, bins.bins), dtype=np.int64), np.zeros((FOLDS, 1, neurons, 3), dtype=np.int64)
     above, mean = np.zeros((1, neurons), dtype=np.int64), np.zeros((1, neurons))
     for neuron, values in enumerate(activations):
-        for value in values:
+        for position, value in enumerate(values):
             place = np.floor(value * bins.per_unit[0, neuron]) - bins.first_bin[0, neuron]
             if np.isnan(value):
-                outside[0, neuron, 2] += 1
+                outside[position % FOLDS, 0, neuron, 2] += 1
             elif 0 <= place < bins.bins:
-                count[0, neuron, int(place)] += 1
+                count[position % FOLDS, 0, neuron, int(place)] += 1
             else:
-                outside[0, neuron, int(place >= bins.bins)] += 1
+                outside[position % FOLDS, 0, neuron, int(place >= bins.bins)] += 1
         above[0, neuron] = sum(value > 0 for value in values)
         known = [value for value in values if not np.isnan(value)]
         mean[0, neuron] = np.mean(known) if known else 0.0
-    tensors = {"count": count, "outside": outside, "above_zero": above, "mean": mean}
-    return Histograms(tensors, activations.shape[1], (AN, A))
+    whole = {"count": count.sum(0), "outside": outside.sum(0), "above_zero": above, "mean": mean}
+    blocks = {"block_count": count, "block_outside": outside, "block_positions": np.zeros(FOLDS, dtype=np.int64)}
+    return Histograms({**whole, **blocks}, positions, (AN, A))
 
 
 def rows(table: str, names: str, *lines: tuple) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 
 from assets.contracts import STUDY_DIFFERENCE_NEURONS, conform
 from assets.counting.histograms import ActivationBins, Histograms
+from assets.study_difference.half_distances import half_distances
 from assets.study_difference.histogram_distance import distances
 from assets.study_difference.levels import NO_EDGE, Levels, layer_levels
 from assets.study_difference.written_tokens import written_likeness
@@ -33,12 +34,14 @@ def _layer(one: Counted, other: Counted, layer: int, cosine: np.ndarray, is_gate
         sign = _signs(cosine, straight, turned)
         distance, edges = np.where(sign == -1, turned, straight), np.where(sign == -1, turned_edges, edges)
         above_zero = np.where(sign == -1, _above_zero_negated(negated), above_zero)
+    halves = [half_distances(histograms, bins, layer, is_gated) for histograms, bins in (one, other)]
     told_sign = np.where(sign == 0, np.nan, sign)
     return pl.DataFrame(
         {
             "layer": np.full(len(sign), layer, dtype=np.int32),
             "neuron": np.arange(len(sign), dtype=np.int32),
             "distance": _known(distance),
+            "halves_distance": _known(np.fmax(*halves)),
             "shared_edges": edges,
             "sign": _known(told_sign),
             "likeness": _known(np.abs(cosine) if is_gated else cosine),

@@ -62,7 +62,18 @@ def _of_neurons(neurons: pl.DataFrame) -> list[str]:
     far = f"the farthest is {where}, by {_size(farthest['distance'])}"
     if moved.is_empty():
         return [f"None of {plural(known.height, 'neuron')} moved by more than {number(MOVED, 1)}; {far}.", *told]
-    return [f"Of {plural(known.height, 'neuron')}, {count(moved.height)} moved by more than {number(MOVED, 1)}; {far}.", *told]
+    return [
+        f"Of {plural(known.height, 'neuron')}, {count(moved.height)} moved by more than {number(MOVED, 1)}{_beyond_luck(moved)}; {far}.",
+        *told,
+    ]
+
+
+def _beyond_luck(moved: pl.DataFrame) -> str:
+    """How many of these moved farther than between the halves of a study's own documents."""
+    farther = moved.filter(pl.col("distance") > pl.col("halves_distance")).height
+    if farther == moved.height:
+        return ", farther than between the halves of either study's documents"
+    return f", {count(farther) if farther else 'none'} of them farther than between the halves of either study's documents"
 
 
 def _size(distance: float) -> str:

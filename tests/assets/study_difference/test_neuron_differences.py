@@ -11,11 +11,13 @@ from polars.testing import assert_frame_equal
 
 from assets.contracts import STUDY_DIFFERENCE_NEURONS
 from assets.counting.histograms import ActivationBins
+from assets.study_difference.half_distances import half_distances
 from assets.study_difference.histogram_distance import distances
 from assets.study_difference.levels import Edges, layer_levels, shared_edges
 from assets.study_difference.neuron_differences import neuron_differences
 from tests.study_difference import bins_of, counted, written
 
+HALVES = ([0, 1, 2, 3], [4, 5, 6, 7])  # folds of documents
 WIDTHS = st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0])
 NOTHING = written()
 ALIKE = {1: 2.0, 2: 1.0, 3: -1.0}
@@ -85,6 +87,25 @@ def test_negated_levels_are_those_of_negated_values(
     np.testing.assert_allclose(distances(levels, turned), distances(levels, again), atol=1e-12)
 
 
+@settings(max_examples=100, deadline=None)
+@given(VALUES, bins(), st.booleans())
+def test_the_halves_of_a_studys_documents_lie_apart_as_their_values_do(
+    values: list[float], own_bins: ActivationBins, is_gated: bool
+) -> None:
+    edges = slow_edges(own_bins, 0)
+    halves = [np.asarray([value for place, value in enumerate(values) if place % 8 in folds]) for folds in HALVES]
+    expected = None
+    if all(
+        any(not np.isnan(value) for value in half) for half in halves
+    ):  # without the value at 0: only what is below it is counted by fold
+        known = [[Fraction(float(value)) for value in half if not np.isnan(value)] for half in halves]
+        levels = [edge for edge in edges if edge != 0 or not is_gated]
+        shares = [[Fraction(sum(value < edge for value in half), len(half)) for edge in levels] for half in known]
+        expected = float(max((abs(ours - theirs) for ours, theirs in zip(*shares, strict=True)), default=Fraction(0)))
+    found = half_distances(counted(as_values(values), own_bins), own_bins, 0, is_gated)[0]
+    assert (None if np.isnan(found) else found) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+
+
 def test_power_of_two_widths_fold_into_each_other_and_other_widths_meet_at_whole_numbers() -> None:
     fine, coarse = Edges(-64, 16.0, 129), Edges(-64, 4.0, 129)
     places, facing = shared_edges(fine, coarse)
@@ -126,10 +147,10 @@ def test_a_gated_neuron_whose_weights_are_negated_in_either_study_moved_as_far_a
     assert second["sign"].to_list() == [-1, -1]
     assert_frame_equal(straight.drop("sign"), second.drop("sign"), abs_tol=1e-12)
     first = difference(-FIRST, SECOND, (written(negated(ALIKE), negated(ALIKE)), written(other, other)), is_gated=True)
-    kept = ["layer", "neuron", "distance", "shared_edges", "likeness"]
+    kept = ["layer", "neuron", "distance", "halves_distance", "shared_edges", "likeness"]
     assert_frame_equal(straight.select(kept), first.select(kept), abs_tol=1e-12)
     assert first["mean_b"].to_list() == pytest.approx([-mean for mean in straight["mean_b"]])
-    assert first["share_above_zero_b"].to_list() == pytest.approx([0.2, 0.2])  # of -SECOND, whose zeros are above 0 in neither sign
+    assert first["share_above_zero_b"].to_list() == pytest.approx([0.2, 0.2])
     assert straight["likeness"].to_list() == pytest.approx([3 / np.sqrt(6 * 11)] * 2)
 
 

@@ -86,7 +86,7 @@ def test_what_moved_is_told_in_a_sentence_and_linked_into_both_reports(tmp_path:
     moved = tables["study_difference_neurons"].filter(neuron=1)["distance"][0]
     assert moved > 0.2
     assert reply(tables, NAMES) == (
-        f"Of 2 neurons, 1 moved by more than 0.1; the farthest is layer 0 neuron 1, by {moved:.2f}. "
+        f"Of 2 neurons, 1 moved by more than 0.1, farther than between the halves of either study's documents; the farthest is layer 0 neuron 1, by {moved:.2f}. "
         "The first writer changed for 1 of 2 tokens: “␣an” from layer 0 neuron 0 to layer 0 neuron 1."
     )
     assert "min_count" in parsed.text
@@ -98,6 +98,16 @@ def test_what_moved_is_told_in_a_sentence_and_linked_into_both_reports(tmp_path:
         f"../half/token-{AN}.html",
     } <= links(parsed)
     assert not {"../demo/neuron-0-1.html", f"../demo/token-{A}.html"} & links(parsed)
+
+
+def test_what_the_documents_alone_can_give_is_told_of_what_moved() -> None:
+    tables = tables_of(moved=True)
+    neurons = tables["study_difference_neurons"].with_columns(distance=pl.lit(0.4), halves_distance=pl.Series([0.5, 0.3]))
+    assert "2 moved by more than 0.1, 1 of them farther than between the halves" in reply(
+        {**tables, "study_difference_neurons": neurons}, NAMES
+    )
+    luck = neurons.with_columns(halves_distance=pl.lit(None, pl.Float64))
+    assert "2 moved by more than 0.1, none of them farther than between" in reply({**tables, "study_difference_neurons": luck}, NAMES)
 
 
 def test_a_study_without_a_report_is_not_linked(tmp_path: Path) -> None:
