@@ -1842,7 +1842,7 @@ STUDY_DIFFERENCE_NEURONS = Table(
                "bin in both studies, the largest difference of the shares of positions below the level; at 0 also at or below it. Missing without such a level.", True),
         Column("halves_distance", _float, "share", "Of the two halves of documents of a study the same distance, over all edges of its own bins, in study A or study B, whichever is "
                "larger: what other documents alone can give. The edge 0 is left out of gated neurons. Missing where no study has positions in both halves.", True),
-        Column("shared_edges", pl.Int32(), "edge", "Edges of bins that both studies have for it.", between=(0, LARGEST)),
+        Column("shared_edges", pl.Int32(), "edge", "Edges of bins that both studies have for it."),
         Column("sign", pl.Int8(), "", "1: the neuron of study B has the sign of that of study A. -1: it is negated, which is a convention where the MLP is gated; all that stands "
                "here of study B is then read negated. Told by what both write, else by the smaller distance; missing where neither tells.", True, between=(-1, 1)),
         Column("likeness", _float, "cosine", "Of its congruence with the tokens of the vocabulary (convention `logits`) in the two models, all but its first and last ten tokens "
@@ -1898,7 +1898,7 @@ STUDY_DIFFERENCE_PAIRS = Table(
         TOKEN,
         LAYER,
         NEURON,
-        Column("reliable_bins", pl.Int32(), "bin", "Bins of study_difference_curves that are reliable.", between=(0, LARGEST)),
+        Column("reliable_bins", pl.Int32(), "bin", "Bins of study_difference_curves that are reliable."),
         Column(
             "largest_difference",
             _float,
