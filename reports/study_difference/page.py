@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.contracts import STUDY_DIFFERENCE_TABLES
 from assets.quality.expectations import Outcome
+from reports.downloads import CSV_ROWS
 from reports.pages.page import Page
 from reports.study_difference.figures import curves_figure, distances_figure, layers_figure
 from reports.study_difference.sentences import MOVED, WORDS, changed, is_unchanged, reply
@@ -46,7 +47,9 @@ def study_difference_page(tables: Mapping[str, pl.DataFrame], linked: tuple[Link
     """index.html. `tables` are those of study_difference by contract name."""
     neurons, pairs = tables["study_difference_neurons"], tables["study_difference_pairs"]
     names = (linked[0].name, linked[1].name)
+    moved = _farthest(neurons)
     drawn = _most_apart(pairs).head(SHOWN_CURVES).to_dicts()
+    layers = (layers_figure(neurons),) if moved else ()
     curves = (curves_figure(tables["study_difference_curves"], drawn, names),) if drawn else ()
     return Page(
         file="index.html",
@@ -58,15 +61,16 @@ def study_difference_page(tables: Mapping[str, pl.DataFrame], linked: tuple[Link
             "is_unchanged": is_unchanged(tables),
             "facts": _facts(tables["study_difference_facts"]),
             "least_moved": MOVED,
-            "moved": _farthest(neurons),
+            "moved": moved,
             "rewritten": _least_alike(neurons),
             "measures": WORDS,
             "tokens": _tokens(tables),
             "pairs": _most_apart(pairs).to_dicts(),
             "outcomes": outcomes,
             "contracts": list(STUDY_DIFFERENCE_TABLES.values()),
+            "as_csv": {name for name in STUDY_DIFFERENCE_TABLES if tables[name].height <= CSV_ROWS},
         },
-        figures=(distances_figure(neurons), layers_figure(neurons), *curves),
+        figures=(distances_figure(neurons), *layers, *curves),
     )
 
 

@@ -10,6 +10,7 @@ from assets.product import PRODUCT_VERSION
 from assets.quality.expectations import Outcome
 from assets.tables import write_table
 from reports import numbers
+from reports.downloads import CSV_ROWS
 from reports.pages.page import neuron_page, token_page
 from reports.site import render, templates, write_static
 from reports.study_difference.page import Linked, study_difference_page
@@ -22,7 +23,8 @@ def build_study_difference_site(
     (folder / "data").mkdir()
     for name, table in STUDY_DIFFERENCE_TABLES.items():
         write_table(folder / "data", table, tables[name])
-        tables[name].write_csv(folder / "data" / f"{name}.csv")
+        if tables[name].height <= CSV_ROWS:
+            tables[name].write_csv(folder / "data" / f"{name}.csv")
     write_static(folder, with_plotly=True)
     environment = templates(plural=numbers.plural, neuron_page=neuron_page, token_page=token_page, version=PRODUCT_VERSION)
     page = study_difference_page(tables, linked, outcomes)

@@ -156,6 +156,17 @@ def test_where_no_contribution_was_measured_predictors_are_told() -> None:
     )
 
 
+def test_every_file_that_the_page_offers_is_there_and_long_tables_are_offered_as_parquet_alone(tmp_path: Path) -> None:
+    tables = tables_of(moved=True)
+    neurons = tables["study_difference_neurons"]
+    many = pl.concat([neurons] * 2501).with_columns(neuron=pl.int_range(0, 5002, dtype=pl.Int32))
+    parsed = page({**tables, "study_difference_neurons": many}, tmp_path / "site")
+    offered = {link for link in links(parsed) if link.startswith("data/")}
+    assert offered == {f"data/{file.name}" for file in (tmp_path / "site" / "data").iterdir()}
+    assert "data/study_difference_neurons.csv" not in offered
+    assert len(offered) == 2 * len(STUDY_DIFFERENCE_TABLES) - 1
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     contents = []
     for name in ("one", "other"):
