@@ -29,7 +29,7 @@ Tables = Mapping[str, pl.DataFrame]
 
 
 def token_differences(one: Tables, other: Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both tables. The studies' tables by contract name: token_counts, and those of MEASURES."""
+    """Both tables, tokens in the order of the first study. The studies' tables by contract name: token_counts, and those of MEASURES."""
     tokens, neurons = [], []
     for measure in MEASURES:
         ranked = _side_by_side(_ranked(one[measure.table], measure), _ranked(other[measure.table], measure))
@@ -39,10 +39,12 @@ def token_differences(one: Tables, other: Tables) -> tuple[pl.DataFrame, pl.Data
         tokens.append(_told(ranked).with_columns(name))
     counts = [table["token_counts"].select(*TOKEN, "predictions") for table in (one, other)]
     predictions = counts[0].join(counts[1], on=TOKEN, suffix="_b").rename({"predictions": "predictions_a"})
+    order = one["token_neuron_scores"]["token_id"].unique(maintain_order=True)  # the study's
+    place = pl.col("token_id").replace_strict(order, range(len(order)), default=len(order), return_dtype=pl.Int32)
     of_tokens = pl.concat(tokens).join(predictions, on=TOKEN, how="left", maintain_order="left")
-    of_neurons = pl.concat(neurons).drop("is_listed_a", "is_listed_b").sort("measure", "token_id", "rank_a", "rank_b", nulls_last=True)
+    of_neurons = pl.concat(neurons).drop("is_listed_a", "is_listed_b").sort("measure", place, "rank_a", "rank_b", nulls_last=True)
     return (
-        conform(STUDY_DIFFERENCE_TOKENS, of_tokens.sort("measure", "token_id")),
+        conform(STUDY_DIFFERENCE_TOKENS, of_tokens.sort("measure", place)),
         conform(STUDY_DIFFERENCE_TOKEN_NEURONS, of_neurons),
     )
 

@@ -25,7 +25,8 @@ def distances_figure(neurons: pl.DataFrame) -> Figure:
         name="distances",
         title="How far the neurons moved",
         note="Neurons by the distance of their two distributions of activation: the largest difference, over all levels, of the shares of "
-        "positions below the level. Neurons on a logarithmic axis.",
+        "positions below the level; and by how far they lie apart in the two halves of one study's own documents, in the study where that is more. "
+        "Neurons on a logarithmic axis.",
         summary=f"How many of {plural(known.height, 'neuron')} moved how far.",
         height=320,
         views=(_distances(known),),
@@ -62,28 +63,54 @@ def curves_figure(curves: pl.DataFrame, pairs: Sequence[Row], names: tuple[str, 
 def _distances(known: pl.DataFrame) -> View:
     if known.is_empty():
         return View("", (), layout(axis("distance"), axis("neurons")), "No neuron could be compared.")
-    step = next((step for step in STEPS if highest(known["distance"]) / step < MOST_BARS), STEPS[-1])
-    bars = known.group_by(bar=(pl.col("distance") / step).floor().cast(pl.Int64)).len().sort("bar")
+    halves = known["halves_distance"].drop_nulls()
+    farthest = max([highest(known["distance"]), *([highest(halves)] if len(halves) else [])])
+    step = next((step for step in STEPS if farthest / step < MOST_BARS), STEPS[-1])
+    between_studies = _bars(known["distance"], step)
+    between_halves = [_outlined(_bars(halves, step))] if len(halves) else []
+    most = max(max(trace["y"]) for trace in (between_studies, *between_halves))
+    shape = layout(
+        axis("distance", range=rounded([0, (farthest // step + 1) * step])),
+        axis("neurons", type="log", dtick=1, tickformat="~s", exponentformat="SI", range=[-0.3, math.log10(most) + 0.2]),
+        bargap=0,
+        showlegend=True,
+        legend=legend_on_top(),
+    )
+    same = known.filter(pl.col("distance") == 0).height
+    note = f"{plural(same, 'neuron')} with distance 0: the same shares at every level." if same else ""
+    return View("", (between_studies, *between_halves), shape, note)
+
+
+def _bars(distances: pl.Series, step: float) -> Json:
+    """How many neurons there are in each bar that holds one."""
+    bars = (distances / step).floor().cast(pl.Int64).alias("bar").value_counts().sort("bar")
     ends = [(bar * step, (bar + 1) * step) for bar in bars["bar"]]
-    trace = {
+    return {
         "type": "bar",
+        "name": "between the studies",
         "x": rounded((low + high) / 2 for low, high in ends),
-        "y": bars["len"].to_list(),
+        "y": bars["count"].to_list(),
         "width": rounded([step * 0.9] * bars.height),
         "marker": {"color": SERIES[0], "line": {"width": 0}},
         "hovertext": [
             f"distance from {edge(low)} to {edge(high)}<br>{plural(amount, 'neuron')}"
-            for (low, high), amount in zip(ends, bars["len"], strict=True)
+            for (low, high), amount in zip(ends, bars["count"], strict=True)
         ],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
-    shape = layout(
-        axis("distance", range=[0, rounded([ends[-1][1]])[0]]),
-        axis("neurons", type="log", dtick=1, tickformat="~s", exponentformat="SI", range=[-0.3, math.log10(highest(bars["len"])) + 0.2]),
-        bargap=0,
-    )
-    same = known.filter(pl.col("distance") == 0).height
-    return View("", (trace,), shape, f"{plural(same, 'neuron')} with distance 0: the same shares at every level." if same else "")
+
+
+def _outlined(bars: Json) -> Json:
+    """The same counts as points and a line, so that they are seen over the bars."""
+    shown = {name: bars[name] for name in ("x", "y", "hovertext", "hovertemplate")}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "between halves of one study's documents",
+        **shown,
+        "line": line(2, SERIES[1], shape="hvh"),
+        "marker": {"size": 6, "color": SERIES[1]},
+    }
 
 
 def _of_pair(curves: pl.DataFrame, pair: Row) -> pl.DataFrame:

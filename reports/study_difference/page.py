@@ -59,6 +59,7 @@ def study_difference_page(tables: Mapping[str, pl.DataFrame], linked: tuple[Link
             "linked": linked,
             "reply": reply(tables, names),
             "is_unchanged": is_unchanged(tables),
+            "is_gated": _is_gated(tables["study_difference_facts"]),
             "facts": _facts(tables["study_difference_facts"]),
             "least_moved": MOVED,
             "moved": moved,
@@ -87,6 +88,10 @@ def _facts(facts: pl.DataFrame) -> dict[str, list[Row]]:
     return {"told": told, "other": [row for row in rows if not row["is_equal"] and row["fact"] not in ALWAYS_TOLD]}
 
 
+def _is_gated(facts: pl.DataFrame) -> bool:
+    return facts.filter(fact="model_snapshot.is_gated")["value_a"].to_list() == ["true"]
+
+
 def _farthest(neurons: pl.DataFrame) -> list[Row]:
     moved = neurons.filter(pl.col("distance") > 0)
     return moved.sort("distance", "layer", "neuron", descending=[True, False, False]).head(SHOWN_NEURONS).to_dicts()
@@ -98,11 +103,11 @@ def _least_alike(neurons: pl.DataFrame) -> list[Row]:
 
 
 def _tokens(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[Row]]:
-    """By measure, the tokens of both studies, those with another first neuron first, each with its first neurons in either."""
+    """By measure, the tokens of both studies in their order, those with another first neuron first, each with its first neurons in either."""
     tokens, neurons = tables["study_difference_tokens"], tables["study_difference_token_neurons"]
     other = {(row["measure"], row["token_id"]) for row in changed(tokens).iter_rows(named=True)}
     found: dict[str, list[Row]] = {}
-    for row in tokens.sort("agreeing", "token_id").iter_rows(named=True):
+    for row in tokens.iter_rows(named=True):
         own = neurons.filter(measure=row["measure"], token_id=row["token_id"]).sort("rank_a", "rank_b", nulls_last=True)
         shown = {**row, "is_changed": (row["measure"], row["token_id"]) in other, "neurons": own.to_dicts()}
         found.setdefault(row["measure"], []).append(shown)
