@@ -106,7 +106,7 @@ def _outlined(bars: Json) -> Json:
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "between halves of one study's documents",
+        "name": "between a study's halves",
         **shown,
         "line": line(2, SERIES[1], shape="hvh"),
         "marker": {"size": 6, "color": SERIES[1]},
@@ -118,7 +118,7 @@ def _of_pair(curves: pl.DataFrame, pair: Row) -> pl.DataFrame:
 
 
 def _curves(curve: pl.DataFrame, pair: Row, names: tuple[str, str]) -> View:
-    label = f"{quoted(pair['token'])} by L{pair['layer']} N{pair['neuron']}"
+    label = f"{quoted(pair['token'])}, L{pair['layer']} N{pair['neuron']}"
     shape = layout(
         axis("activation"),
         axis("proportion", range=[-0.02, 1.04], tickvals=[0, 0.25, 0.5, 0.75, 1], ticktext=["0", "¼", "½", "¾", "1"]),

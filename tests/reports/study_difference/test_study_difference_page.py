@@ -71,7 +71,7 @@ def test_equal_runs_show_that_nothing_changed(tmp_path: Path) -> None:
     for sentence in (
         "Nothing changed: all 2 neurons have the same distribution in demo as in half, and the same neurons lead for every token.",
         "No neuron moved.",
-        "Everything else that the two study files ask for is the same.",
+        "What does not stand here is the same in both study files.",
         "2 neurons with distance 0",
     ):
         assert sentence in html
