@@ -123,6 +123,7 @@ def _curves(curve: pl.DataFrame, pair: Row, names: tuple[str, str]) -> View:
         axis("activation"),
         axis("proportion", range=[-0.02, 1.04], tickvals=[0, 0.25, 0.5, 0.75, 1], ticktext=["0", "¼", "½", "¾", "1"]),
         shapes=[horizontal(0.5)],
+        hovermode="x",  # both studies at once: their points often lie on each other
         showlegend=True,
         legend=legend_on_top(),
     )

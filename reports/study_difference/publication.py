@@ -19,7 +19,7 @@ from assets.quality.checks.contracts import contract_check
 from assets.quality.expectations import Outcome
 from assets.sources import ALWAYS, code_behind
 from assets.store import Draft, Place, Record
-from assets.study import Study
+from assets.study import STUDY_NAME, Study
 from assets.study_difference.studies import READS, Compared, compared_studies
 from assets.study_difference.study_difference import study_difference
 from assets.study_view import EVERY_FIELD
@@ -43,7 +43,8 @@ def pair_name(one: str, other: str) -> str:
 
 def difference_place(name: str) -> Place | None:
     """Where the page of this name lies; None for a name that no pair of studies gives."""
-    return Place(NAME, SITE, name) if AND in name else None
+    studies = name.split(AND)
+    return Place(NAME, SITE, name) if len(studies) == 2 and all(map(STUDY_NAME.fullmatch, studies)) else None
 
 
 def publish_study_difference(one: Study, other: Study, deployment: Deployment, tell: Callable[[str], None]) -> Record:

@@ -27,7 +27,10 @@ def test_figures_are_drawn_the_curves_switch_and_follow_a_change_to_dark(browser
     page = watched.open("index.html")
     for name in ("distances", "layers", "curves"):
         watched.figure(name)
-    assert "demo" in watched.hover("curves", 2, 8)
+    shown = watched.hover("curves", 2, 8)
+    assert "demo" in shown
+    assert "half" in shown
+    assert "␣an is predicted at" in shown
     label = page.locator('fieldset label:has(input[name="curves-view"])').nth(1)
     label.click()
     assert "</script><b>" in label.inner_text()
