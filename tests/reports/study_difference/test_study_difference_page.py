@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 
 from assets.contracts import STUDY_DIFFERENCE_TABLES
+from assets.store import Place
 from assets.study_difference.curve_differences import Curves, curve_differences
 from assets.study_difference.fact_differences import fact_differences
 from assets.study_difference.neuron_differences import neuron_differences
 from assets.study_difference.token_differences import token_differences
 from reports.study_difference.page import Linked
+from reports.study_difference.publication import NAME, SITE, difference_place, pair_name
 from reports.study_difference.sentences import is_unchanged, reply
 from reports.study_difference.site import build_study_difference_site
 from tests.reports.test_site import Parsed
@@ -165,6 +167,12 @@ def test_every_file_that_the_page_offers_is_there_and_long_tables_are_offered_as
     assert offered == {f"data/{file.name}" for file in (tmp_path / "site" / "data").iterdir()}
     assert "data/study_difference_neurons.csv" not in offered
     assert len(offered) == 2 * len(STUDY_DIFFERENCE_TABLES) - 1
+
+
+@pytest.mark.parametrize("name", ["one", "one_and", "_and_one", "../one_and_other", "one_and_other_and_more", "One_and_other"])
+def test_only_the_names_of_two_studies_name_a_page(name: str) -> None:
+    assert difference_place(pair_name("one-and-more", "other")) == Place(NAME, SITE, "one-and-more_and_other")
+    assert difference_place(name) is None
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
