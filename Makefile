@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study text across dev check demo-model bench bench-study retention faults mutants lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study text across diff dev check demo-model bench bench-study retention faults mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -59,6 +59,10 @@ text: setup ## what a study's model makes of a text: make text STUDY=demo TEXT="
 
 across: setup ## compare all models that were run: make across [STUDIES="more.yaml files.yaml"]
 	@$(RUN) -m orchestration.across $(STUDIES)
+
+diff: setup ## what changed between two studies of models of one shape: make diff A=<study> B=<study>
+	@test -n "$(A)" -a -n "$(B)" || { echo "Say which two studies: make diff A=<name in orchestration/studies, or path.yaml> B=<another>"; exit 2; }
+	@$(RUN) -m orchestration.study_difference "$(A)" "$(B)"
 
 dev: setup ## the Dagster UI and the reports, on this machine only
 	@$(RUN) -m orchestration.serve

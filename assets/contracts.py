@@ -1870,6 +1870,150 @@ ACROSS_MODELS_TABLES: dict[str, Table] = {
     table.name: table for table in (ACROSS_MODELS_STUDIES, ACROSS_MODELS_TOKENS, ACROSS_MODELS_NEURONS)
 }
 
+_SIDES_OF_A_DIFFERENCE = ("study A", "study B")
+
+
+def _of_both(
+    name: str, dtype: pl.DataType, unit: str, description: str, nullable: bool = False, is_open: bool = False
+) -> tuple[Column, ...]:
+    """The columns <name>_a and <name>_b: the same of study A and of study B."""
+    return tuple(
+        Column(f"{name}_{side[-1].lower()}", dtype, unit, f"{side[:1].upper()}{side[1:]}: {description}", nullable, is_open)
+        for side in _SIDES_OF_A_DIFFERENCE
+    )
+
+
+_MEASURE = Column(
+    "measure",
+    pl.String(),
+    "name",
+    "`contribution`: what the neuron adds to the token's logit where it is predicted, less that elsewhere. `separation`: the AUROC, read in its "
+    "direction.",
+)
+
+STUDY_DIFFERENCE_FACTS = Table(
+    "study_difference_facts",
+    "study_difference",
+    "What the two studies ask and what they were made from: fields of the study files, and facts of the outputs.",
+    ("fact",),
+    (
+        Column("fact", pl.String(), "name", "Field of the study file, as a dotted path, or an output's fact: its name after the output's."),
+        *_of_both("value", pl.String(), "text", "its value as text, lists as JSON; missing where there is none.", True),
+        Column("is_equal", pl.Boolean(), "", "Both have the same."),
+    ),
+)
+
+STUDY_DIFFERENCE_NEURONS = Table(
+    "study_difference_neurons",
+    "study_difference",
+    "Every neuron of both models: how far its activation is distributed otherwise, and how alike what it writes is.",
+    ("layer", "neuron"),
+    (
+        LAYER,
+        NEURON,
+        Column("distance", _float, "share", "Kolmogorov-Smirnov distance of its two distributions, as far as the bins tell: over all levels that are an edge of a "
+               "bin in both studies, the largest difference of the shares of positions below the level; at 0 also at or below it. Missing without such a level.", True),
+        Column("halves_distance", _float, "share", "Of the two halves of documents of a study the same distance, over all edges of its own bins, in study A or study B, whichever is "
+               "larger: what other documents alone can give. The edge 0 is left out of gated neurons. Missing where no study has positions in both halves.", True),
+        Column("shared_edges", pl.Int32(), "edge", "Edges of bins that both studies have for it."),
+        Column("sign", pl.Int8(), "", "1: the neuron of study B has the sign of that of study A. -1: it is negated, which is a convention where the MLP is gated; all that stands "
+               "here of study B is then read negated. Told by what both write, else by the smaller distance; missing where neither tells.", True, between=(-1, 1)),
+        Column("likeness", _float, "cosine", "Of its congruence with the tokens of the vocabulary (convention `logits`) in the two models, all but its first and last ten tokens "
+               "in each counted as 0, in its sign; 1 where both write the same. Missing where congruence means nothing of a model.", True, between=(-1.0, 1.0)),
+        *_of_both("mean", _float, "activation", "mean activation over the positions that are not NaN.", True, is_open=True),
+        *_of_both("share_above_zero", _float, "share", "share of these positions with an activation above 0.", True),
+    ),
+)  # fmt: skip
+
+STUDY_DIFFERENCE_TOKENS = Table(
+    "study_difference_tokens",
+    "study_difference",
+    "Every token that both studies track, and every group that both tell as one: whether the same neurons lead for it.",
+    ("token_id", "measure"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        _MEASURE,
+        *_of_both("predictions", pl.Int64(), "position", "counted positions at which the token is the top prediction; missing for a group.", True),
+        *_of_both("layer", pl.Int32(), "index", "block of the first neuron; missing where the measure speaks for none.", True),
+        *_of_both("neuron", pl.Int32(), "index", "the first neuron, of its block; of equals the lower.", True),
+        *_of_both("value", _float, "of its measure", "what the measure says of the first neuron.", True),
+        *_of_both("listed", pl.Int32(), "neuron", "neurons among its first ten; fewer than ten where the measure speaks for fewer."),
+        Column("agreeing", pl.Int32(), "neuron", "Neurons that are among the first ten of both."),
+        Column("rank_correlation", _float, "correlation", "Spearman's, over all neurons of which both studies have the measure; missing where it says the same of all.",
+               True, between=(-1.0, 1.0)),
+    ),
+)  # fmt: skip
+
+STUDY_DIFFERENCE_TOKEN_NEURONS = Table(
+    "study_difference_token_neurons",
+    "study_difference",
+    "The neurons that are among the first ten for a token in either study, with their place in both.",
+    ("token_id", "measure", "layer", "neuron"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        _MEASURE,
+        LAYER,
+        NEURON,
+        *_of_both("rank", pl.Int32(), "index", "place among all neurons, 1 is best; missing where the study has no measure of it.", True),
+        *_of_both("value", _float, "of its measure", "what the measure says of it.", True),
+    ),
+)
+
+STUDY_DIFFERENCE_PAIRS = Table(
+    "study_difference_pairs",
+    "study_difference",
+    "Every pair of a token and a neuron that both studies studied: how far its two curves lie apart.",
+    ("token_id", "layer", "neuron"),
+    (
+        TOKEN_ID,
+        TOKEN,
+        LAYER,
+        NEURON,
+        Column("reliable_bins", pl.Int32(), "bin", "Bins of study_difference_curves that are reliable."),
+        Column(
+            "largest_difference",
+            _float,
+            "share",
+            "Largest difference of the two proportions over these bins; missing where there is none.",
+            True,
+        ),
+    ),
+)
+
+STUDY_DIFFERENCE_CURVES = Table(
+    "study_difference_curves",
+    "study_difference",
+    "The curves of these pairs over the bins between levels that are an edge of a bin in both studies.",
+    ("layer", "neuron", "token_id", "bin_left"),
+    (
+        LAYER,
+        NEURON,
+        TOKEN_ID,
+        TOKEN,
+        BIN_LEFT,
+        BIN_RIGHT,
+        *_of_both("count", pl.Int64(), "position", "positions with an activation in the bin."),
+        *_of_both("top_prediction_count", pl.Int64(), "position", "of these, positions at which the token is the top prediction."),
+        *_of_both("proportion", _float, "share", "top_prediction_count / count; missing in an empty bin.", True),
+        Column("reliable", pl.Boolean(), "", "In both studies the bin has at least as many positions as the larger min_count asks for."),
+    ),
+)
+
+# Of two studies together, and so in no study's report.
+STUDY_DIFFERENCE_TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        STUDY_DIFFERENCE_FACTS,
+        STUDY_DIFFERENCE_NEURONS,
+        STUDY_DIFFERENCE_TOKENS,
+        STUDY_DIFFERENCE_TOKEN_NEURONS,
+        STUDY_DIFFERENCE_PAIRS,
+        STUDY_DIFFERENCE_CURVES,
+    )
+}
+
 _ALL_NEURONS = ("layer", "neuron")
 _SCALED = "activation / scale / 2^30"
 

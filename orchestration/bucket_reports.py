@@ -19,12 +19,15 @@ from assets.study import STUDY_NAME
 from orchestration.report_server import QuietFiles
 from orchestration.settings import LOOPBACK
 from reports.across_models.asset import SITE as ACROSS_MODELS_SITE
+from reports.study_difference.publication import difference_place
 
 
 def site_place(name: str) -> Place | None:
     """Which output the report of this name is; None for what cannot be one."""
     if name == ACROSS_MODELS:
         return Place(ACROSS_MODELS, ACROSS_MODELS_SITE)
+    if place := difference_place(name):
+        return place
     return Place(name, "report_site") if STUDY_NAME.fullmatch(name) else None
 
 

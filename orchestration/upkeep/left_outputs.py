@@ -11,6 +11,7 @@ from assets.deployment import REPORTS, Deployment
 from assets.stages import STAGES
 from assets.store import Place, Record, StoreError
 from assets.study import Study
+from reports.study_difference.publication import NAME as STUDY_DIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def left_outputs(deployment: Deployment, studies: Sequence[Study], forget: Seque
         of_study = [place for place in places if place.study == name]
         if name in known:
             left += _of_study(deployment, known[name], of_study)
-        elif name != ACROSS_MODELS:  # of all studies, so of none that has a file
+        elif name not in (ACROSS_MODELS, STUDY_DIFFERENCE):  # of several studies, so of none that has a file
             left += [_study_without_file(deployment, name, of_study, name in forget)]
     return left
 

@@ -187,7 +187,12 @@ def test_make_dev_serves_the_reports_of_a_bucket(remote: tuple[Bench, BucketForT
         bench.settings.deployment.link_site("across_models", "across_models_site")
         bench.settings.deployment.open_with("across_models")
         assert answer("/across_models/") == b"all models"
-        assert re.findall('href="([^"]+)"', answer("/").decode()) == ["across_models/", "planted/"]
+        pair = Place("study_difference", "study_difference_site", "other_and_planted")
+        with store.publish(pair, "b" * 64, {}) as draft:
+            (draft.folder / "index.html").write_text("two studies")
+        store.show_site(pair, "reports/other_and_planted")
+        assert answer("/other_and_planted/") == b"two studies"
+        assert re.findall('href="([^"]+)"', answer("/").decode()) == ["across_models/", "other_and_planted/", "planted/"]
         for path in ("/unknown/", "/../planted/record.json", "/planted/../../record.json", "/planted/nothing.html"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 answer(path)

@@ -15,7 +15,10 @@ import pytest
 
 from assets.contracts import TABLES
 from assets.histograms.histogram_store import read_histograms
+from assets.reading import Reading
 from assets.store import Place, Record
+from assets.study_difference.studies import READ, READS, Compared
+from assets.study_difference.study_difference import study_difference
 from assets.tables import read_table
 from reports.answer import Sentence, answer, plain
 from reports.evidence import token_row
@@ -234,6 +237,31 @@ def test_the_same_neurons_are_studied_for_the_same_reasons(two: Two) -> None:
         "patched_together",
     }
     assert_equal(one, other, 1e-6)
+
+
+def test_the_difference_of_both_studies_is_none_but_for_the_sign(two: Two) -> None:
+    sides = [
+        Compared(
+            Reading(
+                two.study, {place.asset: record for place, record in records.items() if place.asset in READ}, READS, ("*",), "the test"
+            ),
+            False,
+        )
+        for records in two.records
+    ]
+    tables = study_difference(*sides)
+    neurons = tables["study_difference_neurons"]
+    assert neurons["distance"].unique().to_list() == [0.0]
+    assert neurons["likeness"].min() == pytest.approx(1.0, abs=1e-6)
+    assert neurons.select((pl.col("sign") == -1) == IS_FLIPPED)["sign"].all()
+    assert_equal(neurons.select(mean="mean_a"), neurons.select(mean="mean_b"), 1e-6)
+    assert_equal(neurons.select(share="share_above_zero_a"), neurons.select(share="share_above_zero_b"))
+    assert neurons["halves_distance"].max() > 0  # type: ignore[operator]
+    tokens, pairs = tables["study_difference_tokens"], tables["study_difference_pairs"]
+    assert tokens.filter(pl.col("layer_a").ne_missing(pl.col("layer_b")) | pl.col("neuron_a").ne_missing(pl.col("neuron_b"))).is_empty()
+    assert tokens["agreeing"].equals(tokens["listed_a"])
+    assert pairs.filter(IS_FLIPPED & (pl.col("reliable_bins") > 1)).height > 1
+    assert pairs["largest_difference"].drop_nulls().unique().to_list() == [0.0]
 
 
 EMPTY = pl.DataFrame(schema=TABLES["contributions"].schema)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.contracts import ACROSS_MODELS_TABLES, NEURON_STATISTICS, TABLES, TOKEN_NEURON_SCORES, Column, Table
+from assets.contracts import ACROSS_MODELS_TABLES, NEURON_STATISTICS, STUDY_DIFFERENCE_TABLES, TABLES, TOKEN_NEURON_SCORES, Column, Table
 from assets.counting.histograms import PROBABILITY_UNITS, ActivationBins, Histograms
 from assets.quality import table_violations
 from assets.quality.checks.inputs import PARITY_TOLERANCE
@@ -383,7 +383,7 @@ def test_an_empty_table_keeps_its_contract_but_not_its_grid(scores: pl.DataFrame
     assert failures(judged.table_quality(TOKEN_NEURON_SCORES, scores.clear(), GRID)) == {COMPLETE: "12 of 12 cells missing"}
 
 
-EVERY_TABLE = {**TABLES, **ACROSS_MODELS_TABLES}
+EVERY_TABLE = {**TABLES, **ACROSS_MODELS_TABLES, **STUDY_DIFFERENCE_TABLES}
 NUMBERS = [(table, column) for table in EVERY_TABLE.values() for column in table.columns if column.dtype.is_numeric()]
 
 
@@ -404,8 +404,9 @@ def test_a_number_beyond_the_limits_of_its_column_is_found_in_every_table(table:
 
 # Columns in which infinity is a value, or a check of their own warns of what is no number.
 OPEN = {
-    *((table, edge) for table in ("proportion_curves", "embedding_curves", "outcome_curves", "half_curves", "domain_curves") for edge in ("bin_left", "bin_right")),
+    *((table, edge) for table in ("proportion_curves", "embedding_curves", "outcome_curves", "half_curves", "domain_curves", "study_difference_curves") for edge in ("bin_left", "bin_right")),
     *(("neuron_statistics", name) for name in ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum")),
+    *(("study_difference_neurons", name) for name in ("mean_a", "mean_b")),
     ("model_parity", "largest_logit_difference"), ("model_parity", "largest_logit"),
     *((table, name) for table in ("token_neuron_scores", "outcome_scores") for name in ("highest_proportion_at", "half_activation")),
     ("corpus_growth", "half_activation"), ("neuron_bands", "lowest"), ("neuron_bands", "highest"),

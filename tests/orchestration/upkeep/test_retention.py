@@ -115,6 +115,12 @@ def test_a_study_without_a_file_is_given_up_only_when_named(deployment: Deployme
         assert [entry.name for entry in deployment.data.iterdir() if any(entry.iterdir())] == []
 
 
+def test_pages_over_several_studies_are_of_none_and_stay(deployment: Deployment, study: Study) -> None:
+    for place in (Place("across_models", "across_models_site"), Place("study_difference", "study_difference_site", "elsewhere_and_kept")):
+        publish(deployment, place)
+    assert left_outputs(deployment, [study]) == []
+
+
 def test_what_is_being_written_stays(deployment: Deployment, study: Study) -> None:
     place = Place("kept", "token_counts")
     publish(deployment, place)
