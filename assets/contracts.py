@@ -401,6 +401,10 @@ SCREENED_TOKENS = Table(
 )
 
 _PREDICTIONS = Column("predictions", pl.Int64(), "position", "Counted positions at which the token is the model's top prediction.")
+_MEAN_WHERE_PREDICTED = Column(
+    "mean_where_predicted", _float, "activation", "Mean activation over the positions at which the token is predicted."
+)
+_MEAN_ELSEWHERE = Column("mean_elsewhere", _float, "activation", "Mean activation over all other counted positions.")
 _DIFFERENCE = Column(
     "standardized_difference",
     _float,
@@ -431,8 +435,8 @@ TOKEN_NEURON_SCREEN = Table(
         ),
         LAYER,
         NEURON,
-        Column("mean_where_predicted", _float, "activation", "Mean activation over the positions at which the token is predicted."),
-        Column("mean_elsewhere", _float, "activation", "Mean activation over all other counted positions."),
+        _MEAN_WHERE_PREDICTED,
+        _MEAN_ELSEWHERE,
         Column("deviation_where_predicted", _float, "activation", "Population standard deviation over the former positions."),
         Column("deviation_elsewhere", _float, "activation", "Population standard deviation over the latter."),
         _DIFFERENCE,
@@ -996,6 +1000,73 @@ NEURON_BAND_TOKENS = Table(
         Column("positions", pl.Int64(), _KEPT, "Positions of the band with the token."),
         Column("share", _float, "share", "Of the band's positions, or of those with a next token."),
         Column("share_everywhere", _float, "share", "The same of all kept background positions."),
+    ),
+)
+
+ATLAS_HISTOGRAMS = Table(
+    "atlas_histograms",
+    "atlas",
+    "Histogram of every neuron's activation over all counted positions, over the bins of activation_bins. Empty where the study asks for no atlas.",
+    ("layer", "neuron"),
+    (
+        LAYER,
+        NEURON,
+        Column(
+            "counts",
+            pl.List(pl.Int64()),
+            "position",
+            "Counted positions with an activation in each bin, the lowest bin first; what lies outside the bins is in neuron_statistics.",
+        ),
+    ),
+)
+
+ATLAS_EXAMPLES = Table(
+    "atlas_examples",
+    "atlas",
+    "The highest and the lowest activations of every neuron, one a document, with the tokens around them: from 40 before to 12 after, within the window.",
+    ("layer", "neuron", "side", "rank"),
+    (
+        LAYER,
+        NEURON,
+        Column("side", pl.String(), "name", "`top`: highest activations, `bottom`: lowest."),
+        RANK,
+        DOCUMENT,
+        WINDOW_IN_DOCUMENT,
+        Column("position", pl.Int32(), "index", "Position of the extreme activation in the window; the beginning-of-sequence token is 0."),
+        Column("activation", pl.Float32(), "activation", "The activation there, as counted in the one pass.", is_open=True),
+        Column(
+            "first_position", pl.Int32(), "index", "Position in the window of the first token of the three lists, which are of one length."
+        ),
+        Column("token_ids", pl.List(pl.Int32()), "index", "Tokens around the example, as entries of the vocabulary."),
+        Column(
+            "activations",
+            pl.List(pl.Float32()),
+            "activation",
+            "The neuron's activation at each of them, with the three digits of half precision.",
+        ),
+        Column("prediction_ids", pl.List(pl.Int32()), "index", "The model's top prediction after each of them."),
+    ),
+)
+
+ATLAS_TOKENS = Table(
+    "atlas_tokens",
+    "atlas",
+    "Of every neuron the screened tokens that go with its activation: where the model predicts them it is higher, or lower, than elsewhere. At most five at "
+    "either end, of those with at least min_count predictions. Empty where the screen is off.",
+    ("layer", "neuron", "end", "rank"),
+    (
+        LAYER,
+        NEURON,
+        Column("end", pl.String(), "name", "`high`: higher where the token is predicted. `low`: lower."),
+        Column(
+            "rank", pl.Int32(), "index", "Place by standardized_difference at the end, 1 is furthest from 0; ties to the lower token id."
+        ),
+        TOKEN_ID,
+        TOKEN,
+        _PREDICTIONS,
+        _MEAN_WHERE_PREDICTED,
+        _MEAN_ELSEWHERE,
+        _DIFFERENCE,
     ),
 )
 
@@ -1671,6 +1742,7 @@ TABLES: dict[str, Table] = {
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, CORPUS_FILES, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
+        ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TOKENS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,

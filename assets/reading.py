@@ -3,7 +3,7 @@
 Knows no Dagster, so that a stage can be run from a notebook or a test as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from assets.reads import Part, Read
 from assets.store import Record
 from assets.study import Study
 from assets.study_view import UndeclaredError, view_of
-from assets.tables import read_table, scan_table, table_file
+from assets.tables import read_in_parts, read_table, scan_table, table_file
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Reading:
     def scan(self, table: str, shard: str | None = None) -> pl.LazyFrame:
         """A table, read only as far as it is used."""
         return scan_table(self._record(TABLES[table].asset, "table", table, shard), TABLES[table])
+
+    def parts(self, table: str, rows: int, shard: str | None = None) -> Iterator[pl.DataFrame]:
+        """A table that need not fit into memory, at most so many rows at a time. Raises ContractError where the file holds other columns."""
+        record = self._record(TABLES[table].asset, "table", table, shard)
+        scan_table(record, TABLES[table])
+        return read_in_parts(table_file(record, TABLES[table]), rows)
 
     def raw(self, table: str, shard: str | None = None) -> pl.DataFrame:
         """A table as its file holds it, whatever its contract says."""

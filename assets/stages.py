@@ -229,6 +229,11 @@ _STAGES = (
         tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
+        "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, and the tokens that go with its activation.",
+        reads=reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts"), fields=("atlas", "min_count"),
+        tables=("atlas_histograms", "atlas_examples", "atlas_tokens"), kinds=frozenset({"polars"}),
+    ),
+    Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",
         reads=(*MODEL, *reads("token_windows:all", "position_predictions:all", "merged_histograms/", "neuron_statistics", "proportion_curves", "tracked_tokens",
                               "token_outcomes")),

@@ -256,6 +256,15 @@ class Screen(_Frozen):
     memory: ByteSize = Field(default=ByteSize(2**30), ge=0, le=MOST_MEMORY, description="At most so much memory for their counters.")
 
 
+class Atlas(_Frozen):
+    """Which neurons the atlas holds: every one, or none; and how many of the highest and of the lowest examples of each."""
+
+    neurons: Literal["all", "none"] = "all"
+    examples: int = Field(
+        6, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
+    )
+
+
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times
 
 
@@ -302,6 +311,7 @@ class Study(_Frozen):
         8192, ge=0, le=A_LOT, description="Positions at which the pass keeps the activations of all neurons, for probes; 0: none."
     )
     screen: Screen = Field(Screen(), description="Tokens beside the tracked ones for which every neuron's mean is counted; off: none.")
+    atlas: Atlas = Field(Atlas(), description="Which neurons the atlas holds, and how many examples of each.")
     memory: ByteSize | None = Field(
         None, ge=1, le=MOST_MEMORY, description="Memory that a run may use; what the machine has available if absent."
     )
@@ -426,6 +436,16 @@ class Study(_Frozen):
             )
         if self.outcome not in self.outcomes:
             raise ValueError(f"outcome: {self.outcome} leads, but outcomes are {', '.join(self.outcomes)}; add it there")
+        return self
+
+    @model_validator(mode="after")
+    def _atlas_shows_what_is_kept(self) -> "Study":
+        given = "examples" in self.atlas.model_fields_set  # left out, it follows the study's
+        if given and self.atlas.examples > self.examples:
+            raise ValueError(
+                f"atlas: examples is {self.atlas.examples}, but the pass keeps {self.examples} of each neuron; give at most "
+                f"{self.examples}, or raise the study's examples"
+            )
         return self
 
     @property

@@ -36,7 +36,7 @@ def write_table_in_parts(file: Path, table: Table, parts: Iterable[pl.DataFrame]
     return rows
 
 
-def read_in_parts(file: Path, rows: int) -> Iterator[pl.DataFrame]:
+def read_in_parts(file: Path | BytesIO, rows: int) -> Iterator[pl.DataFrame]:
     """A file of write_table_in_parts, at most so many rows at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq

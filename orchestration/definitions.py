@@ -15,6 +15,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # backfill_policy: o
 from assets.ablation.asset import ablation_assets  # noqa: E402
 from assets.across_models.asset import across_models_assets  # noqa: E402
 from assets.across_models.asset_checks import across_models_checks  # noqa: E402
+from assets.atlas.asset import atlas_assets  # noqa: E402
 from assets.claims.asset import claims_assets  # noqa: E402
 from assets.congruence.asset import congruence_assets  # noqa: E402
 from assets.corpus.asset import corpus_assets  # noqa: E402
@@ -39,7 +40,7 @@ from reports.across_models.asset import across_models_site_assets  # noqa: E402
 from reports.asset import report_assets  # noqa: E402
 
 STAGE_BUILDERS = (
-    model_assets, corpus_assets, histogram_assets, statistics_assets, probe_assets, congruence_assets, prompt_assets, ablation_assets,
+    model_assets, corpus_assets, histogram_assets, statistics_assets, probe_assets, atlas_assets, congruence_assets, prompt_assets, ablation_assets,
     evidence_assets, claims_assets, quality_assets, report_assets,
 )  # fmt: skip
 ACROSS_BUILDERS = (across_models_assets, across_models_site_assets)

@@ -1,4 +1,4 @@
-"""The tables as files inside the site: each as Parquet, small ones as CSV too."""
+"""The tables as files inside the site: each as Parquet, small ones without lists as CSV too."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ def write_downloads(data: ReportData, folder: Path) -> dict[str, list[Download]]
         frame = conform(TABLES[name], data.tables[name])
         frame.write_parquet(folder / "data" / f"{name}.parquet", compression="zstd")
         formats = ["parquet"]
-        if frame.height <= CSV_ROWS:
+        has_lists = any(dtype.is_nested() for dtype in frame.dtypes)  # which CSV cannot hold
+        if frame.height <= CSV_ROWS and not has_lists:
             frame.write_csv(folder / "data" / f"{name}.csv")
             formats.append("csv")
         downloads[name] = [Download(f"data/{name}.{kind}", kind, (folder / "data" / f"{name}.{kind}").stat().st_size) for kind in formats]

@@ -38,8 +38,7 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
     Tokens with fewer than `min_count` predictions, or predicted everywhere, are left out, and so are neurons that do not vary.
     """
     screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])
-    # The last group, all tokens that are not screened, belongs to no token.
-    groups = np.flatnonzero((screened >= 0) & (counts >= max(min_count, 1)) & (counts < histograms.positions - 1))
+    groups = told_groups(histograms, min_count)
     best, luck = _Best(len(groups)), _Luck(histograms, len(groups))
     for layer in range(histograms.layers):
         sums, squares = (np.asarray(histograms[name][layer])[groups] / UNITS for name in ("screen_sum", "screen_squares"))
@@ -59,6 +58,13 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
         token_id=ids.gather(rows), token=texts.gather(rows), predictions=pl.Series(counts[groups][rows], dtype=pl.Int64)
     ).drop("row")
     return conform(TOKEN_NEURON_SCREEN, table)
+
+
+def told_groups(histograms: Histograms, min_count: int) -> np.ndarray:
+    """Int64 [token]: the groups of the tokens that are told, ascending by token id: predicted often enough, and not everywhere."""
+    screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])
+    # The last group, all tokens that are not screened, belongs to no token.
+    return np.flatnonzero((screened >= 0) & (counts >= max(min_count, 1)) & (counts < histograms.positions - 1))
 
 
 def standing_out(

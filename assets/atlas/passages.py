@@ -1,0 +1,68 @@
+"""Passages: the tokens around places of the corpus, and what the model predicts after each, looked up once for all neurons.
+
+The corpus is read a few windows at a time. What is held are the passages alone, 424 bytes each, however large the corpus is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from assets.counting.histograms import BEFORE, CONTEXT, HistogramError
+
+WINDOW = ("document", "window_in_document")
+PLACE = (*WINDOW, "position")
+OUTSIDE = -1  # where a passage reaches beyond its window
+AT_ONCE = 2**16  # passages that are cut out of windows in one step
+
+
+@dataclass(frozen=True)
+class Passages:
+    """`places` holds PLACE and `row`; row i of the arrays, int32 [place, CONTEXT], is the passage from BEFORE tokens before place i on."""
+
+    places: pl.DataFrame
+    token_ids: np.ndarray
+    predictions: np.ndarray
+
+    def rows_of(self, examples: pl.DataFrame) -> np.ndarray:
+        """The row of each example's passage, int64 [example]; `examples` has PLACE."""
+        return examples.join(self.places, on=PLACE, how="left", maintain_order="left")["row"].to_numpy()
+
+    def within(self, values: np.ndarray, rows: np.ndarray) -> pl.Series:
+        """Values [example, CONTEXT] as lists of what lies within each example's window; `rows` as rows_of gives them."""
+        is_within = self.token_ids[rows] != OUTSIDE
+        begins, lengths = is_within.argmax(axis=1), is_within.sum(axis=1)
+        lists = pl.DataFrame({"whole": pl.Series(values).arr.to_list(), "begin": begins, "length": lengths})
+        return lists.select(pl.col("whole").list.slice("begin", "length")).to_series()
+
+
+def passages_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predictions: Iterable[pl.DataFrame]) -> Passages:
+    """The passages around distinct `places`. `windows` and `predictions` are the tables token_windows and position_predictions, in parts.
+
+    Raises HistogramError for a place that is in no window, or has no prediction.
+    """
+    numbered = places.sort(PLACE).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    token_ids, predicted = (_looked_up(numbered, parts, values) for parts, values in ((windows, "token_ids"), (predictions, "predictions")))
+    return Passages(numbered, token_ids, predicted)
+
+
+def _looked_up(places: pl.DataFrame, parts: Iterable[pl.DataFrame], column: str) -> np.ndarray:
+    """Int32 [place, CONTEXT] of the lists in `column`; OUTSIDE beyond a window's ends."""
+    found = np.full((places.height, CONTEXT), OUTSIDE, np.int32)
+    for part in parts:
+        lists = part[column]
+        flat, lengths = lists.explode(empty_as_null=False, keep_nulls=False).to_numpy(), lists.list.len().to_numpy().astype(np.int64)
+        begins = np.cumsum(lengths) - lengths
+        windows = part.select(*WINDOW, begin=pl.Series(begins), length=pl.Series(lengths))
+        wanted = places.join(windows, on=WINDOW, how="inner", maintain_order="left")
+        for block in wanted.iter_slices(AT_ONCE):
+            row, position, begin, length = (block[name].to_numpy()[:, None] for name in ("row", "position", "begin", "length"))
+            offset = position + np.arange(-BEFORE, CONTEXT - BEFORE)  # [place, CONTEXT]: position in the window
+            is_within = (offset >= 0) & (offset < length)
+            found[row[:, 0]] = np.where(is_within, flat[np.where(is_within, begin + offset, 0)], OUTSIDE)
+    missing = int((found[:, BEFORE] == OUTSIDE).sum())
+    if missing:
+        raise HistogramError(f"atlas: {missing} of {places.height} places of examples have no {column.replace('_', ' ')}; the counters are of "
+                             "another corpus: materialize the shards again")  # fmt: skip
+    return found
