@@ -48,6 +48,7 @@ def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:
         "tracked": [token_id for token_id, _ in data.tracked],
         "groups": dict(data.table("token_groups").select("token_id", "token").unique(maintain_order=True).iter_rows()),
         "studied": data.studied,
+        "firstCounted": 0 if data.study.count_bos else 1,
         "isGated": bool(data.facts.get("is_gated")),
     }
 
