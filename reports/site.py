@@ -38,7 +38,8 @@ from reports.report_data import ReportData
 HERE = Path(__file__).parent
 STATIC = ("site.css", "site.js")
 OF_ATLAS = (
-    "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_neuron.js",
+    "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_neuron.js", "atlas_address.js", "atlas_search.js",
+    "atlas_scale.js", "atlas_map.js",
 )  # fmt: skip
 
 

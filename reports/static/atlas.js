@@ -52,6 +52,8 @@ const Atlas = (() => {
   async function loadVocabulary() { texts ??= await valueOf("vocabulary"); return texts; }
   function textOf(id) { return contents.groups[id] ?? texts?.[id] ?? `token ${id}`; }
 
+  const vocabularySize = () => texts?.length ?? 0;
+
   // A neuron, by the name that addresses give it
   function nameIn(address) {
     const found = /^#?L(\d{1,6})-N(\d{1,9})$/i.exec(address);
@@ -142,7 +144,7 @@ const Atlas = (() => {
 
   return {
     get contents() { return contents; },
-    MissingError, loadVocabulary, valueOf, bytesOf, numbered, textOf, recordOf, nameIn, addressOf, shownName, numberOf, neuronAt, exists, noneOf,
+    MissingError, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, nameIn, addressOf, shownName, numberOf, neuronAt, exists, noneOf,
     count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table,
   };
 })();
