@@ -21,7 +21,7 @@ from reports import direction, numbers, text
 from reports.atlas.data_files import write_atlas
 from reports.downloads import Download, write_downloads
 from reports.not_measured import not_measured
-from reports.pages.atlas import atlas_pages
+from reports.pages.atlas import atlas_neuron, atlas_pages
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
@@ -111,6 +111,7 @@ def environment_of(data: ReportData) -> Environment:
         plural=numbers.plural,
         token_page=token_page,
         neuron_page=neuron_page,
+        atlas_neuron=atlas_neuron,
         prompt_page=prompt_page,
         prompt_set_page=prompt_set_page,
         tracked_ids={token_id for token_id, _ in data.tracked},
@@ -169,7 +170,7 @@ def templates(**names: Any) -> Environment:
         running=text.visible_in_running_text,
         shortened=text.shortened,
     )
-    environment.globals.update(names)
+    environment.globals.update({"has_atlas": False, **names})
     return environment
 
 

@@ -93,7 +93,11 @@ def _joined(rows: pl.DataFrame, name: str, frame: pl.DataFrame) -> pl.DataFrame:
 def _histograms(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Counts by bin, with where the bins lie; a neuron without bins has None for these."""
     bins = tables["activation_bins"].select(*_PLACE, "per_unit", "first_bin")
-    return tables["atlas_histograms"].join(_rounded(bins), on=_PLACE, how="left", maintain_order="left").select(*_PLACE, "per_unit", "first_bin", "counts")
+    return (
+        tables["atlas_histograms"]
+        .join(_rounded(bins), on=_PLACE, how="left", maintain_order="left")
+        .select(*_PLACE, "per_unit", "first_bin", "counts")
+    )
 
 
 def _rounded(frame: pl.DataFrame) -> pl.DataFrame:

@@ -47,6 +47,8 @@ def neurons_by_token(data: ReportData) -> list[dict[int, list[list[Any]]]]:
 def _first(rows: pl.DataFrame, value: str) -> dict[int, list[list[Any]]]:
     ordered = rows.filter(pl.col("rank") <= FIRST).sort("token_id", "rank")
     found: dict[int, list[list[Any]]] = {}
-    for (token_id, *neuron), told in zip(ordered.select("token_id", "layer", "neuron").iter_rows(), rounded(ordered[value], 4), strict=True):
+    for (token_id, *neuron), told in zip(
+        ordered.select("token_id", "layer", "neuron").iter_rows(), rounded(ordered[value], 4), strict=True
+    ):
         found.setdefault(token_id, []).append([*neuron, told])
     return found

@@ -1,7 +1,8 @@
 """Which neurons go far on which words: an index of the words in the examples, in files by the order of the words.
 
 Holds what counts as the word of an example, and how the index is cut. A word is in the index of a neuron where a token of it has at least
-half the activation of the example that it stands in: its surroundings are no reason to find the neuron.
+half the activation of the example that it stands in, and the example lies far from the neuron's mean: what merely surrounds it, or is its
+everyday, is no reason to find the neuron.
 """
 
 import re
@@ -18,6 +19,7 @@ MOST_NEURONS = 100  # told of a word, the strongest first
 POSTINGS_PER_FILE = 3000
 REACH = 4  # tokens of a word that are looked at on either side
 EXAMPLES = 50_000  # at a time
+FAR, FARTHEST = 2.0, 5.0  # standard deviations from the mean: from where an example counts, and beyond which it counts no more
 _WORD = re.compile(r"\w+")
 _FOUND = {"word": pl.String, "example": pl.UInt32}
 Entry = list[Any]  # word, neurons in all, then [number of the neuron, is lowest, examples, standard deviations from the mean] of the first
@@ -35,7 +37,8 @@ def write_words(site: Path, index: Sequence[Entry]) -> tuple[list[str], list[str
 def word_index(examples: pl.DataFrame, statistics: pl.DataFrame, texts: Mapping[int, str], neurons: int) -> list[Entry]:
     """The words of atlas_examples, in the order in which a browser compares strings. `neurons`: in a layer.
 
-    A neuron comes before others by the sum, over its examples with the word, of how many standard deviations each lies from its mean.
+    A neuron comes before others by the sum, over its examples with the word, of how many standard deviations each lies from its mean, at most
+    FARTHEST each: several examples say more than one extreme.
     """
     parts = [_words_of(examples.slice(start, EXAMPLES), statistics, texts, neurons) for start in range(0, examples.height, EXAMPLES)]
     if not parts:
@@ -43,8 +46,8 @@ def word_index(examples: pl.DataFrame, statistics: pl.DataFrame, texts: Mapping[
     by_neuron = (
         pl.concat(parts)
         .group_by("word", "number", "is_lowest")
-        .agg(pl.len().alias("examples"), pl.col("distance").max(), pl.col("distance").sum().round(6).alias("strength"))
-        .sort("word", "strength", "number", "is_lowest", descending=[False, True, False, False])
+        .agg(pl.len().alias("examples"), pl.col("distance").max(), pl.col("distance").clip(0, FARTHEST).sum().round(6).alias("strength"))
+        .sort("word", "strength", "distance", "number", "is_lowest", descending=[False, True, True, False, False])
     )
     told = by_neuron.group_by("word", maintain_order=True).agg(
         pl.col("number").n_unique().alias("neurons"),
@@ -72,8 +75,8 @@ def _words_of(examples: pl.DataFrame, statistics: pl.DataFrame, texts: Mapping[i
             distance=((pl.col("activation") - pl.col("mean")) / spread).abs().fill_nan(None).fill_null(0).round(1),
         )
     )
-    found = pl.DataFrame(_strong_words(examples, texts), schema=_FOUND, orient="row")
-    return found.unique(maintain_order=True).join(told, on="example", how="left", maintain_order="left").drop("example")
+    found = pl.DataFrame(_strong_words(examples, texts), schema=_FOUND, orient="row").unique(maintain_order=True)
+    return found.join(told.filter(pl.col("distance") >= FAR), on="example", how="inner", maintain_order="left").drop("example")
 
 
 def _strong_words(examples: pl.DataFrame, texts: Mapping[int, str]) -> Iterator[tuple[str, int]]:

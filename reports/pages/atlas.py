@@ -9,6 +9,11 @@ from reports.report_data import ReportData
 ATLAS_INDEX, ATLAS_NEURON = "atlas/index.html", "atlas/neuron.html"
 
 
+def atlas_neuron(neuron: tuple[int, int]) -> str:
+    """Address of any neuron, from a page that lies above the folder of the atlas."""
+    return f"{ATLAS_NEURON}#L{neuron[0]}-N{neuron[1]}"
+
+
 def atlas_pages(data: ReportData) -> list[Page]:
     """atlas/index.html and atlas/neuron.html; none where the study has no atlas."""
     if not data.has_atlas:

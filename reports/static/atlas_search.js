@@ -52,14 +52,13 @@
     const held = await Promise.all(filesOf(word).map((place) => Atlas.valueOf(Atlas.numbered("words", place))));
     const found = held.flat().filter(([one]) => one.startsWith(word)).sort((one, other) => (other[0] === word) - (one[0] === word) || other[1] - one[1] || one[0].length - other[0].length);
     if (!found.length) return null;
-    return section("Words in their text", ...found.slice(0, WORDS).map(wordPart));
+    return section("Words in their text", of("p", { className: "small" }, "In how many of a neuron's highest or lowest examples the word stands where it is active, and how many standard deviations from its mean."), ...found.slice(0, WORDS).map(wordPart));
   }
   function wordPart([word, neurons, first]) {
     const rows = first.slice(0, NEURONS).map(([place, isLowest, examples, distance]) => of("li", {}, neuronLink(Atlas.neuronAt(place)),
       of("small", {}, ` ${examples}× ${isLowest ? "lowest" : "highest"}, ${number(distance, 2)} sd`)));
     const more = neurons > rows.length ? `; the first ${rows.length} here` : "";
-    return of("div", {}, of("p", {}, of("bdi", { className: "token" }, visible(word)), ` moves ${plural(neurons, "neuron")}${more}`,
-      of("small", {}, " in how many of its examples, and how many standard deviations from its mean")), of("ul", { className: "fires" }, rows));
+    return of("div", {}, of("p", {}, of("bdi", { className: "token" }, visible(word)), ` moves ${plural(neurons, "neuron")}${more} `), of("ul", { className: "fires" }, rows));
   }
 
   // Tokens
