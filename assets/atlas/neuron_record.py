@@ -102,8 +102,8 @@ def _histograms(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _rounded(frame: pl.DataFrame) -> pl.DataFrame:
     """Floats with DIGITS significant digits, and None where there is no number: neither NaN nor infinity is JSON."""
-    floats = cs.float().cast(pl.Float64)
-    return frame.with_columns(pl.when(cs.float().is_finite()).then(floats.round_sig_figs(DIGITS) + 0.0))  # -0.0 + 0.0 is 0.0
+    rounded = cs.float().cast(pl.Float64).round_sig_figs(DIGITS)
+    return frame.with_columns(pl.when(cs.float() == 0).then(0.0).when(cs.float().is_finite()).then(rounded).name.keep())
 
 
 def _rounded_examples(frame: pl.DataFrame) -> pl.DataFrame:
@@ -117,5 +117,7 @@ def _rounded_examples(frame: pl.DataFrame) -> pl.DataFrame:
     scale = pl.lit(10.0).pow(places)
     return frame.with_columns(
         activation=pl.when(pl.col("activation").is_finite()).then(pl.col("activation").cast(pl.String).cast(pl.Float64)),
-        activations=((activations * scale).list.eval(pl.element().round()) / scale).list.eval(pl.element() + 0.0),
+        activations=((activations * scale).list.eval(pl.element().round()) / scale).list.eval(
+            pl.when(pl.element() == 0).then(0.0).otherwise(pl.element())  # a small number that is rounded away leaves no sign behind
+        ),
     )

@@ -7,6 +7,7 @@
   const { of, table, neuronLink, number, count, percent } = Atlas;
   const canvas = document.querySelector("[data-map]"), choices = document.querySelector("[data-choices]");
   const reading = document.querySelector("[data-reading]"), shownPart = document.querySelector("[data-shown]"), keyPart = document.querySelector("[data-key]");
+  const fields = Object.fromEntries([...choices.querySelectorAll("select, input")].map((field) => [field.name, field]));
   const paint = canvas.getContext("2d");
   if (!Atlas.contents || !paint) return;
   const DEFAULTS = { x: Scales.PLACE, y: "kurtosis", colour: "separation" };
@@ -17,20 +18,20 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   // Choices
-  const chosen = (name) => columns.get(choices.elements[name].value);
-  const limit = (name) => (choices.elements[name].value === "" ? null : Number(choices.elements[name].value));
+  const chosen = (name) => columns.get(fields[name].value);
+  const limit = (name) => (fields[name].value === "" ? null : Number(fields[name].value));
   function offer() {
     for (const name of ["x", "y", "colour"]) {
-      const select = choices.elements[name];
+      const select = fields[name];
       select.replaceChildren(...[...columns].map(([key, column]) => of("option", { value: key }, column.label)));
     }
   }
   function readAddress() {
     for (const [name, otherwise] of Object.entries(DEFAULTS)) {
       const given = Address.get(name);
-      choices.elements[name].value = columns.has(given) ? given : columns.has(otherwise) ? otherwise : "mean";
+      fields[name].value = columns.has(given) ? given : columns.has(otherwise) ? otherwise : "mean";
     }
-    for (const name of ["first", "last", "kurtosis", "least", "most"]) choices.elements[name].value = Address.get(name) ?? "";
+    for (const name of ["first", "last", "kurtosis", "least", "most"]) fields[name].value = Address.get(name) ?? "";
     const ends = (Address.get("view") ?? "").split(",").map(Number);
     const whole = everything();
     const isView = ends.length === 4 && ends.every(Number.isFinite) && ends[0] < ends[1] && ends[2] < ends[3];
@@ -38,8 +39,8 @@
   }
   function writeAddress() {
     const changes = {};
-    for (const [name, otherwise] of Object.entries(DEFAULTS)) changes[name] = choices.elements[name].value === otherwise ? null : choices.elements[name].value;
-    for (const name of ["first", "last", "kurtosis", "least", "most"]) changes[name] = choices.elements[name].value;
+    for (const [name, otherwise] of Object.entries(DEFAULTS)) changes[name] = fields[name].value === otherwise ? null : fields[name].value;
+    for (const name of ["first", "last", "kurtosis", "least", "most"]) changes[name] = fields[name].value;
     const whole = everything();
     const isWhole = ["x", "y"].every((axis) => view[axis][0] === whole[axis][0] && view[axis][1] === whole[axis][1]);
     changes.view = isWhole ? null : [...view.x, ...view.y].map((end) => Number(end.toPrecision(5))).join(",");
@@ -179,7 +180,7 @@
   }
   function list(inView) {
     const colour = chosen("colour");
-    const names = [...new Set([choices.elements.colour.value, choices.elements.y.value, choices.elements.x.value])].filter((name) => name !== Scales.PLACE);
+    const names = [...new Set([fields.colour.value, fields.y.value, fields.x.value])].filter((name) => name !== Scales.PLACE);
     const first = firstOf(inView, colour.values);
     document.querySelector("[data-listed-title]").textContent = first.length ? `The first in view by ${colour.label.toLowerCase()}` : "";
     document.querySelector("[data-listed]").replaceChildren(first.length ? table([["Neuron"], ...names.map((name) => [columns.get(name).label, true])],
@@ -213,7 +214,7 @@
     pointed = found;
     reading.hidden = found === null;
     if (found !== null) {
-      const names = [...new Set(["x", "y", "colour"].map((name) => choices.elements[name].value))].filter((name) => name !== Scales.PLACE);
+      const names = [...new Set(["x", "y", "colour"].map((name) => fields[name].value))].filter((name) => name !== Scales.PLACE);
       reading.replaceChildren(of("b", {}, Atlas.shownName(Atlas.neuronAt(found))), names.map((name) => of("div", {}, `${columns.get(name).label} ${told(name, found)}`)).reduce((all, one) => { all.append(one); return all; }, of("div", {})));
       reading.style.left = `${Math.max(4, Math.min(left + 14, width - reading.offsetWidth - 4))}px`;
       reading.style.top = `${top > reading.offsetHeight + 20 ? top - reading.offsetHeight - 12 : top + 16}px`;
@@ -273,7 +274,6 @@
       if (button.dataset.zoom === "all") { view = everything(); moved(); } else zoom(button.dataset.zoom === "in" ? 1 / 1.5 : 1.5);
     });
   }
-  choices.addEventListener("submit", (event) => event.preventDefault());
   choices.addEventListener("input", (event) => {
     if (["x", "y"].includes(event.target.name)) view = { ...view, [event.target.name]: everything()[event.target.name] };
     pointed = null;
