@@ -71,6 +71,13 @@ class Reading:
         record = self._record(TABLES[table].asset, "table", table, shard)
         return pl.read_parquet(table_file(record, TABLES[table]), glob=False)
 
+    def raw_parts(self, table: str, rows: int, shard: str | None = None) -> Iterator[pl.DataFrame]:
+        """The same, at most so many rows at a time; the first part has none, and so tells the columns of an empty table too."""
+        record = self._record(TABLES[table].asset, "table", table, shard)
+        file = table_file(record, TABLES[table])
+        yield pl.read_parquet(file, glob=False, n_rows=0)
+        yield from read_in_parts(file, rows)
+
     def fact(self, asset: str, name: str, shard: str | None = None) -> Any:
         """A number or text that the record of an output states. KeyError where it states no such thing."""
         return self._record(asset, "fact", name, shard).facts[name]

@@ -283,7 +283,7 @@ _LAST_STAGES = (
     Stage(
         "data_quality", "quality", "Every check of every output, with what was expected and what was observed. Fails if a blocking one does not hold.",
         reads=reads(*(asset % "*" for asset in _EVERY_ASSET)),
-        fields=("model.dtype", "neurons", "shards", "ablation_positions", "kept_positions", "min_count", "embedding_predictions", "outcomes", "count_bos"),
+        fields=("model.dtype", "neurons", "shards", "ablation_positions", "kept_positions", "min_count", "embedding_predictions", "outcomes", "count_bos", "atlas.neurons"),
         tables=("data_quality",), kinds=frozenset({"polars"}),
     ),
     Stage(

@@ -1,7 +1,8 @@
 """Dagster asset of the atlas: what the counters and the corpus hold of every neuron, studied or not."""
 
-import itertools
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import polars as pl
@@ -10,7 +11,9 @@ from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
 from assets.atlas.atlas_tokens import atlas_tokens
 from assets.atlas.passages import passages_around
+from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
+from assets.progress import Progress, Tally
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
@@ -29,15 +32,33 @@ def _atlas(work: Work) -> None:
         for table in TABLES:
             work.write_in_parts(table, [])
         return
-    histograms, examples = read_histograms(work.folder("merged_histograms")), work.study.atlas.examples
-    windows, predictions = _corpus(work, "token_windows", "token_windows"), _corpus(work, "position_predictions", "activation_histograms")
-    passages = passages_around(example_places(histograms, examples), windows, predictions)
-    texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
+    histograms = read_histograms(work.folder("merged_histograms"))
     work.write_in_parts("atlas_histograms", atlas_histograms(histograms))
-    work.write_in_parts("atlas_examples", atlas_examples(histograms, passages, examples))
-    work.write_in_parts("atlas_tokens", atlas_tokens(histograms, texts, work.study.min_count))
+    _write_examples(work, histograms)
+    texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
+    told = Progress(work.tell, "atlas, tokens", "layers")
+    work.write_in_parts("atlas_tokens", atlas_tokens(histograms, texts, work.study.min_count, told))
 
 
-def _corpus(work: Work, table: str, asset: str) -> Iterator[pl.DataFrame]:
+def _write_examples(work: Work, histograms: Histograms) -> None:
+    """The table atlas_examples. The text around the examples waits in a folder that is gone afterwards."""
+    examples, told = work.study.atlas.examples, Progress(work.tell, "atlas, examples", "layers")
+    with TemporaryDirectory(dir=work.draft.folder) as folder:
+        tally = Tally(Progress(work.tell, "atlas, text around examples", "windows"), 2 * _number_of_windows(work))
+        windows = _corpus(work, "token_windows", "token_windows", tally)
+        predictions = _corpus(work, "position_predictions", "activation_histograms", tally)
+        passages = passages_around(example_places(histograms, examples), windows, predictions, Path(folder))
+        work.write_in_parts("atlas_examples", atlas_examples(histograms, passages, examples, told))
+
+
+def _number_of_windows(work: Work) -> int:
+    shards = (work.scan("token_windows", shard) for shard in work.shards_of("token_windows"))
+    return sum(shard.select(pl.len()).collect().item() for shard in shards)
+
+
+def _corpus(work: Work, table: str, asset: str, tally: Tally) -> Iterator[pl.DataFrame]:
     """A table of all shards, some windows at a time."""
-    return itertools.chain.from_iterable(work.parts(table, WINDOWS_AT_ONCE, shard) for shard in work.shards_of(asset))
+    for shard in work.shards_of(asset):
+        for part in work.parts(table, WINDOWS_AT_ONCE, shard):
+            yield part
+            tally.add(part.height)

@@ -11,6 +11,7 @@ import polars as pl
 from assets.atlas.passages import PLACE, Passages
 from assets.contracts import ATLAS_EXAMPLES, conform
 from assets.counting.histograms import BEFORE, CONTEXT, EXAMPLE_PARTS, SIDES, Histograms
+from assets.progress import Told, counted
 
 _PARTS = dict(zip(EXAMPLE_PARTS, ("activation", *PLACE), strict=True))  # a tensor's part, and what the column is called
 
@@ -21,9 +22,9 @@ def example_places(histograms: Histograms, examples: int) -> pl.DataFrame:
     return pl.concat(layers).unique()
 
 
-def atlas_examples(histograms: Histograms, passages: Passages, examples: int) -> Iterator[pl.DataFrame]:
-    """The table, one frame a layer. `passages` are those around example_places."""
-    for layer in range(histograms.layers):
+def atlas_examples(histograms: Histograms, passages: Passages, examples: int, progress: Told | None = None) -> Iterator[pl.DataFrame]:
+    """The table, one frame a layer. `passages` are those around example_places; `progress` is told layers done and in all."""
+    for layer in counted(range(histograms.layers), progress):
         found = _of_layer(histograms, layer, examples)
         rows = passages.rows_of(found)
         contexts = np.concatenate([_contexts(histograms, layer, side, examples) for side in SIDES])

@@ -12,6 +12,7 @@ import polars as pl
 from assets.contracts import ATLAS_TOKENS, conform
 from assets.counting.histograms import Histograms
 from assets.counting.token_sum_units import UNITS
+from assets.progress import Told, counted
 from assets.statistics.token_neuron_screen import GROUPS_OF_BLOCK, standing_out, told_groups
 
 TOKENS_OF_END = 5
@@ -19,11 +20,13 @@ ENDS = {"high": 1, "low": -1}
 _VALUES = ("mean_where_predicted", "mean_elsewhere", "standardized_difference")
 
 
-def atlas_tokens(histograms: Histograms, token_texts: Mapping[int, str], min_count: int) -> Iterator[pl.DataFrame]:
-    """The table, one frame a layer. `token_texts` holds at least the screened tokens."""
+def atlas_tokens(
+    histograms: Histograms, token_texts: Mapping[int, str], min_count: int, progress: Told | None = None
+) -> Iterator[pl.DataFrame]:
+    """The table, one frame a layer. `token_texts` holds at least the screened tokens; `progress` is told layers done and in all."""
     groups = told_groups(histograms, min_count)
     token_ids, predictions = histograms.screened_ids[groups], np.asarray(histograms["screen_count"][:])[groups]
-    for layer in range(histograms.layers):
+    for layer in counted(range(histograms.layers), progress):
         values = _values(histograms, layer, groups, predictions)
         ends = [_end(values, end) for end in ENDS]
         frame = pl.concat(ends).sort("neuron", maintain_order=True)

@@ -1,10 +1,12 @@
 """Passages: the tokens around places of the corpus, and what the model predicts after each, looked up once for all neurons.
 
-The corpus is read a few windows at a time. What is held are the passages alone, 424 bytes each, however large the corpus is.
+The corpus is read a few windows at a time, and passages, 424 bytes each, stand in files that are mapped into memory: what is held does
+not grow with the corpus, nor with the model but for 24 bytes a place.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -37,19 +39,21 @@ class Passages:
         return lists.select(pl.col("whole").list.slice("begin", "length")).to_series()
 
 
-def passages_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predictions: Iterable[pl.DataFrame]) -> Passages:
+def passages_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predictions: Iterable[pl.DataFrame], folder: Path) -> Passages:
     """The passages around distinct `places`. `windows` and `predictions` are the tables token_windows and position_predictions, in parts.
 
-    Raises HistogramError for a place that is in no window, or has no prediction.
+    Two files are made in `folder`, which must stay as long as the passages are read. Raises HistogramError for a place that is in no
+    window, or has no prediction.
     """
     numbered = places.sort(PLACE).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    token_ids, predicted = (_looked_up(numbered, parts, values) for parts, values in ((windows, "token_ids"), (predictions, "predictions")))
-    return Passages(numbered, token_ids, predicted)
+    token_ids = _looked_up(numbered, windows, "token_ids", folder)
+    return Passages(numbered, token_ids, _looked_up(numbered, predictions, "predictions", folder))
 
 
-def _looked_up(places: pl.DataFrame, parts: Iterable[pl.DataFrame], column: str) -> np.ndarray:
+def _looked_up(places: pl.DataFrame, parts: Iterable[pl.DataFrame], column: str, folder: Path) -> np.ndarray:
     """Int32 [place, CONTEXT] of the lists in `column`; OUTSIDE beyond a window's ends."""
-    found = np.full((places.height, CONTEXT), OUTSIDE, np.int32)
+    found = np.memmap(folder / column, np.int32, "w+", shape=(places.height + 1, CONTEXT))  # an empty file cannot be mapped: one row more
+    is_found = np.zeros(places.height, bool)
     for part in parts:
         lists = part[column]
         flat, lengths = lists.explode(empty_as_null=False, keep_nulls=False).to_numpy(), lists.list.len().to_numpy().astype(np.int64)
@@ -61,7 +65,8 @@ def _looked_up(places: pl.DataFrame, parts: Iterable[pl.DataFrame], column: str)
             offset = position + np.arange(-BEFORE, CONTEXT - BEFORE)  # [place, CONTEXT]: position in the window
             is_within = (offset >= 0) & (offset < length)
             found[row[:, 0]] = np.where(is_within, flat[np.where(is_within, begin + offset, 0)], OUTSIDE)
-    missing = int((found[:, BEFORE] == OUTSIDE).sum())
+            is_found[row[:, 0]] = is_within[:, BEFORE]
+    missing = int((~is_found).sum())
     if missing:
         raise HistogramError(f"atlas: {missing} of {places.height} places of examples have no {column.replace('_', ' ')}; the counters are of "
                              "another corpus: materialize the shards again")  # fmt: skip

@@ -10,7 +10,7 @@ import polars as pl
 
 from assets.contracts import TABLES
 from assets.quality.check import Check
-from assets.quality.checks import cards, causes, counters, halves, inputs, probes, statistics
+from assets.quality.checks import atlas, cards, causes, counters, halves, inputs, probes, statistics
 from assets.quality.checks.contracts import contract_checks
 from assets.quality.expectations import Outcome, Severity
 from assets.reads import Read
@@ -26,6 +26,7 @@ DECLARED: tuple[Check, ...] = (
     *halves.CHECKS,
     *causes.CHECKS,
     *probes.CHECKS,
+    *atlas.CHECKS,
     *cards.CHECKS,
 )
 NOT_JUDGED = ("data_quality", "report_site")  # what is made of the outcomes

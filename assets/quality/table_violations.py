@@ -4,7 +4,7 @@ Holds counting only: one row per column, per table, per curve, per layer. NaN al
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,18 @@ Grid = Mapping[str, Sequence[int | str]]
 def of_contract(table: Table, frame: pl.DataFrame, grid: Grid | None = None) -> dict[str, pl.DataFrame]:
     """The frames `columns` and `rows` of any table; `grid`, if it must hold a whole one: all values of some or all key columns."""
     return {"columns": columns(table, frame), "rows": rows(table, frame), **({"grid": cells(frame, grid)} if grid is not None else {})}
+
+
+def of_contract_in_parts(table: Table, parts: Iterable[pl.DataFrame], grid: Grid | None = None) -> dict[str, pl.DataFrame]:
+    """The same of a table that need not fit into memory; its parts have the same columns, and there is one at least."""
+    found, keys = [], []
+    for part in parts:
+        found.append(columns(table, part))
+        keys.append(part.select([name for name in table.key if name in part.columns] or part.columns[:1]))
+    names, sums = ("column", "promised", "found"), ("missing", "outside")
+    held = pl.concat(keys)
+    whole = pl.concat(found).group_by(names, maintain_order=True).agg(pl.col(sums).sum())
+    return {"columns": whole, "rows": rows(table, held), **({"grid": cells(held, grid)} if grid is not None else {})}
 
 
 def columns(table: Table, frame: pl.DataFrame) -> pl.DataFrame:

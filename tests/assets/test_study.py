@@ -67,6 +67,14 @@ def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: P
     assert (study.screen.tokens, study.screen.memory, study.memory) == (2000, 3 * 2**29, 8 * 2**30)
 
 
+def test_the_atlas_holds_all_neurons_and_as_many_examples_as_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    least = read_study(write(tmp_path, LEAST))
+    assert (least.atlas.neurons, least.atlas.examples) == ("all", 6)
+    assert read_study(write(tmp_path, {**LEAST, "examples": 3})).atlas.examples == 6  # of which three are kept
+    given = read_study(write(tmp_path, {**LEAST, "examples": 3, "atlas": {"neurons": "none", "examples": 3}}))
+    assert (given.atlas.neurons, given.atlas.examples) == ("none", 3)
+
+
 def test_the_hash_changes_with_any_field_and_not_with_the_folder(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     here, there = read_study(write(tmp_path, LEAST)), read_study(write(tmp_path / "other", LEAST))
@@ -219,6 +227,10 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "prompt_sets": [{**FRUIT, "slots": 2}]}, "field prompt_sets.0.slots: unknown (given 2); see docs/study.md for the fields"),
     ({**LEAST, "prompt_sets": [FRUIT, FRUIT]}, "field study: prompt_sets: a given twice; name each once"),
     ({**LEAST, "prompt_sets": {"name": "a"}}, "field prompt_sets: given {'name': 'a'}; it must be a list"),
+    ({**LEAST, "atlas": "all"}, "field atlas: given 'all'; it must hold fields of its own"),
+    ({**LEAST, "atlas": {"neurons": "studied"}}, "field atlas.neurons: given 'studied'; input should be 'all' or 'none'"),
+    ({**LEAST, "atlas": {"examples": 0}}, "field atlas.examples: given 0; input should be greater than or equal to 1"),
+    ({**LEAST, "atlas": {"examples": 11}}, "field study: atlas: examples is 11, but the pass keeps 10 of each neuron; give at most 10, or raise the study's examples"),
 ]  # fmt: skip
 
 

@@ -79,6 +79,8 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "patching_layers": [{"patching_layers": [1]}],
     "ablation_positions": [{"ablation_positions": 6}, {"ablation_positions": 0}],
     "kept_positions": [{"kept_positions": 40}, {"kept_positions": 0}],
+    "atlas.neurons": [{"atlas.neurons": "none"}],
+    "atlas.examples": [{"atlas.examples": 1}],
     "batch_positions": [{"batch_positions": 64}],
     "screen": [{"screen": "off"}],
     "screen.tokens": [{"screen": {"tokens": 6}}],
@@ -106,7 +108,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def test_every_field_of_a_study_has_another_value_here() -> None:
     fields = set(fields_of(Study)) - BY_WHERE_IT_LIES
-    groups = {"model", "corpus", "neurons.layer", "neurons.neuron"}  # tried by their parts, or as the whole pair
+    groups = {"model", "corpus", "atlas", "neurons.layer", "neurons.neuron"}  # tried by their parts, or as the whole pair
     assert fields - groups == set(CHANGES)
     assert {FixedBins, CalibratedBins} <= {model for field in Study.model_fields.values() for model in _models_in(field.annotation)}
 

@@ -7,7 +7,7 @@ from tests.pipeline.conftest import Bench
 
 OFF = {
     "prompts": [], "prompt_sets": [], "neurons": [], "screen": "off", "kept_positions": 0, "ablation_positions": 0, "outcomes": ["top_prediction"],
-    "contrasts": [],
+    "contrasts": [], "atlas": {"neurons": "none"},
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from tests.pipeline.conftest import planted_fields
 
 OLD, NEW = "a" * 40, "b" * 40
 ANSWERED_BY_MIN_COUNT = {
-    "token_neuron_scores", "outcome_scores", "token_neuron_screen", "contributions", "half_scores", "corpus_growth", "congruence_agreement", "candidates", "proportion_curves", "domain_scores", "embedding_predictions", "neuron_contexts", "prompt_activations", "neuron_ablation", "prompt_ablation", "neuron_inputs", "neuron_behaviour", "evidence_cards",
+    "token_neuron_scores", "outcome_scores", "token_neuron_screen", "contributions", "half_scores", "corpus_growth", "congruence_agreement", "candidates", "proportion_curves", "domain_scores", "embedding_predictions", "neuron_contexts", "prompt_activations", "neuron_ablation", "prompt_ablation", "neuron_inputs", "neuron_behaviour", "atlas", "evidence_cards",
     "replication_scorecard", "data_quality", "report_site",
 }  # fmt: skip
 

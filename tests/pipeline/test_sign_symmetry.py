@@ -121,6 +121,31 @@ def test_scores_are_those_of_the_other_end(two: Two, table: str) -> None:
     assert_equal(one.filter(~tied), turned.filter(~tied), 1e-12)
 
 
+def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
+    one, other = two.tables("atlas_histograms")
+    counts = pl.when(IS_FLIPPED).then(pl.col("counts").list.reverse()).otherwise("counts")
+    assert_equal(one, other.with_columns(counts=counts))
+
+    one, other = two.tables("atlas_examples")
+    side = pl.when(IS_FLIPPED).then(pl.col("side").replace({"top": "bottom", "bottom": "top"})).otherwise("side")
+    order = ["layer", "neuron", "side", "rank"]
+    turned = other.with_columns(
+        side=side,
+        activation=pl.when(IS_FLIPPED).then(-pl.col("activation")).otherwise("activation"),
+        activations=pl.when(IS_FLIPPED).then(pl.col("activations").list.eval(-pl.element())).otherwise("activations"),
+    )
+    assert one.filter(IS_FLIPPED).height > 30
+    assert_equal(one.sort(order), turned.sort(order))
+
+    one, other = two.tables("atlas_tokens")
+    end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
+    numbers = ("mean_where_predicted", "mean_elsewhere", "standardized_difference")
+    negated = {name: pl.when(IS_FLIPPED).then(-pl.col(name)).otherwise(name) for name in numbers}
+    order = ["layer", "neuron", "end", "rank"]
+    assert one.filter(IS_FLIPPED).height > 30
+    assert_equal(one.sort(order), other.with_columns(end=end, **negated).sort(order), 1e-12)
+
+
 def test_bands_of_a_negated_neuron_have_their_ends_exchanged_and_probes_stay(two: Two) -> None:
     turned_end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
     order = ["layer", "neuron", "end", "band"]

@@ -113,6 +113,7 @@ def test_a_second_run_makes_nothing_again_and_a_changed_field_only_what_depends_
         "neuron_inputs",
         "prompt_activations",
         "neuron_behaviour",
+        "atlas",
         "evidence_cards",
         "replication_scorecard",
     }

@@ -349,6 +349,7 @@ BESIDE = "no row lies beside the grid"
             {COMPLETE: "4 of 12 cells missing", BESIDE: "4 of 12 rows beside it"},
         ),
         (lambda frame: frame.drop("neuron"), {CONTRACT: ..., UNIQUE: ..., COMPLETE: "12 of 12 cells missing"}),
+        (lambda frame: frame.drop("neuron", "layer", "token_id"), {CONTRACT: ..., UNIQUE: ..., COMPLETE: "12 of 12 cells missing"}),
     ],
 )
 def test_a_table_is_held_against_its_contract_and_its_grid(
@@ -361,6 +362,11 @@ def test_a_table_is_held_against_its_contract_and_its_grid(
         text for text in broken.values() if text is not ...
     ]
     assert {(outcome.asset, outcome.check) for outcome in outcomes} == {("token_neuron_scores", "token_neuron_scores_contract")}
+    whole = table_violations.of_contract(TOKEN_NEURON_SCORES, change(scores), GRID)
+    parts = [change(scores).clear(), *change(scores).iter_slices(5)]
+    in_parts = table_violations.of_contract_in_parts(TOKEN_NEURON_SCORES, parts, GRID)
+    assert in_parts.keys() == whole.keys()
+    assert all(in_parts[name].equals(whole[name]) for name in whole)
 
 
 def test_a_table_without_a_grid_is_held_against_its_contract_alone_and_nan_counts_as_missing(histograms: Histograms) -> None:
@@ -403,6 +409,7 @@ OPEN = {
     ("model_parity", "largest_logit_difference"), ("model_parity", "largest_logit"),
     *((table, name) for table in ("token_neuron_scores", "outcome_scores") for name in ("highest_proportion_at", "half_activation")),
     ("corpus_growth", "half_activation"), ("neuron_bands", "lowest"), ("neuron_bands", "highest"),
+    ("atlas_examples", "activation"),
 }  # fmt: skip
 
 

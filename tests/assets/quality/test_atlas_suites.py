@@ -1,0 +1,126 @@
+"""The check of the atlas passes on sound tables, and each of its expectations fails on tables broken in that one way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from assets.atlas.atlas_examples import atlas_examples, example_places
+from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_tokens import atlas_tokens
+from assets.atlas.passages import passages_around
+from assets.contracts import TABLES
+from assets.quality import atlas_violations
+from assets.quality.expectations import Outcome
+from assets.statistics.neuron_statistics import neuron_statistics
+from tests.assets.atlas.made_corpus import KEPT, MadeCorpus
+from tests.assets.quality import judged
+from tests.assets.statistics.test_token_neuron_screen import TEXTS, screened
+
+Tables = dict[str, pl.DataFrame]
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+BALANCED = "the bins of every neuron hold its counted positions, less those outside them"
+NOT_NEGATIVE = "no bin holds less than nothing"
+AS_MANY = "all neurons of a layer have as many bins"
+OWN = "every example has its own activation at its place, in half precision"
+ONE_LENGTH = "the lists around an example are of one length, no longer than what is kept"
+OUTWARDS = "examples are ranked by activation, outermost first"
+ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
+RANKED = "tokens are ranked by the size of their difference"
+OWN_END = "a token stands at the end that its means say"
+ONCE = "no token goes twice with a neuron"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    made = MadeCorpus(levels=300)
+    places, folder = example_places(made.histograms, KEPT), tmp_path_factory.mktemp("passages")
+    passages = passages_around(places, made.windows.iter_slices(4), made.position_predictions.iter_slices(4), folder)
+    random = np.random.default_rng(1)
+    screen = screened(random.normal(0, 1, (2, 4, 90)).astype(np.float32), random.integers(0, len(TEXTS), 90).tolist(), [0, 1, 2, 3])
+    return {
+        "histograms": pl.concat(atlas_histograms(made.histograms)),
+        "examples": pl.concat(atlas_examples(made.histograms, passages, KEPT)),
+        "tokens": pl.concat(atlas_tokens(screen, dict(enumerate(TEXTS)), 1)),
+        "statistics": neuron_statistics(made.histograms, is_gated=False),
+    }
+
+
+def outcomes(tables: Tables) -> list[Outcome]:
+    frames = {
+        "histograms": atlas_violations.histograms(tables["histograms"], tables["statistics"]),
+        "examples": atlas_violations.examples(tables["examples"]),
+        "tokens": atlas_violations.tokens(tables["tokens"]),
+    }
+    return judged.check("atlas_values", "atlas").judged(frames)
+
+
+def failures(found: list[Outcome]) -> dict[str, str]:
+    assert {outcome.severity for outcome in found} == {"blocking"}
+    return {outcome.expectation: outcome.observed for outcome in found if not outcome.passed}
+
+
+def test_sound_tables_pass_and_so_do_empty_ones(sound: Tables) -> None:
+    assert failures(outcomes(sound)) == {}
+    observed = {outcome.expectation: outcome.observed for outcome in outcomes(sound)}
+    assert observed[BALANCED] == "0 of 8 neurons unbalanced"
+    assert observed[OWN] == f"0 of {8 * 2 * KEPT} examples unlike"
+    empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "tokens")}
+    found = outcomes({**empty, "statistics": sound["statistics"]})
+    assert len(found) == 10, "a check that looks at nothing stops the study"
+    assert failures(found) == {}
+
+
+def put(column: str, row: int, value: Any) -> Change:
+    """The table with another value in one cell, of a list where the column holds lists."""
+
+    def change(table: pl.DataFrame) -> pl.DataFrame:
+        values = table[column].to_list()
+        values[row] = value(values[row]) if callable(value) else value
+        return table.with_columns(pl.Series(column, values, dtype=table.schema[column]))
+
+    return change
+
+
+def exchange(row: int, *columns: str) -> Change:
+    """These columns of the first row exchanged with those of another."""
+    return lambda table: table.with_columns(
+        pl.col(name).gather([row, *range(1, row), 0, *range(row + 1, table.height)]) for name in columns
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "broken"),
+    [
+        ("histograms", put("counts", 5, lambda counts: [counts[0] + 1, *counts[1:]]), {BALANCED}),
+        ("histograms", put("counts", 2, lambda counts: [-1, *counts[1:-1], counts[0] + counts[-1] + 1]), {NOT_NEGATIVE}),
+        ("histograms", put("counts", 3, lambda counts: [*counts, 0]), {AS_MANY}),
+        ("examples", put("activation", 0, 7.5), {OWN}),
+        ("examples", put("position", 8, lambda position: position - 1), {OWN, ONE_LENGTH}),
+        ("examples", put("activations", 9, lambda values: values[:-1]), {ONE_LENGTH}),
+        ("examples", put("token_ids", 9, lambda ids: [*ids, 1]), {ONE_LENGTH}),
+        ("examples", put("prediction_ids", 9, []), {ONE_LENGTH}),
+        ("examples", exchange(KEPT - 1, "rank"), {OUTWARDS}),
+        ("examples", exchange(KEPT - 1, "document", "window_in_document", "position", "activation", "first_position", "activations", "token_ids",
+                              "prediction_ids"), {OUTWARDS}),
+        ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT}),
+        ("tokens", exchange(1, "rank"), {RANKED}),
+        ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
+        ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),
+        ("tokens", lambda table: put("token_id", 1, table["token_id"][0])(table), {ONCE}),
+    ],
+)  # fmt: skip
+def test_each_fault_is_found_and_named(sound: Tables, name: str, change: Change, broken: set[str]) -> None:
+    assert set(failures(outcomes({**sound, name: change(sound[name])}))) == broken
+
+
+def test_an_infinite_difference_stands_first_and_an_infinite_activation_is_kept_as_the_largest_half(sound: Tables) -> None:
+    first = put("standardized_difference", 0, None)(sound["tokens"])
+    assert failures(outcomes({**sound, "tokens": first})) == {}
+    second = put("standardized_difference", 1, None)(sound["tokens"])
+    assert set(failures(outcomes({**sound, "tokens": second}))) == {RANKED}
+    place = sound["examples"]["position"][0] - sound["examples"]["first_position"][0]
+    largest = put("activations", 0, lambda values: [*values[:place], 65504.0, *values[place + 1 :]])(sound["examples"])
+    assert failures(outcomes({**sound, "examples": put("activation", 0, float("inf"))(largest)})) == {}

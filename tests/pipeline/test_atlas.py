@@ -1,0 +1,149 @@
+"""The atlas of a whole study: equal to plain Hugging Face code on the published windows, whatever the shards; remade by what it reads alone."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from assets.contracts import TABLES
+from assets.counting.batches import Batch
+from assets.deployment import Deployment
+from assets.freshness import Freshness
+from assets.publication import materialize
+from assets.quality.every_check import outcomes_of
+from assets.stages import STAGES, ancestors
+from assets.store import Place, Record, Store
+from assets.study import Study
+from assets.tables import read_table
+from tests.freshness import NAME, Ground
+from tests.slow_reimplementation import run_plain_model
+from tests.stage_runs import compute_of
+
+ATLAS = STAGES["atlas"].tables
+NEEDED = [name for name in STAGES if name in ancestors("atlas") | {"atlas", "neuron_statistics"}]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground(tmp_path_factory.mktemp("ground"))
+
+
+def run(study: Study, data: Path) -> dict[Place, Record]:
+    """What the atlas needs, and the atlas."""
+    records = {}
+    for stage in (STAGES[name] for name in NEEDED):
+        for shard in study.shard_names if stage.is_sharded else [None]:
+            made = materialize(study, stage, shard, Deployment(data), compute_of(stage), lambda text: None)
+            records[Place(study.name, stage.name, shard)] = made
+    return records
+
+
+@pytest.fixture(scope="module")
+def made(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Place, Record]]:
+    """The data folder of the planted study in two shards, and its records."""
+    data = tmp_path_factory.mktemp("made")
+    return data, run(ground.study({"shards": 2}), data)
+
+
+def tables_of(records: dict[Place, Record]) -> dict[str, pl.DataFrame]:
+    return {name: read_table(records[Place(NAME, "atlas")].folder, TABLES[name]) for name in ATLAS}
+
+
+def plain(ground: Ground, records: dict[Place, Record]) -> dict[tuple[int, int], tuple[list[int], np.ndarray, list[int]]]:
+    """By document and window: token ids, activations [layer, position, neuron] and predictions of plain code."""
+    windows = [read_table(records[Place(NAME, "token_windows", shard)].folder, TABLES["token_windows"]) for shard in ("0000", "0001")]
+    rows = list(pl.concat(windows).iter_rows(named=True))
+    batches = (
+        Batch(np.array([row["token_ids"]]), np.array([row["length"]]), np.array([row["document"]]), np.array([row["window_in_document"]]))
+        for row in rows
+    )
+    found = {}
+    for row, (_, activations, predictions, *_) in zip(rows, run_plain_model(ground.folder / "model", batches), strict=True):
+        found[row["document"], row["window_in_document"]] = (row["token_ids"], activations[:, 0], predictions[0].tolist())
+    return found
+
+
+def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground: Ground, made: tuple[Path, dict[Place, Record]]) -> None:
+    tables, known = tables_of(made[1]), plain(ground, made[1])
+    counted = np.concatenate([activations[:, 1:] for _, activations, _ in known.values()], axis=1)  # [layer, position, neuron]
+    predicted = np.concatenate([predictions[1:] for *_, predictions in known.values()])
+
+    histograms = tables["atlas_histograms"]
+    assert histograms.select("layer", "neuron").rows() == list(np.ndindex(3, 16))
+    for layer, neuron, counts in histograms.iter_rows():
+        within = ((counted[layer, :, neuron] >= -1) & (counted[layer, :, neuron] < 15)).sum()
+        assert sum(counts) == within, (layer, neuron)
+
+    examples = tables["atlas_examples"]
+    assert examples.group_by("layer", "neuron", "side").len()["len"].unique().to_list() == [3]  # as many as the study keeps
+    for row in examples.iter_rows(named=True):
+        ids, activations, predictions = known[row["document"], row["window_in_document"]]
+        own, first = activations[row["layer"], :, row["neuron"]], row["first_position"]
+        stop = first + len(row["token_ids"])
+        assert (first, stop) == (max(0, row["position"] - 40), min(len(ids), row["position"] + 13))
+        assert (row["token_ids"], row["prediction_ids"]) == (ids[first:stop], predictions[first:stop])
+        assert row["activations"] == pytest.approx(own[first:stop].tolist(), rel=1e-3, abs=1e-4)
+        assert row["activation"] == pytest.approx(own[row["position"]], abs=1e-5)
+        if row["rank"] == 1:
+            most = counted[row["layer"], :, row["neuron"]]
+            assert row["activation"] == pytest.approx(most.max() if row["side"] == "top" else most.min(), abs=1e-5)
+
+    tokens = tables["atlas_tokens"]
+    assert tokens.height > 100
+    for row in tokens.iter_rows(named=True):
+        own, is_here = counted[row["layer"], :, row["neuron"]], predicted == row["token_id"]
+        assert row["predictions"] == is_here.sum()
+        assert row["mean_where_predicted"] == pytest.approx(own[is_here].mean(), abs=1e-5)
+        assert row["mean_elsewhere"] == pytest.approx(own[~is_here].mean(), abs=1e-5)
+    planted = tokens.filter(layer=1, neuron=3, end="high", rank=1)
+    assert planted["token"].to_list() == [" an"]
+
+
+def test_all_checks_of_the_atlas_hold_of_the_study_and_of_an_empty_one(
+    ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path
+) -> None:
+    empty = run(ground.study({"shards": 2, "atlas.neurons": "none"}), shutil.copytree(made[0], tmp_path / "data", symlinks=True))
+    for neurons, records in (("none", empty), ("all", made[1])):
+        study = ground.study({"shards": 2, "atlas.neurons": neurons})
+        for asset in ("atlas", "token_windows"):
+            outcomes = outcomes_of(study, asset, labelled(records), study.shard_names)
+            assert {outcome.check for outcome in outcomes} >= {f"{table}_contract" for table in STAGES[asset].tables}
+            assert [outcome for outcome in outcomes if not outcome.passed] == []
+    study = ground.study({"shards": 2})
+    found = outcomes_of(study, "atlas", labelled(empty), study.shard_names)
+    assert [outcome.observed for outcome in found if not outcome.passed] == ["48 of 48 cells missing"]
+
+
+def labelled(records: dict[Place, Record]) -> dict[str, Record]:
+    return {f"{place.asset}/{place.shard}" if place.shard else place.asset: record for place, record in records.items()}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_any_shards_give_the_same_tables(ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path, shards: int) -> None:
+    other = tables_of(run(ground.study({"shards": shards}), tmp_path))
+    for name, table in tables_of(made[1]).items():
+        # Moments are sums in another order; where nearly all variance lies between the groups, what is left loses half of its digits.
+        assert_frame_equal(table, other[name], check_exact=name != "atlas_tokens", rel_tol=1e-7, abs_tol=1e-12)
+
+
+def test_an_atlas_of_no_neurons_is_empty(ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path) -> None:
+    data = shutil.copytree(made[0], tmp_path / "data", symlinks=True)
+    tables = tables_of(run(ground.study({"shards": 2, "atlas.neurons": "none"}), data))
+    assert {name: table.height for name, table in tables.items()} == dict.fromkeys(ATLAS, 0)
+
+
+def test_other_examples_remake_the_atlas_and_nothing_before_it(
+    ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path
+) -> None:
+    data = shutil.copytree(made[0], tmp_path / "data", symlinks=True)
+    study = ground.study({"shards": 2, "atlas.examples": 2})
+    freshness = Freshness(study, Store(data))
+    shards_of: dict[bool, Sequence[str | None]] = {True: study.shard_names, False: [None]}
+    stale = {name for name in NEEDED for shard in shards_of[STAGES[name].is_sharded] if not freshness.fresh(name, shard)}
+    assert stale == {"atlas"}
+    fewer, all_kept = tables_of(run(study, data))["atlas_examples"], tables_of(made[1])["atlas_examples"]
+    assert fewer.equals(all_kept.filter(pl.col("rank") <= 2))
