@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_records
-from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, write_neurons
+from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
 from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
@@ -40,6 +40,7 @@ def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:
         "neurons": neurons,
         "neuronsPerFile": NEURONS_PER_FILE,
         "tokensPerFile": TOKENS_PER_FILE,
+        "single": SINGLE,
         "lists": LISTS,
         "follows": FOLLOWS,
         "tokenColumns": TOKEN_COLUMNS,

@@ -69,13 +69,17 @@ const Atlas = (() => {
   // The record of a neuron, with the names of its parts and columns again; null where its file has none
   async function recordOf(neuron) {
     const file = await valueOf(numbered("neurons", Math.floor(numberOf(neuron) / contents.neuronsPerFile)));
-    const row = file.neurons.find(([layer, place]) => layer === neuron[0] && place === neuron[1]);
-    if (!row) return null;
-    const named = (columns, cells) => Object.fromEntries(columns.map((column, place) => [column, cells[place]]));
-    const [layer, place, statistics, histogram, ...lists] = row;
-    const record = { layer, neuron: place, statistics: statistics && named(file.columns.statistics, statistics), histogram: named(file.columns.histogram, histogram) };
-    contents.lists.forEach((name, part) => { record[name] = lists[part].map((cells) => named(file.columns[name], cells)); });
+    const place = file.neurons.findIndex(([layer, number]) => layer === neuron[0] && number === neuron[1]);
+    if (place < 0) return null;
+    const rowsOf = (part) => {
+      const before = file.rows[part].slice(0, place).reduce((sum, amount) => sum + amount, 0);
+      return Array.from({ length: file.rows[part][place] }, (_, row) => Object.fromEntries(Object.entries(file.columns[part]).map(([column, cells]) => [column, cells[before + row]])));
+    };
+    const record = { layer: neuron[0], neuron: neuron[1] };
+    for (const name of contents.single) record[name] = rowsOf(name)[0] ?? null;
+    for (const name of contents.lists) record[name] = rowsOf(name);
     for (const example of record.examples) {
+      example.activations = example.activations.map((value) => (value === null ? null : value / 10 ** example.places));
       example.prediction_ids = example.prediction_ids.map((id, at) => (id === contents.follows ? example.token_ids[at + 1] : id));
     }
     return record;

@@ -166,11 +166,13 @@ def test_a_search_answers_with_words_and_tokens_and_stays_in_the_address(watched
 
 
 def test_the_map_names_opens_filters_and_keeps_its_view(watched: Watched) -> None:
-    page = watched.open("atlas/index.html#x=mean&y=maximum")
+    page = watched.open("atlas/index.html#x=mean&y=maximum&colour=maximum")
     expect(page.locator("[data-shown]")).to_have_text("192 of 192 neurons in view")
     page.locator('[name="kurtosis"]').fill("16")
     expect(page.locator("[data-shown]")).to_have_text("5 of 192 neurons in view")
-    assert page.locator("[data-listed] .neuron").all_inner_texts()[:2] == ["L2 N30", "L1 N17"]
+    listed = page.locator("[data-listed] .neuron")
+    expect(listed).to_have_count(5)
+    assert listed.all_inner_texts()[:2] == ["L1 N17", "L0 N5"]
     page.wait_for_function("location.hash.includes('kurtosis=16')")
     page.reload()
     expect(page.locator("[data-shown]")).to_have_text("5 of 192 neurons in view")

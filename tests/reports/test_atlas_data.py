@@ -15,7 +15,7 @@ import pytest
 from assets.atlas.neuron_record import RIGHT, TABLES_READ, neuron_records
 from reports.atlas import words as words_module
 from reports.atlas.data_files import write_atlas
-from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE
+from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, columns_of
 from reports.atlas.overview import COLUMNS, overview
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
 from reports.atlas.token_scripts import FIRST, TOKENS_PER_FILE
@@ -46,18 +46,17 @@ def contents(site: Path) -> dict[str, Any]:
 def records_of(file: dict[str, Any]) -> list[dict[str, Any]]:
     """The records of one file, named again as the page does it."""
     found = []
-    for layer, neuron, statistics, histogram, *lists in file["neurons"]:
-        named = {
-            name: [dict(zip(file["columns"][name], row, strict=True)) for row in rows] for name, rows in zip(LISTS, lists, strict=True)
-        }
+    for place, (layer, neuron) in enumerate(file["neurons"]):
+        named: dict[str, list[dict[str, Any]]] = {}
+        for name in (*SINGLE, *LISTS):
+            start, amount = sum(file["rows"][name][:place]), file["rows"][name][place]
+            named[name] = [{column: cells[row] for column, cells in file["columns"][name].items()} for row in range(start, start + amount)]
         for example in named["examples"]:
+            places = example.pop("places")
+            example["activations"] = [value if value is None else value / 10**places for value in example["activations"]]
             following = [*example["token_ids"][1:], None]
-            example["prediction_ids"] = [following[place] if one == FOLLOWS else one for place, one in enumerate(example["prediction_ids"])]
-        single = {
-            name: row and dict(zip(file["columns"][name], row, strict=True))
-            for name, row in (("statistics", statistics), ("histogram", histogram))
-        }
-        found.append({"layer": layer, "neuron": neuron, **single, **named})
+            example["prediction_ids"] = [following[at] if one == FOLLOWS else one for at, one in enumerate(example["prediction_ids"])]
+        found.append({"layer": layer, "neuron": neuron, **named, **{name: next(iter(named[name]), None) for name in SINGLE}})
     return found
 
 
@@ -70,6 +69,17 @@ def test_every_record_lies_in_the_file_that_its_number_tells(data: ReportData, s
     every = [record for records in neuron_records({name: data.table(name) for name in TABLES_READ}) for record in records]
     assert len(every) == LAYERS * NEURONS
     assert held == {(record["layer"], record["neuron"]): record for record in every}
+
+
+@pytest.mark.parametrize("largest", [8.12, 9.996, 9.994, 10.0, 1.0, 0.0999, 0.1, 123.4, 99950.0, 1e-9, 0.0])
+def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: float) -> None:
+    example = data.table("atlas_examples").head(1).with_columns(activations=pl.Series([[largest, -0.37 * largest, 0.004, None]], dtype=pl.List(pl.Float32)),
+                                                                token_ids=pl.Series([[1, 2, 3, 4]], dtype=pl.List(pl.Int32)),
+                                                                prediction_ids=pl.Series([[2, 2, 4, 4]], dtype=pl.List(pl.Int32)))  # fmt: skip
+    tables = {"atlas_histograms": data.table("atlas_histograms").head(1), "atlas_examples": example}
+    (records,) = neuron_records(tables)
+    assert records_of(json.loads(json.dumps(columns_of(records)))) == records
+    assert columns_of(records)["columns"]["examples"]["prediction_ids"] == [[FOLLOWS, 2, FOLLOWS, 4]]
 
 
 def test_the_vocabulary_is_that_of_the_model(site: Path) -> None:
