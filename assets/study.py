@@ -261,7 +261,7 @@ class Atlas(_Frozen):
 
     neurons: Literal["all", "none"] = "all"
     examples: int = Field(
-        6, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
+        default=6, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
     )
 
 

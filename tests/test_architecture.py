@@ -160,7 +160,7 @@ def test_paths_that_documents_name_exist(document: str) -> None:
 
 def test_the_diagram_names_every_asset_once_and_nothing_else() -> None:
     diagram = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
-    named = re.findall(r"[a-z]+(?:_[a-z]+)+|(?:congruence|contributions|candidates|contrasts)(?= {2})", diagram)
+    named = re.findall(r"[a-z]+(?:_[a-z]+)+|(?:congruence|contributions|candidates|contrasts|atlas)(?= {2})", diagram)
     assert sorted(named) == sorted(STAGES)
 
 

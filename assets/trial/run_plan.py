@@ -12,6 +12,7 @@ from dataclasses import dataclass
 PASS = "activation_histograms"
 OF_THE_CORPUS = ("corpus_documents", "token_windows", PASS)  # their seconds grow with the positions
 ROWS, LONG = 6, 1.0  # rows of the table at most, and the seconds from which a stage has one
+ATLAS = "atlas"
 BEFORE, ESTIMATED, AT_MOST = "as before", "estimated", "estimated, at most"
 
 COUNTING = 1.15  # of the forward pass and its top predictions: what counting adds (docs/benchmarks.md)
@@ -24,6 +25,7 @@ COMPARED = 16  # and at how many positions of each kind controls are ablated at 
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
+BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 600, 300  # of the atlas's tables: histogram and tokens of a neuron; one highest or lowest example
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Sizes:
     context: int
     ablation: int
     kept: int
+    atlas_examples: int = 0  # of each neuron and side; 0: no atlas
 
     @property
     def studied(self) -> int:
@@ -164,10 +167,17 @@ def plan_lines(plan: Sequence[Planned], stages: int, sizes: Sizes, rate: float |
     )
     about = "" if sizes.positions is None else f"about {sizes.positions:,} positions, "
     measured = "" if rate is None else f"; {rate:,.0f} positions a second through the model"
+    if sizes.atlas_examples and any(one.stage == ATLAS for one in plan):
+        measured += f"; about {max(1, round(bytes_of_atlas(sizes) / 1e6)):,} MB for the atlas of all neurons"
     lines.append(
         f"  {about}{sizes.layers} x {sizes.neurons:,} neurons, {sizes.told} tokens and groups, at most {sizes.studied} neurons studied{measured}"
     )
     return lines
+
+
+def bytes_of_atlas(sizes: Sizes) -> int:
+    """Bytes of the atlas's tables on disk, as estimated."""
+    return sizes.layers * sizes.neurons * (BYTES_OF_NEURON + 2 * sizes.atlas_examples * BYTES_OF_EXAMPLE)
 
 
 def _length(seconds: float) -> str:

@@ -4,7 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from assets.trial.run_plan import AT_MOST, BEFORE, ESTIMATED, PASS, Earlier, Planned, Sizes, estimates, plan_lines, planned
+from assets.trial.run_plan import (
+    AT_MOST,
+    BEFORE,
+    BYTES_OF_EXAMPLE,
+    BYTES_OF_NEURON,
+    ESTIMATED,
+    PASS,
+    Earlier,
+    Planned,
+    Sizes,
+    bytes_of_atlas,
+    estimates,
+    plan_lines,
+    planned,
+)
 
 SIZES = Sizes(
     layers=2, neurons=400, width=100, vocabulary=400, told=3, outcomes=2, positions=10_000, shards=2, calibration=131_072, changed=(3, 1),
@@ -77,6 +91,18 @@ def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -
         "  in all                      11 min",
         "  about 10,000 positions, 2 x 400 neurons, 3 tokens and groups, at most 70 neurons studied; 1,234 positions a second through the model",
     ]
+
+
+def test_the_size_of_the_atlas_is_told_where_it_is_to_be_made() -> None:
+    sizes = replace(SIZES, layers=30, neurons=1536, atlas_examples=6)
+    assert bytes_of_atlas(sizes) == 46_080 * (BYTES_OF_NEURON + 12 * BYTES_OF_EXAMPLE)
+    told = f"; about {round(bytes_of_atlas(sizes) / 1e6)} MB for the atlas of all neurons"
+    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1].endswith(told)
+    assert "atlas" not in plan_lines([Planned("congruence", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1]
+    assert "for the atlas" not in plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(sizes, atlas_examples=0), 9.0)[-1]
+    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(SIZES, atlas_examples=1), 9.0)[-1].endswith(
+        "; about 1 MB for the atlas of all neurons"
+    )
 
 
 def test_what_nobody_knows_yet_is_said_and_the_table_stays_short() -> None:
