@@ -59,7 +59,7 @@ def _example(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _places(activations: Sequence[float | None]) -> int:
     """Behind the point, with which no activation of a record loses anything; one more where the largest may have been rounded up to a power of ten."""
-    largest = max((abs(value) for value in activations if value), default=0.0)
+    largest = max(map(abs, filter(None, activations)), default=0.0)
     if not largest:
         return 0
     power = math.floor(math.log10(largest))

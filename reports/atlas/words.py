@@ -27,7 +27,8 @@ Entry = list[Any]  # word, neurons in all, then [number of the neuron, is lowest
 
 def write_words(site: Path, index: Sequence[Entry]) -> tuple[list[str], list[str]]:
     """Write words-0000.js and so on; returns the files, and the first word of each."""
-    files, firsts = [], []
+    files: list[str] = []
+    firsts: list[str] = []
     for held in _cut(index):
         files.append(write_script(site, f"words-{len(files):04d}", packed(held)))
         firsts.append(held[0][0])

@@ -1,5 +1,7 @@
 """The atlas of the sample study: histograms as counted, examples and tokens made from a seed, with hostile texts among them."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -14,7 +16,7 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
     """The three tables; `counts` [layer, neuron, bin]. The planted neuron is high at " lemon", where the model predicts `token`."""
     generator = np.random.default_rng(seed)
     neurons = [(layer, neuron) for layer in range(counts.shape[0]) for neuron in range(counts.shape[1])]
-    rows = {
+    rows: dict[str, list[Any]] = {
         "atlas_histograms": [(*place, counts[place].tolist()) for place in neurons],
         "atlas_examples": [
             (*place, side, rank, *_example(generator, side, rank, len(vocabulary), token if place == planted else None))

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from assets.atlas.neuron_record import RIGHT, TABLES_READ, neuron_records
+from assets.contracts import TABLES
 from reports.atlas import words as words_module
 from reports.atlas.data_files import write_atlas
 from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, columns_of
@@ -116,7 +117,8 @@ def slow_words(data: ReportData) -> dict[str, dict[tuple[int, int], list[float]]
             continue
         distance = round(abs(example["activation"] - own["mean"]) / own["variance"] ** 0.5, 1)
         letters = [(letter, place) for place, token in enumerate(example["token_ids"]) for letter in named[token]]
-        words, held = set(), [("", set())]
+        words: set[str] = set()
+        held: list[tuple[str, set[int]]] = [("", set())]
         for letter, place in letters:
             if re.fullmatch(r"\w", letter):
                 held[-1] = (held[-1][0] + letter, held[-1][1] | {place})
@@ -177,14 +179,7 @@ def test_words_are_cut_into_files_and_long_lists_are_not_written_whole(
 def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
     letters = {0: "\U0001d518", 1: "\uff21", 2: "z"}  # by code points the first is the last, by UTF-16 the second
     rows = [{"layer": 0, "neuron": 0, "side": "top", "activation": 9.0, "token_ids": [token], "activations": [9.0]} for token in letters]
-    schema = {
-        "layer": pl.Int32,
-        "neuron": pl.Int32,
-        "side": pl.String,
-        "activation": pl.Float32,
-        "token_ids": pl.List(pl.Int32),
-        "activations": pl.List(pl.Float32),
-    }
+    schema = {name: TABLES["atlas_examples"].schema[name] for name in rows[0]}
     statistics = pl.DataFrame(
         {"layer": [0], "neuron": [0], "mean": [0.0], "variance": [1.0]}, schema_overrides={"layer": pl.Int32, "neuron": pl.Int32}
     )
