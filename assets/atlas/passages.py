@@ -4,7 +4,7 @@ The corpus is read a few windows at a time, and passages, 424 bytes each, stand 
 not grow with the corpus, nor with the model but for 24 bytes a place.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def passages_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predi
     """The passages around distinct `places`. `windows` and `predictions` are the tables token_windows and position_predictions, in parts.
 
     Two files are made in `folder`, which must stay as long as the passages are read. Raises HistogramError for a place that is in no
-    window, or has no prediction.
+    window, or has no prediction. No part is empty.
     """
     numbered = places.sort(PLACE).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     token_ids = _looked_up(numbered, windows, "token_ids", folder)
@@ -53,21 +53,29 @@ def passages_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predi
 def _looked_up(places: pl.DataFrame, parts: Iterable[pl.DataFrame], column: str, folder: Path) -> np.ndarray:
     """Int32 [place, CONTEXT] of the lists in `column`; OUTSIDE beyond a window's ends."""
     found = np.memmap(folder / column, np.int32, "w+", shape=(places.height + 1, CONTEXT))  # an empty file cannot be mapped: one row more
-    is_found = np.zeros(places.height, bool)
+    is_found, documents = np.zeros(places.height, bool), places["document"].to_numpy()
     for part in parts:
-        lists = part[column]
-        flat, lengths = lists.explode(empty_as_null=False, keep_nulls=False).to_numpy(), lists.list.len().to_numpy().astype(np.int64)
-        begins = np.cumsum(lengths) - lengths
-        windows = part.select(*WINDOW, begin=pl.Series(begins), length=pl.Series(lengths))
-        wanted = places.join(windows, on=WINDOW, how="inner", maintain_order="left")
-        for block in wanted.iter_slices(AT_ONCE):
-            row, position, begin, length = (block[name].to_numpy()[:, None] for name in ("row", "position", "begin", "length"))
-            offset = position + np.arange(-BEFORE, CONTEXT - BEFORE)  # [place, CONTEXT]: position in the window
-            is_within = (offset >= 0) & (offset < length)
-            found[row[:, 0]] = np.where(is_within, flat[np.where(is_within, begin + offset, 0)], OUTSIDE)
-            is_found[row[:, 0]] = is_within[:, BEFORE]
+        # Places are in the order of documents, and a part holds a few: all others need not be looked at.
+        held = part["document"].to_numpy()
+        first, stop = int(np.searchsorted(documents, held.min(), "left")), int(np.searchsorted(documents, held.max(), "right"))
+        for rows, passages in _cut(places[first:stop], part, column):
+            found[rows] = passages
+            is_found[rows] = passages[:, BEFORE] != OUTSIDE
     missing = int((~is_found).sum())
     if missing:
         raise HistogramError(f"atlas: {missing} of {places.height} places of examples have no {column.replace('_', ' ')}; the counters are of "
                              "another corpus: materialize the shards again")  # fmt: skip
     return found
+
+
+def _cut(places: pl.DataFrame, windows: pl.DataFrame, column: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of places that are in these windows, and their passages, int32 [place, CONTEXT], AT_ONCE at a time."""
+    lists = windows[column]
+    flat, lengths = lists.explode(empty_as_null=False, keep_nulls=False).to_numpy(), lists.list.len().to_numpy().astype(np.int64)
+    placed = windows.select(*WINDOW, begin=pl.Series(np.cumsum(lengths) - lengths), length=pl.Series(lengths))
+    wanted = places.join(placed, on=WINDOW, how="inner", maintain_order="left")
+    for block in wanted.iter_slices(AT_ONCE):
+        position, begin, length = (block[name].to_numpy()[:, None] for name in ("position", "begin", "length"))
+        offset = position + np.arange(-BEFORE, CONTEXT - BEFORE)  # [place, CONTEXT]: position in the window
+        is_within = (offset >= 0) & (offset < length)
+        yield block["row"].to_numpy(), np.where(is_within, flat[np.where(is_within, begin + offset, 0)], OUTSIDE)
