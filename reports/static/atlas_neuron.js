@@ -130,7 +130,7 @@
   // What a study file needs: the neuron, and the first token of each list. Tokens by id, which names them whatever their text is.
   function studyLines(record) {
     const first = (rows) => rows.filter((row) => row.rank === 1).map((row) => row.token_id);
-    const tokens = [...new Set([...first(record.contributions), ...first(record.tokens), ...first(record.writes)])];
+    const tokens = [...new Set([...first(record.contributions), ...first(record.tokens), ...first(record.writes)])].sort((one, other) => one - other);
     return `neurons: [[${record.layer}, ${record.neuron}]]\n${tokens.length ? `tokens: [${tokens.join(", ")}]\n` : ""}`;
   }
   function fillPager(neuron) {

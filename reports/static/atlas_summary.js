@@ -28,7 +28,7 @@ const summaryOf = (() => {
     return said.length ? sentence(said) : [];
   }
   function byTokens(record) {
-    const [best] = [...record.tokens].sort((one, other) => Math.abs(other.standardized_difference) - Math.abs(one.standardized_difference));
+    const [best] = [...record.tokens].sort((one, other) => Math.abs(other.standardized_difference) - Math.abs(one.standardized_difference) || one.token_id - other.token_id);
     if (!best || best.standardized_difference === null) return [];
     const size = Math.abs(best.standardized_difference);
     if (size < NOTABLE) return sentence([["no screened token goes along with it by half a standard deviation; first is ", token(best.token_id), ` with ${fixed(size, 2)}`]]);

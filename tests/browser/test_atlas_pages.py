@@ -3,10 +3,13 @@
 As in test_report_pages.py a console error, an uncaught one or a request beyond the site's own files fails the test that opened the page.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
@@ -14,6 +17,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
+from reports.report_data import ReportData  # noqa: E402
 from reports.site import build_site  # noqa: E402
 from reports.text import visible, visible_in_running_text  # noqa: E402
 from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM, Watched  # noqa: E402
@@ -21,6 +25,7 @@ from tests.reports.sample_data import LAYERS, NEURONS, report_data, texts  # noq
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
+SWAPPED = {"highest": "lowest", "lowest": "highest", "higher": "lower", "lower": "higher"}  # words of a summary
 HOSTILE = "</script><img src=x onerror=\"window.hacked='token'\">"
 
 
@@ -91,6 +96,37 @@ def test_a_page_shows_what_the_record_says(watched: Watched) -> None:
     assert along == sum(row["end"] == "low" for row in record["tokens"])
     assert page.locator("[data-histogram] .over").count() >= sum(amount > 0 for amount in record["histogram"]["counts"])
     assert page.locator("[data-study]").inner_text().startswith("neurons: [[0, 5]]\ntokens: [")
+
+
+def test_negated_weights_change_places_of_high_and_low_and_nothing_else(browser: Browser, watched: Watched, tmp_path: Path) -> None:
+    build_site(negated(report_data()), tmp_path / "site")
+    other = Watched(browser, tmp_path / "site")
+    for address in ("L1-N17", "L2-N3", "L0-N9"):
+        told = [page.open(f"atlas/neuron.html#{address}").locator("[data-summary]") for page in (watched, other)]
+        for summary in told:
+            expect(summary).not_to_be_empty()
+        plain, turned = (summary.inner_text() for summary in told)
+        assert turned == re.sub("|".join(SWAPPED), lambda found: SWAPPED[found[0]], plain)
+        assert turned != plain
+        assert watched.page.locator("[data-study]").inner_text() == other.page.locator("[data-study]").inner_text()
+    assert other.faults == []
+    other.context.close()
+
+
+def negated(data: ReportData) -> ReportData:
+    """The sample as a gated model with every up and down weight negated: activations turn, what is written does not."""
+    ends = {"top": "bottom", "bottom": "top", "high": "low", "low": "high"}
+    examples, tokens, written = (data.tables[name] for name in ("atlas_examples", "atlas_tokens", "congruence_neurons"))
+    turned = {
+        "atlas_examples": examples.with_columns(side=pl.col("side").replace(ends), activation=-pl.col("activation"), activations=pl.col("activations") * -1),
+        "atlas_tokens": tokens.with_columns(
+            pl.col("end").replace(ends), *(-pl.col(name) for name in ("mean_where_predicted", "mean_elsewhere", "standardized_difference"))
+        ),
+        "congruence_neurons": written.with_columns(pl.col("end").replace(ends), -pl.col("congruence")),
+    }  # fmt: skip
+    return replace(
+        data, tables={**data.tables, **{name: frame.sort("layer", "neuron", maintain_order=True) for name, frame in turned.items()}}
+    )
 
 
 def test_texts_with_tags_stay_text(watched: Watched) -> None:
