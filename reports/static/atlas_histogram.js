@@ -14,7 +14,7 @@ const drawHistogram = (() => {
     const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough);
     const found = [];
-    for (let place = Math.ceil(low / step); place * step <= high + step * 1e-9; place += 1) found.push(place * step);
+    for (let place = Math.ceil(low / step); place * step <= high + step * 1e-9; place += 1) found.push(place * step + 0); // never −0
     return found;
   }
   const plain = (value) => String(Number(value.toPrecision(6))).replace("-", "−");

@@ -13,7 +13,7 @@
   const DEFAULTS = { x: Scales.PLACE, y: "kurtosis", colour: "separation" };
   let columns = null;
   let view = null; // { x: [low, high], y: [low, high] } as drawn
-  let kept = []; // neurons that pass the filters, in the order of their shade
+  let kept = []; // neurons that pass the filters, in no order, the same each time
   let shades = null; // of each neuron
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -64,8 +64,9 @@
       if (fits(peaked, kurtosis, null, place) && fits(above, least === null ? null : least / 100, most === null ? null : most / 100, place)) kept.push(place);
     }
     shades = shadesOf(shade);
-    kept.sort((one, other) => shades[one] - shades[other]); // the strongest lie on top
+    kept.sort((one, other) => mixed(one) - mixed(other)); // where points lie on each other, what is seen is no choice of ours
   }
+  const mixed = (place) => Math.imul(place, 2654435761) >>> 0;
   // Shades by rank of twenty-four equal parts of what is kept, so that a few extremes do not leave all others alike; -1 is none
   function shadesOf(values) {
     const found = new Int8Array(values.length).fill(-1);

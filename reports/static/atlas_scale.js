@@ -45,10 +45,11 @@ const Scales = (() => {
     const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
     const step = Math.max(least, [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough));
     const found = [];
-    for (let place = Math.ceil(low / step); place * step <= high; place += 1) found.push(place * step);
+    for (let place = Math.ceil(low / step); place * step <= high; place += 1) found.push(place * step + 0); // never −0
     return found;
   }
-  const plain = (value) => (Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-4) ? Atlas.number(value, 1) : String(Number(value.toPrecision(5))).replace("-", "−"));
+  const plain = (value) => (Number.isInteger(value) && Math.abs(value) < 1e6 ? Atlas.count(value) : written(value));
+  const written = (value) => (Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-4) ? Atlas.number(value, 1) : String(Number(value.toPrecision(5))).replace("-", "−"));
 
   return { load, told, ticks, PLACE };
 })();

@@ -68,12 +68,15 @@
     const rows = await Promise.all(ids.slice(0, TOKENS).map(rowOf));
     const more = ids.length > TOKENS ? ` of ${count(ids.length)}` : "";
     const heads = [["Token"], ["Id", true], ["Predicted", true], ["Writes it, logits"], ["Writes against it"], ["Goes along, deviations"], ["By its weights"]];
-    return section(`Tokens`, of("p", { className: "small" }, more ? `The first ${TOKENS}${more}, shortest first.` : ""), of("div", { className: "scroll" }, table(heads, rows)));
+    const known = heads.map((_, place) => place < 3 || rows.some((row) => row[place] !== "–")); // a list that no token has is left out
+    const left = (cells) => cells.filter((_, place) => known[place]);
+    return section("Tokens", of("p", { className: "small" }, more ? `The first ${TOKENS}${more}, shortest first.` : ""), of("div", { className: "scroll" }, table(left(heads), rows.map(left))));
   }
   function matching(query) {
-    const texts = lowered(), asked = query.toLowerCase(), bare = asked.trim(), seen = asked.replace(/ /g, "␣");
+    const texts = lowered(), asked = query.toLowerCase(), bare = asked.trim();
+    const isSeen = /[␣↵⇥␍⍽␡⟨⟩␀-␟]/u.test(asked), seen = asked.replace(/ /g, "␣"); // a sign of the pages is in no token, or in few
     const found = [];
-    texts.forEach((text, id) => { if (text.includes(bare) || text.includes(asked) || visible(text).includes(seen) || String(id) === bare) found.push(id); });
+    texts.forEach((text, id) => { if (text.includes(bare) || (isSeen && visible(text).toLowerCase().includes(seen)) || String(id) === bare) found.push(id); });
     const closeness = (id) => (texts[id] === asked ? 0 : texts[id].trim() === bare ? 1 : texts[id].trim().startsWith(bare) ? 2 : 3);
     return found.sort((one, other) => closeness(one) - closeness(other) || texts[one].length - texts[other].length || one - other);
   }

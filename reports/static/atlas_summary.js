@@ -10,16 +10,23 @@ const summaryOf = (() => {
     for (const id of ids) times.set(id, (times.get(id) ?? 0) + 1);
     return [...times].reduce((best, one) => (one[1] > best[1] ? one : best), [null, 0]);
   }
-  // The end whose examples lie farther from 0
-  function side(record) {
-    const first = (name) => Math.abs(record.examples.find((example) => example.side === name)?.activation ?? 0);
-    return first("top") >= first("bottom") ? "top" : "bottom";
-  }
-  function byExamples(record) {
-    const end = side(record), examples = record.examples.filter((example) => example.side === end);
+  // What the examples of one end have in common: the token most of them stand at, and what is most predicted there
+  function inCommon(record, end) {
+    const examples = record.examples.filter((example) => example.side === end);
     const at = (example) => example.position - example.first_position;
     const [own, times] = mostOf(examples.map((example) => example.token_ids[at(example)]));
     const [predicted, predictions] = mostOf(examples.map((example) => example.prediction_ids[at(example)]));
+    return { end, examples, size: Math.abs(examples[0]?.activation ?? 0), own, times, predicted, predictions };
+  }
+  // The end that has more in common; one that hardly leaves 0 beside the other says nothing. Of equals the one farther from 0.
+  function tellingEnd(record) {
+    const [top, bottom] = ["top", "bottom"].map((end) => inCommon(record, end));
+    const far = [top, bottom].filter((one) => one.size * 2 >= Math.max(top.size, bottom.size));
+    const share = (one) => Math.max(one.times, one.predictions) / Math.max(1, one.examples.length);
+    return far.reduce((best, one) => (share(one) > share(best) || (share(one) === share(best) && one.size > best.size) ? one : best));
+  }
+  function byExamples(record) {
+    const { end, examples, own, times, predicted, predictions } = tellingEnd(record);
     const places = `its ${examples.length} ${end === "top" ? "highest" : "lowest"} activations`;
     const isOften = (amount) => amount >= 2 && amount * 2 >= examples.length;
     const said = [];
