@@ -274,9 +274,13 @@ def test_links_lead_to_the_atlas_and_back_to_the_pages_of_studied_neurons(watche
 
 def test_a_context_of_the_atlas_is_read_out_by_key(watched: Watched) -> None:
     page = watched.open("atlas/neuron.html#L1-N17")
-    page.locator(".contexts p[tabindex]").first.focus()
+    title(page, "Layer 1 · neuron 17")
+    line = page.locator(".contexts p[tabindex]").first
+    line.scroll_into_view_if_needed()
+    page.evaluate("new Promise((take) => requestAnimationFrame(() => requestAnimationFrame(take)))")  # scrolling hides what is read out
+    line.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".w.reading.peak").count() == 1
+    expect(page.locator(".w.reading.peak")).to_have_count(1)
     assert "predicts ␣an" in page.locator(".readout:visible").first.inner_text()
 
 

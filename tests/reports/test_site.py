@@ -457,6 +457,8 @@ def test_a_page_says_what_is_not_measured_of_this_model_and_why(data: ReportData
     assert notices["screen.html"] == ["Of this model: contributions. Model X: a &lt;norm&gt; stands between."]
     assert notices["congruence.html"] == ["Of this model: congruence. Model X: a &lt;norm&gt; stands between."]
     assert notices["quality.html"] == []
+    one_neuron = (tmp_path / "atlas/neuron.html").read_text()
+    assert NOTICE.findall(one_neuron) == ["Of this model: contributions and congruence. Model X: a &lt;norm&gt; stands between."]
 
 
 def test_a_folder_that_holds_something_is_refused(data: ReportData, tmp_path: Path) -> None:
