@@ -18,6 +18,7 @@ SHOWN: dict[str, dict[str, str]] = {
     "token.html": {**_TOKEN, "congruence": "congruence"},
     "neuron.html": {**_TOKEN, **_NEURON},
     "prompt.html": _PROMPT,
+    "atlas_neuron.html": {"contributions": "contributions", "congruence": "congruence"},
 }
 """Template -> asset -> what people call it. The index tells all, the others what they would show."""
 

@@ -181,6 +181,19 @@ class ReportData:
         )
         return ranked.sort("prompt_set", "rank", "layer", "neuron")
 
+    @property
+    def has_atlas(self) -> bool:
+        """Whether the study has a page for every neuron."""
+        return not self.table("atlas_histograms").is_empty()
+
+    @functools.cached_property
+    def atlas_shape(self) -> tuple[int, int]:
+        """Layers, and neurons in a layer, of the atlas; (0, 0) without one."""
+        if not self.has_atlas:
+            return 0, 0
+        last = self.table("atlas_histograms").select(pl.col("layer", "neuron").max() + 1)
+        return last.row(0)
+
     def prompt(self, name: str) -> Prompt:
         """The prompt as the study gives it. Raises KeyError for a name that the study does not have."""
         by_name = {prompt.name: prompt for prompt in self.study.prompts}

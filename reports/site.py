@@ -18,8 +18,10 @@ from jinja2.bccache import Bucket
 from assets.errors import InputError
 from assets.progress import Told, counted
 from reports import direction, numbers, text
+from reports.atlas.data_files import write_atlas
 from reports.downloads import Download, write_downloads
 from reports.not_measured import not_measured
+from reports.pages.atlas import atlas_neuron, atlas_pages
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
@@ -35,6 +37,10 @@ from reports.report_data import ReportData
 
 HERE = Path(__file__).parent
 STATIC = ("site.css", "site.js")
+OF_ATLAS = (
+    "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_neuron.js", "atlas_address.js", "atlas_search.js",
+    "atlas_scale.js", "atlas_map.js",
+)  # fmt: skip
 
 
 _PLACED = re.compile(r'data-payload="([^"]+)"')  # once in each figure; texts on a page have their quotes escaped
@@ -61,7 +67,8 @@ def build_site(data: ReportData, folder: Path, progress: Told | None = None) -> 
     downloads = write_downloads(data, folder)
     pages = pages_of(data, downloads)
     files = [download.path for table in downloads.values() for download in table]
-    files += write_static(folder, with_plotly=any(page.figures for page in pages))
+    files += write_static(folder, with_plotly=any(page.figures for page in pages), with_atlas=data.has_atlas)
+    files += write_atlas(data, folder)
     environment = environment_of(data)
     for page in counted(pages, progress):
         (folder / page.file).write_text(render(environment, page), encoding="utf-8")
@@ -81,14 +88,15 @@ def pages_of(data: ReportData, downloads: Mapping[str, list[Download]]) -> list[
         scorecard_page(data),
         quality_page(data),
         data_page(data, downloads),
+        *atlas_pages(data),
         index_page(data),
     ]
 
 
-def write_static(folder: Path, with_plotly: bool) -> list[str]:
-    """Write style and script, and plotly.js if a page draws with it, below `folder`; returns the files."""
+def write_static(folder: Path, with_plotly: bool, with_atlas: bool = False) -> list[str]:
+    """Write style and script, plotly.js if a page draws with it, and those of the atlas, below `folder`; returns the files."""
     (folder / "static").mkdir()
-    contents = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
+    contents = {name: (HERE / "static" / name).read_bytes() for name in (*STATIC, *(OF_ATLAS if with_atlas else ()))}
     if with_plotly:
         contents["plotly.min.js"] = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     for name, content in contents.items():
@@ -103,10 +111,12 @@ def environment_of(data: ReportData) -> Environment:
         plural=numbers.plural,
         token_page=token_page,
         neuron_page=neuron_page,
+        atlas_neuron=atlas_neuron,
         prompt_page=prompt_page,
         prompt_set_page=prompt_set_page,
         tracked_ids={token_id for token_id, _ in data.tracked},
         studied_neurons=set(data.studied),
+        has_atlas=data.has_atlas,
         run_prompts=set(data.prompts),
         version=data.facts.get("version"),
         not_measured=partial(not_measured, refused=data.refused),
@@ -160,7 +170,7 @@ def templates(**names: Any) -> Environment:
         running=text.visible_in_running_text,
         shortened=text.shortened,
     )
-    environment.globals.update(names)
+    environment.globals.update({"has_atlas": False, **names})
     return environment
 
 

@@ -28,9 +28,13 @@ def hide_site(objects: Objects, at: str) -> None:
 
 
 def redirect(page: str, target: str) -> bytes:
-    """A page at `page` that leads to `target`, both as keys of the same bucket, so that it works at any address of the bucket."""
+    """A page at `page` that leads to `target`, both as keys of the same bucket, so that it works at any address of the bucket.
+
+    What an address says after its # names a neuron of the atlas: a script keeps it, which a refresh does not.
+    """
     there = html.escape(quote(posixpath.relpath(target, posixpath.dirname(page))))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={there}">'
+        f'<script>location.replace("{there}" + location.hash)</script>'  # quoted as a part of an address: no quotation mark is in it
         f'<title>The report moved</title></head><body><p><a href="{there}">The current report</a></p></body></html>\n'
     ).encode()

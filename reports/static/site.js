@@ -64,9 +64,13 @@
     axis.ticktext = axis.ticktext.filter((_, place) => place % step === 0);
   }
 
+  const hasAtlas = "atlas" in root.dataset; // every neuron has a page there; its address, from a page above that folder
+  const atlasPage = (layer, neuron) => `atlas/neuron.html#L${layer}-N${neuron}`;
+
   function openPage(event) {
-    const page = event.points[0].customdata?.[2];
+    const [layer, neuron, page] = [event.points[0].customdata].flat();
     if (typeof page === "string" && /^neuron-\d+-\d+\.html$/.test(page)) location.href = page;
+    else if (hasAtlas && page === undefined && Number.isInteger(layer) && Number.isInteger(neuron)) location.href = atlasPage(layer, neuron);
   }
 
   const plots = [...document.querySelectorAll("[data-figure]")];
@@ -211,9 +215,10 @@
     message.textContent = matches.length > SHOWN ? `${amount} tokens, the first ${SHOWN} shown` : matches.length === 1 ? "1 token" : `${amount} tokens`;
   }
   function neuronName(layer, neuron, hasPage) {
-    const name = document.createElement(hasPage ? "a" : "span");
+    const name = document.createElement(hasPage || hasAtlas ? "a" : "span");
     name.className = "neuron";
     if (hasPage) name.href = `neuron-${layer}-${neuron}.html`;
+    else if (hasAtlas) name.href = atlasPage(layer, neuron);
     name.textContent = `L${layer} N${neuron}`;
     return name;
   }

@@ -66,7 +66,8 @@ class Watched:
             self.faults.append(f"request: {request.url}")
 
     def open(self, name: str) -> Page:
-        self.page.goto((self.site / name).as_uri())
+        file, mark, address = name.partition("#")
+        self.page.goto((self.site / file).as_uri() + mark + address)
         return self.page
 
     def figure(self, name: str) -> Locator:

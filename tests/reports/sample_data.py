@@ -25,6 +25,7 @@ from assets.statistics.token_neuron_scores import token_neuron_scores
 from assets.study import Study
 from reports.report_data import ReportData
 from tests.candidate_choice import candidates_of
+from tests.reports.sample_atlas import atlas_tables
 
 LAYERS, NEURONS, VOCABULARY, POSITIONS, BINS = 3, 64, 420, 24_000, 80
 HEADS, BEST_HEAD = 4, (1, 2, 8)  # layer, head and position of the head that carries the fruit
@@ -227,6 +228,7 @@ def _measured(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
         "token_neuron_scores": scores,
         "proportion_curves": proportion_curves(histograms, bins, pairs, texts(), min_count=20),
         "activation_bins": bins.to_frame(),
+        **atlas_tables(histograms.tensors["count"], texts(), PLANTED, AN),
         "neuron_contexts": _contexts(pairs.select("layer", "neuron").unique().sort("layer", "neuron"), generator),
     }
 

@@ -1,6 +1,7 @@
 """The site as files: the same bytes for the same input, every link resolves, nothing runs, nothing comes from elsewhere."""
 
 import json
+import posixpath
 import re
 import shutil
 from dataclasses import replace
@@ -20,7 +21,7 @@ from reports.numbers import count, edge, fixed
 from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
 from reports.site import SiteError, UnplacedError, build_site, environment_of, pages_of, render, templates
-from tests.reports.sample_data import AN, PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
+from tests.reports.sample_data import AN, LAYERS, NEURONS, PLANTED, SCRIPT_TOKEN, empty_data, report_data, study, texts
 from tests.told import steps_told
 
 NOTICE = re.compile(r"not measured</span> (Of this model: .*)</p>")
@@ -56,7 +57,16 @@ class Parsed(HTMLParser):
 
 
 def pages(folder: Path) -> dict[str, Parsed]:
-    return {file.name: Parsed(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.html"))}
+    """By their path inside the site."""
+    files = sorted(folder.rglob("*.html"))
+    return {file.relative_to(folder).as_posix(): Parsed(file.read_text(encoding="utf-8")) for file in files}
+
+
+def own_scripts(name: str) -> set[str]:
+    """What a page may load: scripts of the site, seen from the page."""
+    if not name.startswith("atlas/"):
+        return {"static/site.js", "static/plotly.min.js"}
+    return {"../static/site.js", *(f"../static/{file}" for file in site_module.OF_ATLAS), "data/contents.js"}
 
 
 def test_equal_input_gives_equal_bytes(site: Path, tmp_path: Path) -> None:
@@ -88,9 +98,15 @@ def test_every_link_leads_to_a_file_of_the_site_and_every_anchor_exists(site: Pa
             for link in filter(None, (attributes.get("href"), attributes.get("src"))):
                 if link == "data:,":
                     continue
-                target, _, anchor = link.partition("#")
-                assert (site / (target or name)).is_file(), f"{name}: <{tag}> leads to {link}"
-                assert not anchor or anchor in anchors[target or name], f"{name}: no anchor {link}"
+                path, _, anchor = link.partition("#")
+                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else name
+                assert (site / target).is_file(), f"{name}: <{tag}> leads to {link}"
+                found = re.fullmatch(r"L(\d+)-N(\d+)", anchor) if target == "atlas/neuron.html" else None
+                if found:
+                    assert int(found[1]) < LAYERS, link
+                    assert int(found[2]) < NEURONS, link
+                else:
+                    assert not anchor or anchor in anchors[target], f"{name}: no anchor {link}"
 
 
 def test_nothing_is_asked_of_the_network(site: Path) -> None:
@@ -99,7 +115,8 @@ def test_nothing_is_asked_of_the_network(site: Path) -> None:
             for link in (attributes.get("href"), attributes.get("src")):
                 assert not re.match(r"(?i)\s*(https?:|//|javascript:)", link or ""), f"{name}: <{tag}> {link}"
         assert any(attributes.get("content", "").startswith("default-src 'none'") for tag, attributes in page.tags if tag == "meta"), name  # type: ignore[union-attr]
-    assert not re.search(r"url\(|@import|https?:", (site / "static/site.css").read_text())
+    for style in site.glob("static/*.css"):
+        assert not re.search(r"url\(|@import|https?:", style.read_text()), style.name
 
 
 def test_hostile_texts_are_text_on_every_page(site: Path) -> None:
@@ -108,9 +125,7 @@ def test_hostile_texts_are_text_on_every_page(site: Path) -> None:
             assert tag not in ("img", "iframe", "object", "b", "i", "sub", "form"), f"{name}: a token became <{tag}>"
             assert not [key for key in attributes if key.startswith("on")], f"{name}: <{tag}> has a handler"
             if tag == "script":
-                assert (
-                    attributes.get("src") in ("static/site.js", "static/plotly.min.js") or attributes.get("type") == "application/json"
-                ), name
+                assert attributes.get("src") in own_scripts(name) or attributes.get("type") == "application/json", name
     shown = pages(site)[f"token-{SCRIPT_TOKEN}.html"].text
     assert "</script><img␣src=x␣onerror=\"window.hacked='token'\">" in shown
 
@@ -442,6 +457,8 @@ def test_a_page_says_what_is_not_measured_of_this_model_and_why(data: ReportData
     assert notices["screen.html"] == ["Of this model: contributions. Model X: a &lt;norm&gt; stands between."]
     assert notices["congruence.html"] == ["Of this model: congruence. Model X: a &lt;norm&gt; stands between."]
     assert notices["quality.html"] == []
+    one_neuron = (tmp_path / "atlas/neuron.html").read_text()
+    assert NOTICE.findall(one_neuron) == ["Of this model: contributions and congruence. Model X: a &lt;norm&gt; stands between."]
 
 
 def test_a_folder_that_holds_something_is_refused(data: ReportData, tmp_path: Path) -> None:
@@ -529,4 +546,4 @@ def test_claims_about_counts_are_told_in_whole_numbers(data: ReportData, tmp_pat
 
 def test_progress_counts_pages(data: ReportData, tmp_path: Path) -> None:
     steps = steps_told(lambda progress: build_site(data, tmp_path, progress))
-    assert steps == list(range(1, len(list(tmp_path.glob("*.html"))) + 1))
+    assert steps == list(range(1, len(list(tmp_path.rglob("*.html"))) + 1))

@@ -1,0 +1,296 @@
+"""The atlas in a real browser, opened from disk: any neuron by address, by search and from a link; the map; texts that try to run.
+
+As in test_report_pages.py a console error, an uncaught one or a request beyond the site's own files fails the test that opened the page.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+
+from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
+from reports.report_data import ReportData  # noqa: E402
+from reports.site import build_site  # noqa: E402
+from reports.text import visible, visible_in_running_text  # noqa: E402
+from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM, Watched  # noqa: E402
+from tests.reports.sample_data import LAYERS, NEURONS, report_data, texts  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
+
+SWAPPED = {"highest": "lowest", "lowest": "highest", "higher": "lower", "lower": "higher"}  # words of a summary
+HOSTILE = "</script><img src=x onerror=\"window.hacked='token'\">"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    build_site(report_data(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def watched(browser: Browser, site: Path) -> Iterator[Watched]:
+    page = Watched(browser, site)
+    yield page
+    hacked = page.page.evaluate("window.hacked ?? null")
+    page.context.close()
+    assert hacked is None, f"a hostile text ran: {hacked}"
+    assert page.faults == []
+
+
+def title(page: Page, text: str) -> None:
+    expect(page.locator("h1:visible")).to_have_text(text)
+
+
+def test_a_neuron_is_opened_by_its_address_and_by_a_change_of_it(watched: Watched) -> None:
+    page = watched.open("atlas/neuron.html#L1-N17")
+    title(page, "Layer 1 · neuron 17")
+    assert page.title() == "Layer 1 neuron 17 · Neuron Atlas"
+    summary = page.locator("[data-summary]").inner_text()
+    assert summary.startswith("At 3 of its 3 highest activations the token is ␣lemon, and after 3 of these the model predicts ␣an.")
+    assert "it is 3.50 standard deviations higher than elsewhere" in summary
+    assert "It writes ␣an more than any other neuron: +2.40 logits" in summary
+    page.evaluate("location.hash = '#L2-N63'")
+    title(page, "Layer 2 · neuron 63")
+    page.go_back()
+    title(page, "Layer 1 · neuron 17")
+
+
+def test_a_page_shows_what_the_record_says(watched: Watched) -> None:
+    data = report_data()
+    record = neuron_record({name: data.table(name) for name in TABLES_READ}, 0, 5)
+    assert record is not None
+    named = dict(enumerate(texts()))
+    page = watched.open("atlas/neuron.html#L0-N5")
+    title(page, "Layer 0 · neuron 5")
+    for side in ("top", "bottom"):
+        lines = page.locator(f'[data-examples="{side}"] p').all()
+        examples = [example for example in record["examples"] if example["side"] == side]
+        assert len(lines) == len(examples) == 3
+        for line, example in zip(lines, examples, strict=True):
+            shown = line.locator(".w").evaluate_all("(words) => words.map((word) => [word.textContent, word.title])")
+            assert [text for text, _ in shown] == [visible_in_running_text(named[token]) for token in example["token_ids"]]
+            assert line.locator(".peak").count() == 1
+            predicted = [visible(named[token]) for token in example["prediction_ids"]]
+            for (_, told), prediction in zip(shown, predicted, strict=True):
+                assert f"predicts {prediction[:31]}" in told
+    written = page.locator('[data-writes="top"] tbody tr td:nth-child(1)').all_inner_texts()
+    assert written == [visible(named[row["token_id"]]) for row in record["writes"] if row["end"] == "top"]
+    along = page.locator('[data-tokens="low"] tbody tr').count()
+    assert along == sum(row["end"] == "low" for row in record["tokens"])
+    assert page.locator("[data-histogram] .over").count() >= sum(amount > 0 for amount in record["histogram"]["counts"])
+    assert page.locator("[data-study]").inner_text().startswith("neurons: [[0, 5]]\ntokens: [")
+
+
+def test_negated_weights_change_places_of_high_and_low_and_nothing_else(browser: Browser, watched: Watched, tmp_path: Path) -> None:
+    build_site(negated(report_data()), tmp_path / "site")
+    other = Watched(browser, tmp_path / "site")
+    for address in ("L1-N17", "L2-N3", "L0-N9"):
+        told = [page.open(f"atlas/neuron.html#{address}").locator("[data-summary]") for page in (watched, other)]
+        for summary in told:
+            expect(summary).not_to_be_empty()
+        plain, turned = (summary.inner_text() for summary in told)
+        assert turned == re.sub("|".join(SWAPPED), lambda found: SWAPPED[found[0]], plain)
+        assert turned != plain
+        assert watched.page.locator("[data-study]").inner_text() == other.page.locator("[data-study]").inner_text()
+    assert other.faults == []
+    other.context.close()
+
+
+def negated(data: ReportData) -> ReportData:
+    """The sample as a gated model with every up and down weight negated: activations turn, what is written does not."""
+    ends = {"top": "bottom", "bottom": "top", "high": "low", "low": "high"}
+    examples, tokens, written = (data.tables[name] for name in ("atlas_examples", "atlas_tokens", "congruence_neurons"))
+    turned = {
+        "atlas_examples": examples.with_columns(side=pl.col("side").replace(ends), activation=-pl.col("activation"), activations=pl.col("activations") * -1),
+        "atlas_tokens": tokens.with_columns(
+            pl.col("end").replace(ends), *(-pl.col(name) for name in ("mean_where_predicted", "mean_elsewhere", "standardized_difference"))
+        ),
+        "congruence_neurons": written.with_columns(pl.col("end").replace(ends), -pl.col("congruence")),
+    }  # fmt: skip
+    return replace(
+        data, tables={**data.tables, **{name: frame.sort("layer", "neuron", maintain_order=True) for name, frame in turned.items()}}
+    )
+
+
+def test_texts_with_tags_stay_text(watched: Watched) -> None:
+    for neuron in range(12):
+        page = watched.open(f"atlas/neuron.html#L0-N{neuron}")
+        title(page, f"Layer 0 · neuron {neuron}")
+        assert page.locator("article img, article script, article b, article a[href^=javascript]").count() == 0
+    page = watched.open("atlas/index.html")
+    page.locator("[data-query]").fill("</script>")
+    token = page.locator("[data-results] .token", has_text="</script>").first
+    expect(token).to_be_visible()
+    assert (token.get_attribute("title") or token.inner_text()) == visible(HOSTILE)
+    assert page.locator("main img, main b:visible").count() == 0
+
+
+def test_a_neuron_that_does_not_exist_is_told(watched: Watched) -> None:
+    page = watched.open(f"atlas/neuron.html#L{LAYERS}-N0")
+    notice = page.locator("[data-notice]")
+    expect(notice).to_contain_text("There is no neuron L3 N0: this model has layers 0 to 2, and in each neurons 0 to 63.")
+    page.evaluate(f"location.hash = '#L0-N{NEURONS}'")
+    expect(notice).to_contain_text("There is no neuron L0 N64")
+    assert page.locator("article").is_hidden()
+    page.evaluate("location.hash = '#L0-N1'")
+    title(page, "Layer 0 · neuron 1")
+    assert notice.is_hidden()
+    page = watched.open("atlas/neuron.html")
+    expect(page.locator("[data-notice]")).to_contain_text("The address names no neuron")
+
+
+def test_a_file_that_is_missing_or_damaged_is_told(browser: Browser, site: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    (copy / "atlas/data/neurons-0001.js").unlink()
+    (copy / "atlas/data/neurons-0002.js").write_text('atlasData("neurons-0002","AAAA");\n')
+    page = Watched(browser, copy).open("atlas/neuron.html#L0-N40")
+    notice = page.locator("[data-notice]")
+    expect(notice).to_contain_text("The file atlas/data/neurons-0001.js cannot be read.")
+    page.evaluate("location.hash = '#L1-N0'")
+    expect(notice).to_contain_text("What atlas/data holds of L1 N0 is damaged")
+    page.evaluate("location.hash = '#L0-N1'")
+    title(page, "Layer 0 · neuron 1")
+    (copy / "atlas/data/contents.js").unlink()
+    page = Watched(browser, copy).open("atlas/neuron.html#L0-N1")
+    expect(page.locator("[data-notice]")).to_contain_text("The file atlas/data/contents.js cannot be read.")
+
+
+@pytest.mark.parametrize("query", ["L1 N17", "l1n17", "1.17", "L1-N17", " 1 17 "])
+def test_a_search_opens_a_neuron_by_its_name(watched: Watched, query: str) -> None:
+    page = watched.open("atlas/index.html")
+    page.locator("[data-query]").fill(query)
+    page.locator("[data-results] .neuron", has_text="L1 N17").first.click()
+    title(page, "Layer 1 · neuron 17")
+
+
+def test_a_search_answers_with_words_and_tokens_and_stays_in_the_address(watched: Watched) -> None:
+    page = watched.open("atlas/index.html")
+    page.locator("[data-query]").press_sequentially("lemon")
+    first = page.locator(".fires li").first
+    expect(first).to_contain_text("L1 N17 3× highest")
+    row = page.locator("[data-results] tbody tr").first
+    expect(row.locator("td").first).to_have_text("␣lemon")
+    assert page.url.endswith("#q=lemon")
+    page.reload()
+    expect(first).to_contain_text("L1 N17")
+    page.locator("[data-query]").fill(" an")
+    expect(row.locator("td").first).to_have_text("␣an")
+    assert row.locator("td:nth-child(4) .neuron").first.inner_text() == "L1 N17"
+    assert row.locator("td:first-child a").get_attribute("href") == "../token-11.html"
+    page.locator("[data-query]").fill("nowhere at all")
+    expect(page.locator("[data-said]")).to_have_text("No neuron, token or word of the examples goes by that.")
+    page.locator("[data-query]").fill("")
+    expect(page.locator("[data-results]")).to_be_empty()
+
+
+def test_the_map_names_opens_filters_and_keeps_its_view(watched: Watched) -> None:
+    page = watched.open("atlas/index.html#x=mean&y=maximum&colour=maximum")
+    expect(page.locator("[data-shown]")).to_have_text("192 of 192 neurons in view")
+    page.locator('[name="kurtosis"]').fill("16")
+    expect(page.locator("[data-shown]")).to_have_text("5 of 192 neurons in view")
+    listed = page.locator("[data-listed] .neuron")
+    expect(listed).to_have_count(5)
+    assert listed.all_inner_texts()[:2] == ["L1 N17", "L0 N5"]
+    page.wait_for_function("location.hash.includes('kurtosis=16')")
+    page.reload()
+    expect(page.locator("[data-shown]")).to_have_text("5 of 192 neurons in view")
+    canvas = page.locator("[data-map]")
+    canvas.focus()
+    page.keyboard.press("+")
+    page.wait_for_function("location.hash.includes('view=')")
+    page.keyboard.press("0")
+    page.wait_for_function("!location.hash.includes('view=')")
+    expect(page.locator("[data-shown]")).to_have_text("5 of 192 neurons in view")
+    left, top = page.evaluate("""() => {
+        const canvas = document.querySelector("[data-map]"), box = canvas.getBoundingClientRect();
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        for (let y = 20; y < canvas.height - 60; y += 1) for (let x = canvas.width - 20; x > 70; x -= 1) { // the highest point
+            const [red, green, blue] = pixels.slice(4 * (y * canvas.width + x), 4 * (y * canvas.width + x) + 3);
+            if (red > 180 && green < 120 && blue < 80) return [box.left + x, box.top + y];
+        }
+        return [0, 0];
+    }""")
+    page.mouse.move(left, top)
+    expect(page.locator("[data-reading] b")).to_have_text("L1 N17")
+    page.mouse.down()
+    page.mouse.up()
+    title(page, "Layer 1 · neuron 17")
+
+
+def test_the_wheel_comes_closer_and_a_drag_moves(watched: Watched) -> None:
+    page = watched.open("atlas/index.html")
+    expect(page.locator("[data-shown]")).to_contain_text("191 of 192 neurons in view")  # the dead one has no kurtosis
+    page.locator("[data-map]").hover()
+    page.mouse.wheel(0, -400)
+    expect(page.locator("[data-shown]")).not_to_contain_text("191 of")
+    page.wait_for_function("location.hash.includes('view=')")
+    before = page.url
+    page.mouse.down()
+    box = page.locator("[data-map]").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2 + 80, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    page.wait_for_function("(before) => location.href !== before", arg=before)
+    assert "/atlas/index.html" in page.url  # a drag opens nothing
+    page.get_by_role("button", name="All").click()
+    expect(page.locator("[data-shown]")).to_contain_text("191 of 192 neurons in view")
+
+
+def test_links_lead_to_the_atlas_and_back_to_the_pages_of_studied_neurons(watched: Watched) -> None:
+    page = watched.open("index.html")
+    page.locator(".card", has_text="All 192 neurons").click()
+    title(page, "All 192 neurons")
+    page = watched.open("screen.html")
+    page.locator('[data-results="screen"] a[href^="atlas/neuron.html#"]').first.click()
+    expect(page.locator("h1:visible")).to_contain_text("· neuron")
+    page = watched.open("atlas/neuron.html#L1-N17")
+    page.locator("[data-elsewhere] a").click()
+    page.wait_for_url("**/neuron-1-17.html")
+    page = watched.open("atlas/neuron.html#L0-N63")
+    page.locator('[rel="next"]').click()
+    title(page, "Layer 1 · neuron 0")
+    page = watched.open(f"atlas/neuron.html#L{LAYERS - 1}-N{NEURONS - 1}")
+    title(page, "Layer 2 · neuron 63")
+    assert page.locator('[rel="next"]').count() == 0
+
+
+def test_a_context_of_the_atlas_is_read_out_by_key(watched: Watched) -> None:
+    page = watched.open("atlas/neuron.html#L1-N17")
+    title(page, "Layer 1 · neuron 17")
+    line = page.locator(".contexts p[tabindex]").first
+    line.scroll_into_view_if_needed()
+    page.evaluate("new Promise((take) => requestAnimationFrame(() => requestAnimationFrame(take)))")  # scrolling hides what is read out
+    line.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".w.reading.peak")).to_have_count(1)
+    assert "predicts ␣an" in page.locator(".readout:visible").first.inner_text()
+
+
+@pytest.mark.parametrize("address", ["atlas/index.html#q=lemon", "atlas/neuron.html#L1-N17"])
+def test_pages_of_the_atlas_fit_a_phone_and_print(browser: Browser, site: Path, address: str) -> None:
+    phone = Watched(browser, site, is_mobile=True, has_touch=True)
+    phone.page.set_viewport_size({"width": 375, "height": 800})
+    page = phone.open(address)
+    page.wait_for_function("document.querySelector('.fires li, [data-histogram] svg')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert len(page.pdf()) > 20_000
+    phone.context.close()
+    assert phone.faults == []

@@ -1,0 +1,268 @@
+"""The scripts of the atlas, taken apart again and compared with the tables they come from."""
+
+import base64
+import gzip
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from assets.atlas.neuron_record import RIGHT, TABLES_READ, neuron_records
+from assets.contracts import TABLES
+from reports.atlas import words as words_module
+from reports.atlas.data_files import write_atlas
+from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, columns_of
+from reports.atlas.overview import COLUMNS, overview
+from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
+from reports.atlas.token_scripts import FIRST, TOKENS_PER_FILE
+from reports.atlas.words import FAR, FARTHEST, word_index, write_words
+from reports.report_data import ReportData
+from reports.site import build_site
+from tests.reports.sample_data import AN, LAYERS, NEURONS, PLANTED, VOCABULARY, empty_data, texts
+
+DATA = "atlas/data"
+
+
+def unpacked(site: Path, name: str) -> bytes:
+    """What a page gets to see of a script."""
+    found = re.fullmatch(rf'atlasData\("{name}","([A-Za-z0-9+/=]*)"\);\n', (site / DATA / f"{name}.js").read_text(encoding="ascii"))
+    assert found, name
+    return gzip.decompress(base64.b64decode(found[1], validate=True))
+
+
+def value(site: Path, name: str) -> Any:
+    return json.loads(unpacked(site, name))
+
+
+def contents(site: Path) -> dict[str, Any]:
+    text = (site / DATA / "contents.js").read_text(encoding="ascii")
+    return json.loads(text.removeprefix("atlasContents(").removesuffix(");\n"))
+
+
+def records_of(file: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of one file, named again as the page does it."""
+    found = []
+    for place, (layer, neuron) in enumerate(file["neurons"]):
+        named: dict[str, list[dict[str, Any]]] = {}
+        for name in (*SINGLE, *LISTS):
+            start, amount = sum(file["rows"][name][:place]), file["rows"][name][place]
+            named[name] = [{column: cells[row] for column, cells in file["columns"][name].items()} for row in range(start, start + amount)]
+        for example in named["examples"]:
+            places = example.pop("places")
+            example["activations"] = [value if value is None else value / 10**places for value in example["activations"]]
+            following = [*example["token_ids"][1:], None]
+            example["prediction_ids"] = [following[at] if one == FOLLOWS else one for at, one in enumerate(example["prediction_ids"])]
+        found.append({"layer": layer, "neuron": neuron, **named, **{name: next(iter(named[name]), None) for name in SINGLE}})
+    return found
+
+
+def test_every_record_lies_in_the_file_that_its_number_tells(data: ReportData, site: Path) -> None:
+    held = {}
+    for place in range(-(-LAYERS * NEURONS // NEURONS_PER_FILE)):
+        for record in records_of(value(site, f"neurons-{place:04d}")):
+            assert (record["layer"] * NEURONS + record["neuron"]) // NEURONS_PER_FILE == place
+            held[record["layer"], record["neuron"]] = record
+    every = [record for records in neuron_records({name: data.table(name) for name in TABLES_READ}) for record in records]
+    assert len(every) == LAYERS * NEURONS
+    assert held == {(record["layer"], record["neuron"]): record for record in every}
+
+
+@pytest.mark.parametrize("largest", [8.12, 9.996, 9.994, 10.0, 1.0, 0.0999, 0.1, 123.4, 99950.0, 1e-9, 0.0])
+def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: float) -> None:
+    example = data.table("atlas_examples").head(1).with_columns(activations=pl.Series([[largest, -0.37 * largest, 0.004, None]], dtype=pl.List(pl.Float32)),
+                                                                token_ids=pl.Series([[1, 2, 3, 4]], dtype=pl.List(pl.Int32)),
+                                                                prediction_ids=pl.Series([[2, 2, 4, 4]], dtype=pl.List(pl.Int32)))  # fmt: skip
+    tables = {"atlas_histograms": data.table("atlas_histograms").head(1), "atlas_examples": example}
+    (records,) = neuron_records(tables)
+    assert records_of(json.loads(json.dumps(columns_of(records)))) == records
+    assert columns_of(records)["columns"]["examples"]["prediction_ids"] == [[FOLLOWS, 2, FOLLOWS, 4]]
+
+
+def test_the_vocabulary_is_that_of_the_model(site: Path) -> None:
+    assert value(site, "vocabulary") == texts()
+
+
+def test_contents_say_what_a_page_must_know(site: Path) -> None:
+    told = contents(site)
+    assert (told["layers"], told["neurons"], told["neuronsPerFile"]) == (LAYERS, NEURONS, NEURONS_PER_FILE)
+    assert list(PLANTED) in told["studied"]
+    assert told["firstWords"] == [value(site, f"words-{place:04d}")[0][0] for place in range(len(told["firstWords"]))]
+
+
+def test_a_file_holds_nothing_that_markup_or_a_script_could_end(site: Path) -> None:
+    for file in (site / DATA).glob("*.js"):
+        assert not set(file.read_text(encoding="ascii")) & set("<&\u2028\u2029") or file.name == "contents.js", file.name
+
+
+def test_no_neuron_takes_more_than_five_kilobytes(site: Path) -> None:
+    assert sum(file.stat().st_size for file in (site / DATA).glob("neurons-*.js")) <= 5000 * LAYERS * NEURONS
+
+
+# Words
+
+
+def slow_words(data: ReportData) -> dict[str, dict[tuple[int, int], list[float]]]:
+    """By word and neuron: how many standard deviations each example with the word lies from the mean. Letter by letter."""
+    named = dict(enumerate(texts()))
+    statistics = {(row["layer"], row["neuron"]): row for row in data.table("neuron_statistics").iter_rows(named=True)}
+    found: dict[str, dict[tuple[int, int], list[float]]] = {}
+    for example in data.table("atlas_examples").iter_rows(named=True):
+        own = statistics[example["layer"], example["neuron"]]
+        if not own["variance"]:
+            continue
+        distance = round(abs(example["activation"] - own["mean"]) / own["variance"] ** 0.5, 1)
+        letters = [(letter, place) for place, token in enumerate(example["token_ids"]) for letter in named[token]]
+        words: set[str] = set()
+        held: list[tuple[str, set[int]]] = [("", set())]
+        for letter, place in letters:
+            if re.fullmatch(r"\w", letter):
+                held[-1] = (held[-1][0] + letter, held[-1][1] | {place})
+            else:
+                held.append(("", set()))
+        for word, places in held:
+            for place in places:
+                activation = example["activations"][place]
+                if activation * example["activation"] > 0 and abs(activation) >= abs(example["activation"]) / 2:
+                    words.add(word.lower())
+        if distance >= FAR:
+            for word in words:
+                number = example["layer"] * NEURONS + example["neuron"]
+                found.setdefault(word, {}).setdefault((number, int(example["side"] == "bottom")), []).append(distance)
+    return found
+
+
+def test_the_index_of_words_is_that_of_reading_every_example(data: ReportData) -> None:
+    index = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    slow = slow_words(data)
+    assert [word for word, _, _ in index] == sorted(slow)  # no word of the sample lies beyond the plane in which both orders agree
+    for word, neurons, first in index:
+        assert neurons == len({number for number, _ in slow[word]}), word
+        expected = {(number, side): [len(found), max(found)] for (number, side), found in slow[word].items()}
+        assert {(number, side): [examples, distance] for number, side, examples, distance in first} == expected, word
+        strengths = [round(sum(min(FARTHEST, one) for one in slow[word][number, side]), 6) for number, side, _, _ in first]
+        assert strengths == sorted(strengths, reverse=True), word
+
+
+def test_the_planted_neuron_is_first_at_its_word(site: Path) -> None:
+    entries = {
+        word: (neurons, first)
+        for place in range(len(contents(site)["firstWords"]))
+        for word, neurons, first in value(site, f"words-{place:04d}")
+    }
+    number, side, examples, _ = entries["lemon"][1][0]
+    assert (number, side, examples) == (PLANTED[0] * NEURONS + PLANTED[1], 0, 3)
+
+
+def test_words_are_cut_into_files_and_long_lists_are_not_written_whole(
+    data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    monkeypatch.setattr(words_module, "MOST_NEURONS", 2)
+    monkeypatch.setattr(words_module, "POSTINGS_PER_FILE", 20)
+    monkeypatch.setattr(words_module, "EXAMPLES", 7)  # read seven at a time, it is the same index
+    index = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    assert [(word, neurons, first[:2]) for word, neurons, first in whole] == [tuple(entry) for entry in index]
+    (tmp_path / DATA).mkdir(parents=True)
+    files, firsts = write_words(tmp_path, index)
+    held = [value(tmp_path, f"words-{place:04d}") for place in range(len(files))]
+    assert [entry for file in held for entry in file] == index
+    assert firsts == [file[0][0] for file in held]
+    assert len(files) > 3
+    assert all(sum(len(first) for _, _, first in file) <= 20 for file in held)
+
+
+def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
+    letters = {0: "\U0001d518", 1: "\uff21", 2: "z"}  # by code points the first is the last, by UTF-16 the second
+    rows = [{"layer": 0, "neuron": 0, "side": "top", "activation": 9.0, "token_ids": [token], "activations": [9.0]} for token in letters]
+    schema = {name: TABLES["atlas_examples"].schema[name] for name in rows[0]}
+    statistics = pl.DataFrame(
+        {"layer": [0], "neuron": [0], "mean": [0.0], "variance": [1.0]}, schema_overrides={"layer": pl.Int32, "neuron": pl.Int32}
+    )
+    index = word_index(pl.DataFrame(rows, schema=schema), statistics, letters, 1)
+    assert [word for word, _, _ in index] == ["z", "\U0001d518", "\uff41"]
+
+
+# Tokens and the overview
+
+
+def test_a_token_names_the_first_neurons_of_each_table(data: ReportData, site: Path) -> None:
+    held = {
+        int(token): row for place in range(-(-VOCABULARY // TOKENS_PER_FILE)) for token, row in value(site, f"tokens-{place:04d}").items()
+    }
+    counts = {row["token_id"]: row for row in data.table("token_counts").iter_rows(named=True)}
+    assert list(held) == sorted(counts)
+    lists = {
+        "writes": ("contribution_screen", "contribution", {"end": "writes"}), "writes_against": ("contribution_screen", "contribution", {"end": "writes_against"}),
+        "goes_along": ("token_neuron_screen", "standardized_difference", {}), "congruence": ("congruence_tokens", "congruence", {"convention": RIGHT}),
+    }  # fmt: skip
+    for token_id, cells in held.items():
+        told = dict(zip(TOKEN_COLUMNS, cells, strict=True))
+        assert (told["occurrences"], told["predictions"]) == (counts[token_id]["occurrences"], counts[token_id]["predictions"])
+        for name, (table, column, where) in lists.items():
+            rows = [
+                row
+                for row in data.table(table).iter_rows(named=True)
+                if row["token_id"] == token_id and all(row[key] == is_so for key, is_so in where.items())
+            ]
+            rows = sorted(rows, key=lambda row: row["rank"])[:FIRST]
+            assert told[name] == [[row["layer"], row["neuron"], float(f"{row[column]:.4g}")] for row in rows], (token_id, name)
+        if token_id == AN:
+            assert told["writes"][0][:2] == list(PLANTED)
+
+
+def test_the_overview_holds_one_number_of_each_kind_for_every_neuron(data: ReportData, site: Path) -> None:
+    columns = overview(data, LAYERS, NEURONS)
+    packed = np.frombuffer(unpacked(site, "overview"), "<f4").reshape(len(COLUMNS), LAYERS * NEURONS)
+    slow = {
+        "deviation": lambda rows: [row["variance"] ** 0.5 for row in rows["neuron_statistics"]],
+        "separation": lambda rows: [row["separation"] for row in rows["token_neuron_scores"]],
+        "difference": lambda rows: [row["standardized_difference"] for row in rows["atlas_tokens"]],
+        "contribution": lambda rows: [row["contribution"] for row in rows["contribution_screen"]],
+        "congruence": lambda rows: [row["congruence"] for row in rows["congruence_neurons"] if row["convention"] == RIGHT],
+    }  # fmt: skip
+    tables = ("neuron_statistics", "token_neuron_scores", "atlas_tokens", "contribution_screen", "congruence_neurons")
+    for neuron in (PLANTED, (0, 0), (0, 63), (2, 63)):
+        rows = {name: data.table(name).filter(layer=neuron[0], neuron=neuron[1]).to_dicts() for name in tables}
+        number = neuron[0] * NEURONS + neuron[1]
+        for place, (name, _, _) in enumerate(COLUMNS):
+            found = slow[name](rows) if name in slow else [row[name] for row in rows["neuron_statistics"]]
+            sizes = [one if name not in slow else abs(one) for one in found if one is not None]
+            expected = max(sizes) if sizes else np.nan
+            assert columns[name][number] == pytest.approx(expected, rel=1e-6, nan_ok=True), (neuron, name)
+            assert packed[place, number] == pytest.approx(expected, rel=1e-3, nan_ok=True), (neuron, name)
+
+
+# Without an atlas, and without anything else
+
+
+def test_without_an_atlas_there_is_no_folder_and_no_link_to_it(data: ReportData, tmp_path: Path) -> None:
+    names = ("atlas_histograms", "atlas_examples", "atlas_tokens")
+    without = replace(data, tables={name: frame.clear() if name in names else frame for name, frame in data.tables.items()})
+    files = build_site(without, tmp_path)
+    assert not (tmp_path / "atlas").exists()
+    assert not [file for file in files if "atlas." in file or "atlas_" in file.replace("data/atlas_", "")]
+    for page in tmp_path.glob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        assert "atlas/" not in html, page.name
+        assert "data-atlas" not in html, page.name
+
+
+def test_nothing_is_written_of_a_study_of_which_nothing_was_computed(tmp_path: Path) -> None:
+    assert write_atlas(empty_data(), tmp_path) == []
+
+
+@pytest.mark.parametrize("empty", ["atlas_examples", "atlas_tokens", "neuron_statistics", "activation_bins", "token_counts", "congruence_neurons",
+                                   "congruence_tokens", "token_neuron_scores", "token_neuron_screen", "contribution_screen"])  # fmt: skip
+def test_any_table_may_be_empty(data: ReportData, tmp_path: Path, empty: str) -> None:
+    some = pl.col("layer") == 0
+    tables = {name: frame.filter(some) if name.startswith("atlas_") else frame for name, frame in data.tables.items()}
+    files = write_atlas(replace(data, tables={**tables, empty: tables[empty].clear()}), tmp_path)
+    assert f"{DATA}/neurons-0001.js" in files
+    assert f"{DATA}/neurons-0002.js" not in files
+    assert sorted(files) == sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.js"))
+    assert len(records_of(value(tmp_path, "neurons-0000"))) == NEURONS_PER_FILE
