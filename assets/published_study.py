@@ -7,7 +7,7 @@
 Needs neither Dagster nor torch. What is read is verified first: size and SHA-256 of every file of the output it belongs to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any
 
 import polars as pl
 
+from assets.atlas.neuron_record import TABLES_READ, neuron_record
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
 from assets.stages import STAGES
 from assets.store import Place, Record, Store, StoreError
-from assets.tables import read_table
+from assets.tables import read_table, scan_table
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,30 @@ class PublishedStudy:
         """One row a column of a table: name, dtype, unit, description."""
         rows = [(column.name, str(column.dtype), column.unit, column.description) for column in TABLES[name].columns]
         return pl.DataFrame(rows, schema=["column", "dtype", "unit", "description"], orient="row")
+
+    def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
+        """All that the tables hold of one neuron, as the atlas has it: its keys are their columns, tokens are ids.
+
+        Raises StoreError for a neuron that the model has not, or where the atlas was left out.
+        """
+        tables = {name: self._scan(name).filter(layer=layer, neuron=neuron).collect() for name in TABLES_READ}
+        record = neuron_record(tables, layer, neuron)
+        if record is None:
+            facts = self.facts("model_snapshot")
+            raise StoreError(
+                f"neuron: given L{layer} N{neuron}; the atlas of {self.name} has none of that name (layers 0 to {facts['layers'] - 1}, neurons 0 to "
+                f"{facts['neurons'] - 1} in each; none at all where the study says atlas: {{neurons: none}})"
+            )
+        return record
+
+    def texts(self, token_ids: Collection[int]) -> dict[int, str]:
+        """The texts of tokens, by id."""
+        return dict(
+            self._scan("token_counts").filter(pl.col("token_id").is_in(sorted(token_ids))).select("token_id", "token").collect().iter_rows()
+        )
+
+    def _scan(self, name: str) -> pl.LazyFrame:
+        return scan_table(self.record(TABLES[name].asset), TABLES[name])
 
     def histograms(self) -> Histograms:
         """The counters of all shards: tensors by their names in the contract, read as they are used."""

@@ -16,7 +16,9 @@ from assets.contracts import TABLES
 from assets.published_study import PublishedStudy
 from assets.store import StoreError
 from assets.tables import read_table
+from orchestration.neuron import neuron_json
 from tests.pipeline.conftest import Bench, WholeRun
+from tests.planted import PLANTED_LAYER, PLANTED_NEURON
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "reading.ipynb"
@@ -66,6 +68,42 @@ def test_a_damaged_table_is_named_and_not_read(published: Bench) -> None:
     with pytest.raises(StoreError, match=file.name):
         study.table("neuron_statistics")
     assert study.table("token_counts").height  # what is whole is read
+
+
+def test_a_neuron_as_json_is_what_the_tables_hold_of_it_with_the_texts_of_its_tokens(study: PublishedStudy) -> None:
+    given = json.loads(json.dumps(neuron_json(study, PLANTED_LAYER, PLANTED_NEURON), allow_nan=False))
+    assert (given["study"], given["layer"], given["neuron"]) == ("planted", PLANTED_LAYER, PLANTED_NEURON)
+    assert given["histogram"]["counts"] == np.asarray(study.histograms()["count"][PLANTED_LAYER, PLANTED_NEURON]).tolist()
+    (score,) = study.table("token_neuron_scores").filter(layer=PLANTED_LAYER, neuron=PLANTED_NEURON, token=" an")["auroc"]
+    (token_id,) = (int(token_id) for token_id, text in given["texts"].items() if text == " an")
+    assert [one["auroc"] for one in given["scores"] if one["token_id"] == token_id] == [pytest.approx(score, rel=1e-3)]
+    shown = {token_id for example in given["examples"] for token_id in (*example["token_ids"], *example["prediction_ids"])}
+    assert shown
+    texts = dict(study.table("token_counts").select("token_id", "token").iter_rows())
+    assert shown | {one["token_id"] for one in given["writes"]} <= {int(token_id) for token_id in given["texts"]}
+    assert all(texts[int(token_id)] == text for token_id, text in given["texts"].items())
+
+
+def test_a_neuron_that_is_not_there_is_told_with_those_that_are(study: PublishedStudy) -> None:
+    told = r"neuron: given L9 N0; the atlas of planted has none of that name \(layers 0 to 2, neurons 0 to 15 in each"
+    with pytest.raises(StoreError, match=told):
+        study.neuron(9, 0)
+
+
+def test_the_command_prints_one_neuron(whole_run: WholeRun) -> None:
+    environment = {**os.environ, "NEURON_ATLAS_DATA": str(whole_run.bench.settings.data)}
+    command = [sys.executable, "-m", "orchestration.neuron", str(whole_run.bench.file)]
+    asked = f"L{PLANTED_LAYER}-N{PLANTED_NEURON}"
+    said = subprocess.run([*command, asked], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["neuron"] == PLANTED_NEURON
+    wrong = {
+        "L1 N1, L1 N2": "neuron: given 'L1 N1, L1 N2'; name one, such as L2-N144\n",
+        "x": "neurons: given 'x'; write a neuron as L1 N3",
+    }
+    for given, sentence in wrong.items():
+        refused = subprocess.run([*command, given], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith(sentence)
 
 
 def cells(kind: str) -> list[dict[str, Any]]:
