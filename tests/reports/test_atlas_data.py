@@ -74,7 +74,7 @@ def test_every_record_lies_in_the_file_that_its_number_tells(data: ReportData, s
 
 @pytest.mark.parametrize("largest", [8.12, 9.996, 9.994, 10.0, 1.0, 0.0999, 0.1, 123.4, 99950.0, 1e-9, 0.0])
 def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: float) -> None:
-    example = data.table("atlas_examples").head(1).with_columns(activations=pl.Series([[largest, -0.37 * largest, 0.004, None]], dtype=pl.List(pl.Float32)),
+    example = data.table("atlas_examples").head(1).with_columns(activations=pl.Series([[largest, -0.3718 * largest, 0.004, None]], dtype=pl.List(pl.Float32)),
                                                                 token_ids=pl.Series([[1, 2, 3, 4]], dtype=pl.List(pl.Int32)),
                                                                 prediction_ids=pl.Series([[2, 2, 4, 4]], dtype=pl.List(pl.Int32)))  # fmt: skip
     tables = {"atlas_histograms": data.table("atlas_histograms").head(1), "atlas_examples": example}
@@ -174,6 +174,17 @@ def test_words_are_cut_into_files_and_long_lists_are_not_written_whole(
     assert firsts == [file[0][0] for file in held]
     assert len(files) > 3
     assert all(sum(len(first) for _, _, first in file) <= 20 for file in held)
+
+
+def test_a_word_belongs_to_a_neuron_from_half_of_its_example_on_and_far_from_the_mean() -> None:
+    named = dict(enumerate([" half", " less", "en", " against", " peak", "ed"]))
+    activations = [4.0, 3.9, 3.9, -8.0, 8.0, 0.0]
+    example = {"layer": 0, "neuron": 0, "side": "top", "activation": 8.0, "token_ids": list(named), "activations": activations}
+    examples = pl.DataFrame([example], schema={name: TABLES["atlas_examples"].schema[name] for name in example})
+    for deviation, words in ((4.0, ["half", "peaked"]), (4.2, [])):  # two deviations from the mean, and not quite
+        statistics = pl.DataFrame({"layer": [0], "neuron": [0], "mean": [0.0], "variance": [deviation**2]},
+                                  schema_overrides={"layer": pl.Int32, "neuron": pl.Int32})  # fmt: skip
+        assert [word for word, _, _ in word_index(examples, statistics, named, 1)] == words
 
 
 def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
