@@ -17,6 +17,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
+from assets.store.bucket_site import redirect  # noqa: E402
 from reports.report_data import ReportData  # noqa: E402
 from reports.site import build_site  # noqa: E402
 from reports.text import visible, visible_in_running_text  # noqa: E402
@@ -270,6 +271,15 @@ def test_links_lead_to_the_atlas_and_back_to_the_pages_of_studied_neurons(watche
     page = watched.open(f"atlas/neuron.html#L{LAYERS - 1}-N{NEURONS - 1}")
     title(page, "Layer 2 · neuron 63")
     assert page.locator('[rel="next"]').count() == 0
+
+
+def test_the_stable_address_of_a_bucket_keeps_the_neuron(browser: Browser, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "version 1").symlink_to(site)
+    stable = tmp_path / "reports/atlas/neuron.html"
+    stable.parent.mkdir(parents=True)
+    stable.write_bytes(redirect("reports/atlas/neuron.html", "version 1/atlas/neuron.html"))
+    page = Watched(browser, tmp_path).open("reports/atlas/neuron.html#L2-N3")
+    title(page, "Layer 2 · neuron 3")
 
 
 def test_a_context_of_the_atlas_is_read_out_by_key(watched: Watched) -> None:
