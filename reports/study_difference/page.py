@@ -9,7 +9,8 @@ import polars as pl
 from assets.contracts import STUDY_DIFFERENCE_TABLES
 from assets.quality.expectations import Outcome
 from reports.downloads import CSV_ROWS
-from reports.pages.page import Page
+from reports.pages.atlas import atlas_neuron
+from reports.pages.page import Page, neuron_page
 from reports.study_difference.figures import curves_figure, distances_figure, layers_figure
 from reports.study_difference.sentences import MOVED, WORDS, changed, is_unchanged, reply
 
@@ -35,12 +36,20 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Linked:
-    """One of the two studies: its name, and which neurons and tokens its report has a page for; none where there is no report."""
+    """One of the two studies: its name, which neurons and tokens its report has a page of their own for, and whether its atlas has all
+    neurons; none where there is no report."""
 
     name: str
     has_report: bool
     neurons: frozenset[tuple[int, int]] = frozenset()
     tokens: frozenset[int] = frozenset()
+    has_atlas: bool = False
+
+    def page_of(self, layer: int, neuron: int) -> str | None:
+        """Address of a neuron's page, its own if it was studied, else the atlas's; None where there is none."""
+        if (layer, neuron) in self.neurons:
+            return f"../{self.name}/{neuron_page((layer, neuron))}"
+        return f"../{self.name}/{atlas_neuron((layer, neuron))}" if self.has_atlas else None
 
 
 def study_difference_page(tables: Mapping[str, pl.DataFrame], linked: tuple[Linked, Linked], outcomes: Sequence[Outcome]) -> Page:

@@ -99,7 +99,8 @@ def _linked(study: Compared) -> Linked:
         return Linked(study.name, False)
     curves, named = study.reading.read("proportion_curves").select("layer", "neuron").unique(), study.reading.study.neurons
     neurons = frozenset([*curves.iter_rows(), *((choice.layer, choice.neuron) for choice in named)])
-    return Linked(study.name, True, neurons, frozenset(study.reading.read("token_neuron_scores")["token_id"].unique().to_list()))
+    tokens = frozenset(study.reading.read("token_neuron_scores")["token_id"].unique().to_list())
+    return Linked(study.name, True, neurons, tokens, has_atlas=study.reading.study.atlas.neurons == "all")
 
 
 def _judged(tables: Mapping[str, pl.DataFrame]) -> list[Outcome]:

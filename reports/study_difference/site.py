@@ -11,7 +11,7 @@ from assets.quality.expectations import Outcome
 from assets.tables import write_table
 from reports import numbers
 from reports.downloads import CSV_ROWS
-from reports.pages.page import neuron_page, token_page
+from reports.pages.page import token_page
 from reports.site import render, templates, write_static
 from reports.study_difference.page import Linked, study_difference_page
 
@@ -26,6 +26,6 @@ def build_study_difference_site(
         if tables[name].height <= CSV_ROWS:
             tables[name].write_csv(folder / "data" / f"{name}.csv")
     write_static(folder, with_plotly=True)
-    environment = templates(plural=numbers.plural, neuron_page=neuron_page, token_page=token_page, version=PRODUCT_VERSION)
+    environment = templates(plural=numbers.plural, token_page=token_page, version=PRODUCT_VERSION)
     page = study_difference_page(tables, linked, outcomes)
     (folder / page.file).write_text(render(environment, page), encoding="utf-8")

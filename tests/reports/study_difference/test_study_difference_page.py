@@ -1,5 +1,6 @@
 """The page over two studies as a file: its sentences, its links, any table empty, hostile texts, the same bytes for the same input."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -100,6 +101,13 @@ def test_what_moved_is_told_in_a_sentence_and_linked_into_both_reports(tmp_path:
         f"../half/token-{AN}.html",
     } <= links(parsed)
     assert not {"../demo/neuron-0-1.html", f"../demo/token-{A}.html"} & links(parsed)
+
+
+def test_a_neuron_without_a_page_of_its_own_is_linked_into_the_atlas(tmp_path: Path) -> None:
+    with_atlas = (dataclasses.replace(LINKED[0], has_atlas=True), LINKED[1])
+    found = links(page(tables_of(moved=True), tmp_path / "site", with_atlas))
+    assert {"../demo/neuron-0-0.html", "../demo/atlas/neuron.html#L0-N1", "../half/neuron-0-1.html"} <= found
+    assert not [link for link in found if link.startswith("../half/atlas")]
 
 
 def test_what_the_documents_alone_can_give_is_told_of_what_moved() -> None:
