@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from assets.study_difference.curve_differences import Curves, curve_differences
 from assets.study_difference.fact_differences import fact_differences
 from assets.study_difference.neuron_differences import neuron_differences
 from assets.study_difference.token_differences import token_differences
+from reports import site as site_module
+from reports.site import UnplacedError
 from reports.study_difference.page import Linked
 from reports.study_difference.publication import NAME, SITE, difference_place, pair_name
 from reports.study_difference.sentences import is_unchanged, reply
 from reports.study_difference.site import build_study_difference_site
-from tests.reports.test_site import Parsed
+from tests.reports.test_site import OF_TWO_STUDIES, Parsed, misplace, placements
 from tests.study_difference import AN, A, bins_of, counted, curve, scores, written
 
 NAMES = ("demo", "half")
@@ -60,6 +63,20 @@ def page(tables: Tables, folder: Path, linked: tuple[Linked, Linked] = LINKED) -
     folder.mkdir()
     build_study_difference_site(tables, linked, [], folder)
     return Parsed((folder / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("template", "number"), placements([OF_TWO_STUDIES]), ids=lambda part: str(part))
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_figure_that_the_template_does_not_place_once_is_an_error(
+    template: str, number: int, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misplace(template, number, times, tmp_path)
+    for file in (site_module.HERE / "static").iterdir():
+        (tmp_path / "static").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "static")
+    monkeypatch.setattr(site_module, "HERE", tmp_path)
+    with pytest.raises(UnplacedError, match=rf"index\.html: figure [\w-]+: study_difference\.html places it {times} times"):
+        page(tables_of(moved=True), tmp_path / "site")
 
 
 def links(parsed: Parsed) -> set[str]:
