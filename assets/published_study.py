@@ -7,7 +7,7 @@
 Needs neither Dagster nor torch. What is read is verified first: size and SHA-256 of every file of the output it belongs to.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.atlas.neuron_record import TABLES_READ, neuron_record
+from assets.atlas.neuron_record import TABLES_READ, neuron_record, token_ids_in
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
@@ -75,11 +75,12 @@ class PublishedStudy:
             )
         return record
 
-    def texts(self, token_ids: Collection[int]) -> dict[int, str]:
-        """The texts of tokens, by id."""
-        return dict(
-            self._scan("token_counts").filter(pl.col("token_id").is_in(sorted(token_ids))).select("token_id", "token").collect().iter_rows()
-        )
+    def neuron_with_texts(self, layer: int, neuron: int) -> dict[str, Any]:
+        """`study`, the neuron's record, and `texts`: of every token that it names, by id. Can be written as JSON."""
+        record = self.neuron(layer, neuron)
+        is_named = pl.col("token_id").is_in(sorted(set(token_ids_in(record))))
+        texts = self._scan("token_counts").filter(is_named).sort("token_id").select("token_id", "token").collect()
+        return {"study": self.name, **record, "texts": {str(token_id): text for token_id, text in texts.iter_rows()}}
 
     def _scan(self, name: str) -> pl.LazyFrame:
         return scan_table(self.record(TABLES[name].asset), TABLES[name])

@@ -8,33 +8,12 @@ The same record as the neuron's page in the atlas, with the texts of the tokens 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 from assets.errors import InputError
 from assets.published_study import PublishedStudy
 from assets.tried_text.given_text import named_neurons
 from orchestration.settings import Settings
 from orchestration.study_files import find_study
-
-
-def neuron_json(study: PublishedStudy, layer: int, neuron: int) -> dict[str, Any]:
-    """`study`, the neuron's record, and `texts`: of every token that it names, by id."""
-    record = study.neuron(layer, neuron)
-    texts = study.texts(set(token_ids_in(record)))
-    return {"study": study.name, **record, "texts": {str(token_id): texts[token_id] for token_id in sorted(texts)}}
-
-
-def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
-    """Every token id in a record: numbers below keys such as token_id and prediction_ids."""
-    if isinstance(value, dict):
-        for name, inside in value.items():
-            yield from token_ids_in(inside, name)
-    elif isinstance(value, list):
-        for inside in value:
-            yield from token_ids_in(inside, key)
-    elif isinstance(value, int) and key.endswith(("_id", "_ids")):
-        yield value
 
 
 def main() -> int:
@@ -51,7 +30,7 @@ def main() -> int:
         named = named_neurons(given.neuron)
         if len(named) != 1:
             raise InputError(f"neuron: given {given.neuron!r}; name one, such as L2-N144")
-        found = neuron_json(PublishedStudy(settings.deployment.store.root, study.name), *named[0])
+        found = PublishedStudy(settings.deployment.store.root, study.name).neuron_with_texts(*named[0])
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

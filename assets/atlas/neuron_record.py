@@ -64,6 +64,18 @@ def neuron_record(tables: Mapping[str, pl.DataFrame], layer: int, neuron: int) -
     return next((record for records in neuron_records(own) for record in records), None)
 
 
+def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
+    """Every token id in a record: numbers below keys such as token_id and prediction_ids."""
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield from token_ids_in(inside, name)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from token_ids_in(inside, key)
+    elif isinstance(value, int) and key.endswith(("_id", "_ids")):
+        yield value
+
+
 def _frame(tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
     """The table; of congruence the right convention alone."""
     frame = tables[name] if name in tables else pl.DataFrame(schema=TABLES[name].schema)

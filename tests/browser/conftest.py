@@ -19,7 +19,7 @@ from tests.pipeline.conftest import planted_fields
 from tests.planted import planted_corpus, planted_model
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +58,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sample data, as files."""
+    from reports.site import build_site
+    from tests.reports.sample_data import report_data
+
+    folder = tmp_path_factory.mktemp("site")
+    build_site(report_data(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, for a file of tests."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

@@ -14,35 +14,20 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
 from assets.store.bucket_site import redirect  # noqa: E402
 from reports.report_data import ReportData  # noqa: E402
 from reports.site import build_site  # noqa: E402
 from reports.text import visible, visible_in_running_text  # noqa: E402
-from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM, Watched  # noqa: E402
+from tests.browser.test_report_pages import CHROMIUM, Watched  # noqa: E402
 from tests.reports.sample_data import LAYERS, NEURONS, report_data, texts  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
 
 SWAPPED = {"highest": "lowest", "lowest": "highest", "higher": "lower", "lower": "higher"}  # words of a summary
 HOSTILE = "</script><img src=x onerror=\"window.hacked='token'\">"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    build_site(report_data(), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

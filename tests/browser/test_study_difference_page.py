@@ -9,7 +9,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 from playwright.sync_api import Browser  # noqa: E402
 
 from reports.study_difference.site import build_study_difference_site  # noqa: E402
-from tests.browser.test_report_pages import CHROMIUM, Watched, browser  # noqa: E402, F401
+from tests.browser.test_report_pages import CHROMIUM, Watched  # noqa: E402
 from tests.reports.study_difference.test_study_difference_page import LINKED, tables_of  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")]
@@ -22,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_figures_are_drawn_the_curves_switch_and_follow_a_change_to_dark(browser: Browser, site: Path) -> None:  # noqa: F811
+def test_figures_are_drawn_the_curves_switch_and_follow_a_change_to_dark(browser: Browser, site: Path) -> None:
     watched = Watched(browser, site)
     page = watched.open("index.html")
     for name in ("distances", "layers", "curves"):
@@ -42,7 +42,7 @@ def test_figures_are_drawn_the_curves_switch_and_follow_a_change_to_dark(browser
     assert watched.faults == []
 
 
-def test_the_page_is_no_wider_than_a_phone(browser: Browser, site: Path) -> None:  # noqa: F811
+def test_the_page_is_no_wider_than_a_phone(browser: Browser, site: Path) -> None:
     phone = Watched(browser, site, is_mobile=True, has_touch=True)
     phone.page.set_viewport_size({"width": 375, "height": 800})
     page = phone.open("index.html")

@@ -10,7 +10,7 @@ import yaml
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
 
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect  # noqa: E402
 
 from assets.publication import materialize  # noqa: E402
 from assets.stages import STAGES  # noqa: E402
@@ -19,7 +19,7 @@ from orchestration.report_server import serve_reports  # noqa: E402
 from orchestration.serve import LOOPBACK, free_port  # noqa: E402
 from orchestration.settings import Settings  # noqa: E402
 from orchestration.text_server import TextTrials, handler_of  # noqa: E402
-from tests.browser.test_report_pages import ARGUMENTS, CHROMIUM  # noqa: E402
+from tests.browser.test_report_pages import CHROMIUM  # noqa: E402
 from tests.pipeline.conftest import planted_fields  # noqa: E402
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON, planted_corpus, planted_model  # noqa: E402
 from tests.stage_runs import compute_of  # noqa: E402
@@ -51,14 +51,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://{LOOPBACK}:{port}/try_text/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from assets.contracts import TABLES
 from assets.published_study import PublishedStudy
 from assets.store import StoreError
 from assets.tables import read_table
-from orchestration.neuron import neuron_json
 from tests.pipeline.conftest import Bench, WholeRun
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON
 
@@ -71,7 +70,7 @@ def test_a_damaged_table_is_named_and_not_read(published: Bench) -> None:
 
 
 def test_a_neuron_as_json_is_what_the_tables_hold_of_it_with_the_texts_of_its_tokens(study: PublishedStudy) -> None:
-    given = json.loads(json.dumps(neuron_json(study, PLANTED_LAYER, PLANTED_NEURON), allow_nan=False))
+    given = json.loads(json.dumps(study.neuron_with_texts(PLANTED_LAYER, PLANTED_NEURON), allow_nan=False))
     assert (given["study"], given["layer"], given["neuron"]) == ("planted", PLANTED_LAYER, PLANTED_NEURON)
     assert given["histogram"]["counts"] == np.asarray(study.histograms()["count"][PLANTED_LAYER, PLANTED_NEURON]).tolist()
     (score,) = study.table("token_neuron_scores").filter(layer=PLANTED_LAYER, neuron=PLANTED_NEURON, token=" an")["auroc"]
