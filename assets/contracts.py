@@ -1024,7 +1024,8 @@ ATLAS_HISTOGRAMS = Table(
 ATLAS_EXAMPLES = Table(
     "atlas_examples",
     "atlas",
-    "The highest and the lowest activations of every neuron, one a document, with the tokens around them: from 40 before to 12 after, within the window.",
+    "The highest and the lowest activations of every neuron, one a document, with those around them: from 40 tokens before to 12 after, within the window. "
+    "The text there is in atlas_texts.",
     ("layer", "neuron", "side", "rank"),
     (
         LAYER,
@@ -1036,14 +1037,31 @@ ATLAS_EXAMPLES = Table(
         Column("position", pl.Int32(), "index", "Position of the extreme activation in the window; the beginning-of-sequence token is 0."),
         Column("activation", pl.Float32(), "activation", "The activation there, as counted in the one pass.", is_open=True),
         Column(
-            "first_position", pl.Int32(), "index", "Position in the window of the first token of the three lists, which are of one length."
+            "first_position",
+            pl.Int32(),
+            "index",
+            "Position in the window of the first token that is shown, 40 before the example or the window's first.",
         ),
-        Column("token_ids", pl.List(pl.Int32()), "index", "Tokens around the example, as entries of the vocabulary."),
         Column(
             "activations",
             pl.List(pl.Float32()),
             "activation",
-            "The neuron's activation at each of them, with the three digits of half precision.",
+            "The neuron's activation there and at the tokens behind it, with the three digits of half precision.",
+        ),
+    ),
+)
+
+ATLAS_TEXTS = Table(
+    "atlas_texts",
+    "atlas",
+    "The text around the examples of the atlas: windows of the corpus in pieces of 64 positions, those that an example reaches into.",
+    ("document", "window_in_document", "first_position"),
+    (
+        DOCUMENT,
+        WINDOW_IN_DOCUMENT,
+        Column("first_position", pl.Int32(), "index", "Position in the window of the piece's first token, a multiple of 64."),
+        Column(
+            "token_ids", pl.List(pl.Int32()), "index", "The piece's tokens, as entries of the vocabulary; 64, but at the end of a window."
         ),
         Column("prediction_ids", pl.List(pl.Int32()), "index", "The model's top prediction after each of them."),
     ),
@@ -1743,7 +1761,7 @@ TABLES: dict[str, Table] = {
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, CORPUS_FILES, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
-        ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TOKENS,
+        ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TEXTS, ATLAS_TOKENS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,

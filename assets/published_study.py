@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.atlas.neuron_record import TABLES_READ, neuron_record, token_ids_in
+from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_record, token_ids_in
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
@@ -65,7 +65,9 @@ class PublishedStudy:
 
         Raises StoreError for a neuron that the model has not, or where the atlas was left out.
         """
-        tables = {name: self._scan(name).filter(layer=layer, neuron=neuron).collect() for name in TABLES_READ}
+        tables = {name: self._scan(name).filter(layer=layer, neuron=neuron).collect() for name in TABLES_OF_NEURONS}
+        is_shown = pl.col("document").is_in(tables["atlas_examples"]["document"].unique().to_list())
+        tables["atlas_texts"] = self._scan("atlas_texts").filter(is_shown).collect()
         record = neuron_record(tables, layer, neuron)
         if record is None:
             facts = self.facts("model_snapshot")

@@ -231,7 +231,7 @@ _STAGES = (
     Stage(
         "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, and the tokens that go with its activation.",
         reads=reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts"), fields=("atlas", "min_count"),
-        tables=("atlas_histograms", "atlas_examples", "atlas_tokens"), kinds=frozenset({"polars"}),
+        tables=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens"), kinds=frozenset({"polars"}),
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",

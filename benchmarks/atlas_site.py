@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from assets.atlas.atlas_texts import PIECE
 from assets.contracts import TABLES, conform
 from assets.study import Study
 from reports.asset import MODEL_FACTS
@@ -21,7 +22,8 @@ from reports.pages.atlas import atlas_pages
 from reports.report_data import ReportData
 from reports.site import environment_of, render, write_static
 
-EXAMPLES, LENGTH, PEAK, BINS, FIRST, SCREENED = 6, 52, 39, 128, 5, 4000
+EXAMPLES, LENGTH, PEAK, BINS, FIRST, SCREENED = 6, 53, 40, 128, 5, 4000
+DOCUMENTS, WINDOW = 1000, 256  # of the made-up corpus
 
 
 def made(layers: int, neurons: int, vocabulary: int) -> ReportData:
@@ -33,7 +35,8 @@ def made(layers: int, neurons: int, vocabulary: int) -> ReportData:
         "atlas_histograms": _places(layers, neurons).with_columns(counts=_lists(random.poisson(np.geomspace(1e5, 0.01, BINS), (every, BINS)))),
         "activation_bins": _places(layers, neurons).with_columns(per_unit=pl.lit(8.0), first_bin=pl.lit(-8), bins=pl.lit(BINS)),
         "neuron_statistics": _statistics(random, _places(layers, neurons)),
-        "atlas_examples": _examples(random, layers, neurons, vocabulary),
+        "atlas_examples": _examples(random, layers, neurons),
+        "atlas_texts": _texts(random, vocabulary),
         "token_counts": pl.DataFrame({"token_id": np.arange(vocabulary), "token": words, "occurrences": 9, "predictions": 9, "correct_predictions": 3}),
     }  # fmt: skip
     for name, ends in (("atlas_tokens", ("high", "low")), ("congruence_neurons", ("top", "bottom"))):
@@ -65,22 +68,30 @@ def _statistics(random: np.random.Generator, places: pl.DataFrame) -> pl.DataFra
     )  # fmt: skip
 
 
-def _examples(random: np.random.Generator, layers: int, neurons: int, vocabulary: int) -> pl.DataFrame:
+def _examples(random: np.random.Generator, layers: int, neurons: int) -> pl.DataFrame:
     places = _places(layers, neurons, 2 * EXAMPLES)
     amount = places.height
     signs = np.tile(np.repeat([1, -1], EXAMPLES), layers * neurons)
-    tokens = ((1 / np.maximum(random.random((amount, LENGTH)), 1e-4) ** 1.3).astype(np.int64) % vocabulary).astype(np.int32)
     activations = (0.3 * random.standard_t(3, (amount, LENGTH))).astype(np.float16).astype(np.float32)
     peak = (signs * (2 + random.lognormal(0.5, 0.4, amount))).astype(np.float32)
     activations[:, PEAK] = peak.astype(np.float16)
-    predictions = np.where(
-        random.random((amount, LENGTH)) < 0.4, np.roll(tokens, -1, 1), random.permutation(tokens.ravel()).reshape(tokens.shape)
-    )
+    first = random.integers(0, WINDOW - LENGTH + 1, amount)
     return places.with_columns(
         side=pl.Series(np.where(signs > 0, "top", "bottom")), rank=pl.Series(np.tile(np.arange(1, EXAMPLES + 1), 2 * layers * neurons)),
-        document=pl.Series(random.integers(0, 100_000, amount)), window_in_document=pl.lit(0), position=pl.lit(PEAK + 60), first_position=pl.lit(60),
-        activation=pl.Series(peak), token_ids=_lists(tokens), activations=_lists(activations), prediction_ids=_lists(predictions.astype(np.int32)),
+        document=pl.Series(random.integers(0, DOCUMENTS, amount)), window_in_document=pl.lit(0), position=pl.Series(first + PEAK),
+        first_position=pl.Series(first), activation=pl.Series(peak), activations=_lists(activations),
     )  # fmt: skip
+
+
+def _texts(random: np.random.Generator, vocabulary: int) -> pl.DataFrame:
+    """Every document whole: far more examples than a document has places leave no piece out."""
+    shape = (DOCUMENTS * WINDOW // PIECE, PIECE)
+    tokens = ((1 / np.maximum(random.random(shape), 1e-4) ** 1.3).astype(np.int64) % vocabulary).astype(np.int32)
+    predictions = np.where(random.random(shape) < 0.4, np.roll(tokens, -1, 1), random.permutation(tokens.ravel()).reshape(shape))
+    return pl.DataFrame({
+        "document": np.repeat(np.arange(DOCUMENTS), WINDOW // PIECE), "window_in_document": 0,
+        "first_position": np.tile(np.arange(0, WINDOW, PIECE), DOCUMENTS), "token_ids": _lists(tokens), "prediction_ids": _lists(predictions.astype(np.int32)),
+    })  # fmt: skip
 
 
 def _by_neuron(random: np.random.Generator, name: str, layers: int, neurons: int, vocabulary: int, ends: tuple[str, str]) -> pl.DataFrame:

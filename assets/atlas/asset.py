@@ -9,8 +9,8 @@ import polars as pl
 
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
-from assets.atlas.passages import passages_around
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
 from assets.progress import Progress, Tally
@@ -18,7 +18,7 @@ from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
 
-TABLES = ("atlas_histograms", "atlas_examples", "atlas_tokens")
+TABLES = ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens")
 WINDOWS_AT_ONCE = 1024  # of the corpus, while passages are looked up
 
 
@@ -41,14 +41,15 @@ def _atlas(work: Work) -> None:
 
 
 def _write_examples(work: Work, histograms: Histograms) -> None:
-    """The table atlas_examples. The text around the examples waits in a folder that is gone afterwards."""
+    """The tables atlas_examples and atlas_texts. The text waits in a folder that is gone afterwards."""
     examples, told = work.study.atlas.examples, Progress(work.tell, "atlas, examples", "layers")
     with TemporaryDirectory(dir=work.draft.folder) as folder:
         tally = Tally(Progress(work.tell, "atlas, text around examples", "windows"), 2 * _number_of_windows(work))
         windows = _corpus(work, "token_windows", "token_windows", tally)
         predictions = _corpus(work, "position_predictions", "activation_histograms", tally)
-        passages = passages_around(example_places(histograms, examples), windows, predictions, Path(folder))
-        work.write_in_parts("atlas_examples", atlas_examples(histograms, passages, examples, told))
+        pieces = pieces_around(example_places(histograms, examples), windows, predictions, Path(folder))
+        work.write_in_parts("atlas_texts", pieces.frames())
+        work.write_in_parts("atlas_examples", atlas_examples(histograms, pieces.lengths, examples, told))
 
 
 def _number_of_windows(work: Work) -> int:

@@ -1,6 +1,6 @@
-"""The table `atlas_examples`: the highest and lowest activations of every neuron with the text around them, a layer at a time.
+"""The table `atlas_examples`: the highest and lowest activations of every neuron with those around them, a layer at a time.
 
-Places and activations are read off the counters, tokens and predictions off passages, which were looked up once. Runs no model.
+All is read off the counters; the text there is in atlas_texts. Runs no model.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from assets.atlas.passages import PLACE, Passages
+from assets.atlas.atlas_texts import PLACE, WINDOW
 from assets.contracts import ATLAS_EXAMPLES, conform
 from assets.counting.histograms import BEFORE, CONTEXT, EXAMPLE_PARTS, SIDES, Histograms
 from assets.progress import Told, counted
@@ -22,19 +22,25 @@ def example_places(histograms: Histograms, examples: int) -> pl.DataFrame:
     return pl.concat(layers).unique()
 
 
-def atlas_examples(histograms: Histograms, passages: Passages, examples: int, progress: Told | None = None) -> Iterator[pl.DataFrame]:
-    """The table, one frame a layer. `passages` are those around example_places; `progress` is told layers done and in all."""
+def atlas_examples(histograms: Histograms, lengths: pl.DataFrame, examples: int, progress: Told | None = None) -> Iterator[pl.DataFrame]:
+    """The table, one frame a layer. `lengths`: of the windows around example_places; `progress` is told layers done and in all."""
     for layer in counted(range(histograms.layers), progress):
         found = _of_layer(histograms, layer, examples)
-        rows = passages.rows_of(found)
         contexts = np.concatenate([_contexts(histograms, layer, side, examples) for side in SIDES])
+        own = found.join(lengths, on=WINDOW, how="left", maintain_order="left")
         frame = found.with_columns(
-            first_position=pl.Series(np.maximum(found["position"].to_numpy() - BEFORE, 0)),
-            token_ids=passages.within(passages.token_ids[rows], rows),
-            activations=passages.within(contexts.astype(np.float32), rows),
-            prediction_ids=passages.within(passages.predictions[rows], rows),
+            first_position=(pl.col("position") - BEFORE).clip(0), activations=_within(contexts, own["position"], own["length"])
         )
         yield conform(ATLAS_EXAMPLES, frame.sort("neuron", maintain_order=True))
+
+
+def _within(contexts: np.ndarray, position: pl.Series, length: pl.Series) -> pl.Series:
+    """Contexts, float16 [example, CONTEXT], as lists of what lies within each example's window."""
+    begin = (BEFORE - position).clip(0)
+    rows = pl.DataFrame(
+        {"whole": pl.Series(contexts.astype(np.float32)).arr.to_list(), "begin": begin, "count": length - position + BEFORE - begin}
+    )
+    return rows.select(pl.col("whole").list.slice("begin", "count")).to_series()
 
 
 def _of_layer(histograms: Histograms, layer: int, examples: int) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from assets.atlas.atlas_texts import Texts
 from assets.contracts import TABLES
 
 Records = list[dict[str, Any]]
@@ -36,22 +37,23 @@ class _Part:
 
 _LISTS = (
     _Part("examples", "atlas_examples", ("side", "rank", "document", "window_in_document", "position", "activation", "first_position",
-                                         "token_ids", "activations", "prediction_ids")),
+                                         "activations")),
     _Part("writes", "congruence_neurons", ("end", "rank", "token_id", "congruence")),
     _Part("tokens", "atlas_tokens", ("end", "rank", "token_id", "predictions", "mean_where_predicted", "mean_elsewhere", "standardized_difference")),
     _Part("scores", "token_neuron_scores", ("token_id", "auroc", "direction", "separation", "average_precision", "highest_proportion")),
     _Part("screened", "token_neuron_screen", ("token_id", "predictions", "rank", "standardized_difference", "variance_explained")),
     _Part("contributions", "contribution_screen", ("token_id", "predictions", "end", "rank", "contribution")),
 )  # fmt: skip
-TABLES_READ = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))
+TABLES_OF_NEURONS = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))  # rows of neurons
+TABLES_READ = (*TABLES_OF_NEURONS, "atlas_texts")
 
 
 def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
-    """The records of all neurons of atlas_histograms, ascending by layer and neuron, some at a time.
+    """The records of all neurons of atlas_histograms, ascending by layer and neuron, some at a time; their examples without the text.
 
-    `tables` are those of TABLES_READ by name. One that is absent counts as empty.
+    `tables` are those of TABLES_OF_NEURONS by name. One that is absent counts as empty.
     """
-    given = {name: _frame(tables, name) for name in TABLES_READ}
+    given = {name: _frame(tables, name) for name in TABLES_OF_NEURONS}
     neurons = given["atlas_histograms"].select(_PLACE).sort(_PLACE)
     for start in range(0, neurons.height, BLOCK):
         block = neurons.slice(start, BLOCK)
@@ -59,9 +61,17 @@ def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
 
 
 def neuron_record(tables: Mapping[str, pl.DataFrame], layer: int, neuron: int) -> dict[str, Any] | None:
-    """The record of one neuron; None where the atlas has none of that name."""
-    own = {name: _frame(tables, name).filter(layer=layer, neuron=neuron) for name in TABLES_READ}
-    return next((record for records in neuron_records(own) for record in records), None)
+    """The record of one neuron, each example with its `token_ids` and `prediction_ids`; None where the atlas has none of that name.
+
+    `tables` are those of TABLES_READ by name. Raises HistogramError where atlas_texts lacks the text of an example.
+    """
+    own = {name: _frame(tables, name).filter(layer=layer, neuron=neuron) for name in TABLES_OF_NEURONS}
+    record = next((record for records in neuron_records(own) for record in records), None)
+    if record is not None and record["examples"]:
+        examples = pl.DataFrame(record["examples"], schema_overrides=TABLES["atlas_examples"].schema, infer_schema_length=None)
+        texts = Texts.of(_frame(tables, "atlas_texts")).around(examples).select("token_ids", "prediction_ids")
+        record["examples"] = [{**row, **text} for row, text in zip(record["examples"], texts.iter_rows(named=True), strict=True)]
+    return record
 
 
 def token_ids_in(value: Any, key: str = "") -> Iterator[int]:

@@ -6,11 +6,11 @@ Each function takes a table whole or a part of it that holds whole neurons, so t
 import numpy as np
 import polars as pl
 
+from assets.atlas.atlas_texts import KEY, PIECE, WINDOW, piece_of
 from assets.counting.example_contexts import halves
 from assets.counting.histograms import AFTER, BEFORE
 
 NEURON = ["layer", "neuron"]
-LISTS = ("token_ids", "activations", "prediction_ids")
 
 
 def histograms(atlas_histograms: pl.DataFrame, neuron_statistics: pl.DataFrame) -> pl.DataFrame:
@@ -28,24 +28,38 @@ def histograms(atlas_histograms: pl.DataFrame, neuron_statistics: pl.DataFrame) 
     return _by_layer(found, "neurons", "unbalanced", "negative", "uneven")
 
 
-def examples(atlas_examples: pl.DataFrame) -> pl.DataFrame:
-    """Per layer: `examples`; `unlike`: those whose list has another activation at their place than their own, in half precision; `uneven`:
-    those whose lists differ in length, or reach farther than the pass keeps; `misranked`: those out of the order of their neuron and
-    side; `repeated`: those of a document that their neuron and side has already."""
+def texts(atlas_texts: pl.DataFrame) -> pl.DataFrame:
+    """One row: `pieces`; `uneven`: those whose lists differ in length, are empty or longer than a piece; `astray`: those that do not begin
+    where pieces do; `disordered`: those not after the piece before them."""
+    length, key = pl.col("token_ids").list.len(), pl.struct(KEY)
+    found = atlas_texts.select(
+        uneven=(length != pl.col("prediction_ids").list.len()) | ~length.is_between(1, PIECE),
+        astray=pl.col("first_position") % PIECE != 0,
+        disordered=(pl.struct(KEY).rank("dense") != pl.int_range(1, pl.len() + 1)) if atlas_texts.height else key.is_null(),
+    )
+    return found.select(pl.len().cast(pl.Int64).alias("pieces"), pl.all().sum().cast(pl.Int64))
+
+
+def examples(atlas_examples: pl.DataFrame, atlas_texts: pl.DataFrame) -> pl.DataFrame:
+    """Per layer: `examples`; `unlike`: those whose list has another activation at their place than their own, in half precision; `reaching`:
+    those whose list reaches farther than the pass keeps; `without_text`: those whose first or last token is in no piece of atlas_texts;
+    `misranked`: those out of the order of their neuron and side; `repeated`: those of a document that their neuron and side has already."""
     side, place = [*NEURON, "side"], pl.col("position") - pl.col("first_position")
     length = pl.col("activations").list.len().cast(pl.Int64)
     outwards = pl.when(pl.col("side") == "top").then(-pl.col("activation")).otherwise("activation")  # the first is the least
     own = atlas_examples.select(pl.col("activations").list.get(place, null_on_oob=True)).to_series()
     kept = pl.Series(halves(atlas_examples["activation"].to_numpy())).cast(pl.Float32)
     found = atlas_examples.with_columns(
+        without_text=~(
+            _is_in(atlas_texts, atlas_examples, pl.col("first_position"))
+            & _is_in(atlas_texts, atlas_examples, pl.col("first_position") + length - 1)
+        ),
         unlike=own.ne_missing(kept),
-        uneven=pl.any_horizontal(pl.col(name).list.len() != length for name in LISTS)
-        | ~place.is_between(0, BEFORE)
-        | ~(length - 1 - place).is_between(0, AFTER),
+        reaching=~place.is_between(0, BEFORE) | ~(length - 1 - place).is_between(0, AFTER),
         misranked=_is_misranked(side) | (outwards < outwards.shift().over(side)).fill_null(False),
         repeated=pl.struct(*side, "document").is_first_distinct().not_(),
     )
-    return _by_layer(found, "examples", "unlike", "uneven", "misranked", "repeated")
+    return _by_layer(found, "examples", "unlike", "reaching", "without_text", "misranked", "repeated")
 
 
 def tokens(atlas_tokens: pl.DataFrame) -> pl.DataFrame:
@@ -61,6 +75,14 @@ def tokens(atlas_tokens: pl.DataFrame) -> pl.DataFrame:
         twice=pl.struct(*NEURON, "token_id").is_first_distinct().not_(),
     )
     return _by_layer(found, "tokens", "misranked", "astray", "twice")
+
+
+def _is_in(atlas_texts: pl.DataFrame, examples: pl.DataFrame, position: pl.Expr) -> pl.Series:
+    """Whether a position of each example's window is in a piece."""
+    ends = atlas_texts.select(*KEY, end=pl.col("first_position") + pl.col("token_ids").list.len())
+    places = examples.select(*WINDOW, position=position).with_columns(first_position=piece_of(pl.col("position")).cast(pl.Int32))
+    joined = places.join(ends, on=KEY, how="left", maintain_order="left")
+    return (joined["position"] < joined["end"]).fill_null(False)
 
 
 def _is_misranked(group: list[str]) -> pl.Expr:

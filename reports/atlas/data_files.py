@@ -1,4 +1,4 @@
-"""The folder atlas/data of the site: every neuron's record, the vocabulary, the numbers of all neurons, words and tokens to search.
+"""The folder atlas/data of the site: every neuron's record, the text around examples, the vocabulary, the numbers of all neurons, words and tokens to search.
 
 Holds which files there are and what contents.js says of them. The pages that load them are in reports/pages/atlas.py.
 """
@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assets.atlas.neuron_record import TABLES_READ, neuron_records
-from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
+from assets.atlas.atlas_texts import PIECE, Texts
+from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_records
+from assets.counting.histograms import BEFORE
+from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
 from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
+from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers, write_texts
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
 from reports.atlas.token_scripts import TOKENS_PER_FILE, write_tokens
 from reports.atlas.words import word_index, write_words
@@ -24,11 +27,14 @@ def write_atlas(data: ReportData, site: Path) -> list[str]:
     (site / FOLDER).mkdir(parents=True)
     layers, neurons = data.atlas_shape
     texts = dict(data.table("token_counts").select("token_id", "token").iter_rows())
-    files = list(write_neurons(site, neuron_records({name: data.table(name) for name in TABLES_READ}), neurons))
+    pieces = data.table("atlas_texts")
+    records = neuron_records({name: data.table(name) for name in TABLES_OF_NEURONS})
+    files = [*write_neurons(site, records, neurons, piece_numbers(pieces)), *write_texts(site, pieces)]
     files.append(write_script(site, "vocabulary", packed([texts.get(token_id, "") for token_id in range(max(texts, default=-1) + 1)])))
     files.append(write_overview(site, overview(data, layers, neurons)))
     files += write_tokens(site, data)
-    words, first_words = write_words(site, word_index(data.table("atlas_examples"), data.table("neuron_statistics"), texts, neurons))
+    index = word_index(data.table("atlas_examples"), Texts.of(pieces), data.table("neuron_statistics"), texts, neurons)
+    words, first_words = write_words(site, index)
     return [*files, *words, _write_contents(site, _contents(data, first_words))]
 
 
@@ -43,6 +49,9 @@ def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:
         "single": SINGLE,
         "lists": LISTS,
         "follows": FOLLOWS,
+        "piecesPerFile": PIECES_PER_FILE,
+        "tokensPerPiece": PIECE,
+        "tokensBefore": BEFORE,
         "tokenColumns": TOKEN_COLUMNS,
         "overview": COLUMNS,
         "firstWords": first_words,

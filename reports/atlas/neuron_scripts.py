@@ -1,6 +1,7 @@
 """Scripts of some tens of neurons each: their records by columns, so that numbers of one kind stand together and pack well.
 
-Holds the shape of a file, which static/atlas.js takes apart again; what a record says is in assets/atlas/neuron_record.py.
+An example's text is not in them: they say in which piece of text_scripts it begins. Holds the shape of a file, which static/atlas.js takes
+apart again; what a record says is in assets/atlas/neuron_record.py.
 """
 
 import math
@@ -9,16 +10,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from assets.atlas.atlas_texts import PIECE
 from assets.atlas.neuron_record import SHADES, Records
 from reports.atlas.scripts import packed, write_script
+from reports.atlas.text_scripts import PieceNumbers
 
 NEURONS_PER_FILE = 32  # of some kilobytes each: a file is read within milliseconds
 SINGLE = ("statistics", "histogram")  # one row a neuron, or none
 LISTS = ("examples", "writes", "tokens", "scores", "screened", "contributions")
-FOLLOWS = -1  # in prediction_ids: the token that does come next in the list
 
 
-def write_neurons(site: Path, records: Iterable[Records], neurons: int) -> Iterator[str]:
+_OF_PIECE = ("document", "window_in_document", "first_position")  # a piece says these, or they follow from the example's position
+
+
+def write_neurons(site: Path, records: Iterable[Records], neurons: int, pieces: PieceNumbers) -> Iterator[str]:
     """Write the records, ascending, as neurons-0000.js and so on; yields each file. `neurons`: in a layer."""
 
     def file_of(record: Mapping[str, Any]) -> int:
@@ -26,14 +31,14 @@ def write_neurons(site: Path, records: Iterable[Records], neurons: int) -> Itera
 
     every = (record for block in records for record in block)
     for place, held in groupby(every, file_of):
-        yield write_script(site, f"neurons-{place:04d}", packed(columns_of(list(held))))
+        yield write_script(site, f"neurons-{place:04d}", packed(columns_of(list(held), pieces)))
 
 
-def columns_of(records: Records) -> dict[str, Any]:
+def columns_of(records: Records, pieces: PieceNumbers) -> dict[str, Any]:
     """`neurons`: layer and neuron of each. By part `rows`, how many each neuron has, and `columns`, the values of all, one neuron behind another."""
     rows = {name: [[record[name]] if record[name] else [] for record in records] for name in SINGLE}
     rows |= {name: [record[name] for record in records] for name in LISTS}
-    rows["examples"] = [[_example(row) for row in own] for own in rows["examples"]]
+    rows["examples"] = [[_example(row, pieces) for row in own] for own in rows["examples"]]
     return {
         "neurons": [[record["layer"], record["neuron"]] for record in records],
         "rows": {name: [len(own) for own in parts] for name, parts in rows.items()},
@@ -45,15 +50,14 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
-def _example(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with whole numbers for activations, in units of 10 ** -places, and with a prediction that came true told as such."""
+def _example(row: Mapping[str, Any], pieces: PieceNumbers) -> dict[str, Any]:
+    """The row with the piece that its text begins in, and with whole numbers for activations, in units of 10 ** -places."""
     places = _places(row["activations"])
-    following = [*row["token_ids"][1:], None]
     return {
-        **row,
+        **{name: value for name, value in row.items() if name not in _OF_PIECE},
+        "piece": pieces[row["document"], row["window_in_document"], row["first_position"] // PIECE * PIECE],
         "places": places,
         "activations": [None if value is None else round(value * 10**places) for value in row["activations"]],
-        "prediction_ids": [FOLLOWS if one == token else one for one, token in zip(row["prediction_ids"], following, strict=True)],
     }
 
 

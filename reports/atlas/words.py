@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.atlas.atlas_texts import Texts
 from reports.atlas.scripts import packed, write_script
 
 MOST_NEURONS = 100  # told of a word, the strongest first
@@ -35,13 +36,15 @@ def write_words(site: Path, index: Sequence[Entry]) -> tuple[list[str], list[str
     return files, firsts
 
 
-def word_index(examples: pl.DataFrame, statistics: pl.DataFrame, texts: Mapping[int, str], neurons: int) -> list[Entry]:
-    """The words of atlas_examples, in the order in which a browser compares strings. `neurons`: in a layer.
+def word_index(examples: pl.DataFrame, around: Texts, statistics: pl.DataFrame, texts: Mapping[int, str], neurons: int) -> list[Entry]:
+    """The words of atlas_examples, in the order in which a browser compares strings. `around` is atlas_texts, `texts` of every token its
+    own, `neurons` how many a layer has.
 
     A neuron comes before others by the sum, over its examples with the word, of how many standard deviations each lies from its mean, at most
     FARTHEST each: several examples say more than one extreme.
     """
-    parts = [_words_of(examples.slice(start, EXAMPLES), statistics, texts, neurons) for start in range(0, examples.height, EXAMPLES)]
+    blocks = (around.around(block) for block in examples.iter_slices(EXAMPLES))
+    parts = [_words_of(block, statistics, texts, neurons) for block in blocks]
     if not parts:
         return []
     by_neuron = (

@@ -3,7 +3,7 @@
 // Texts of tokens and documents only ever go into the page as text (textContent), never as markup.
 "use strict";
 const Atlas = (() => {
-  const MOST_FILES = 40; // kept unpacked
+  const MOST_FILES = 120; // kept unpacked: a neuron takes one, and its examples some tens
   const waiting = new Map(); // name -> what takes its base64
   const files = new Map(); // name -> promise of its bytes
   let contents = null;
@@ -78,11 +78,23 @@ const Atlas = (() => {
     const record = { layer: neuron[0], neuron: neuron[1] };
     for (const name of contents.single) record[name] = rowsOf(name)[0] ?? null;
     for (const name of contents.lists) record[name] = rowsOf(name);
-    for (const example of record.examples) {
-      example.activations = example.activations.map((value) => (value === null ? null : value / 10 ** example.places));
-      example.prediction_ids = example.prediction_ids.map((id, at) => (id === contents.follows ? example.token_ids[at + 1] : id));
-    }
+    await Promise.all(record.examples.map(completed));
     return record;
+  }
+  // Puts into an example its activations as numbers, and the text around it out of the pieces that it reaches into
+  async function completed(example) {
+    const size = contents.tokensPerPiece;
+    example.activations = example.activations.map((value) => (value === null ? null : value / 10 ** example.places));
+    example.first_position = Math.max(0, example.position - contents.tokensBefore);
+    const from = example.first_position % size, to = from + example.activations.length;
+    const pieces = await Promise.all(Array.from({ length: Math.ceil(to / size) }, (_, place) => pieceOf(example.piece + place)));
+    ({ document: example.document, window_in_document: example.window_in_document } = pieces[0]);
+    for (const column of ["token_ids", "prediction_ids"]) example[column] = pieces.flatMap((piece) => piece[column]).slice(from, to);
+  }
+  async function pieceOf(number) {
+    const file = await valueOf(numbered("texts", Math.floor(number / contents.piecesPerFile)));
+    const piece = Object.fromEntries(Object.entries(file).map(([column, cells]) => [column, cells[number % contents.piecesPerFile]]));
+    return { ...piece, prediction_ids: piece.prediction_ids.map((id, at) => (id === contents.follows ? piece.token_ids[at + 1] : id)) };
   }
 
   // Numbers as the other pages print them

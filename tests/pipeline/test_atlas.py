@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from assets.atlas.atlas_texts import Texts
 from assets.contracts import TABLES
 from assets.counting.batches import Batch
 from assets.deployment import Deployment
@@ -78,7 +79,7 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
         within = ((counted[layer, :, neuron] >= -1) & (counted[layer, :, neuron] < 15)).sum()
         assert sum(counts) == within, (layer, neuron)
 
-    examples = tables["atlas_examples"]
+    examples = Texts.of(tables["atlas_texts"]).around(tables["atlas_examples"])
     assert examples.group_by("layer", "neuron", "side").len()["len"].unique().to_list() == [3]  # as many as the study keeps
     for row in examples.iter_rows(named=True):
         ids, activations, predictions = known[row["document"], row["window_in_document"]]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.atlas.atlas_texts import PIECE
 from assets.contracts import TABLES
 
 EXAMPLES = 3
@@ -13,16 +14,21 @@ FIVE = 5  # tokens at either end
 
 
 def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, int], token: int, seed: int = 4) -> dict[str, pl.DataFrame]:
-    """The three tables; `counts` [layer, neuron, bin]. The planted neuron is high at " lemon", where the model predicts `token`."""
+    """The four tables; `counts` [layer, neuron, bin]. The planted neuron is high at " lemon", where the model predicts `token`."""
     generator = np.random.default_rng(seed)
     neurons = [(layer, neuron) for layer in range(counts.shape[0]) for neuron in range(counts.shape[1])]
+    examples = [
+        (*place, side, rank, *_example(generator, side, rank, PLANTED_DOCUMENT + rank if place == planted and side == "top" else None))
+        for place in neurons
+        for side in ("top", "bottom")
+        for rank in range(1, EXAMPLES + 1)
+    ]
+    lemons = {(row[4], row[6]) for row in examples if row[4] > PLANTED_DOCUMENT}
     rows: dict[str, list[Any]] = {
         "atlas_histograms": [(*place, counts[place].tolist()) for place in neurons],
-        "atlas_examples": [
-            (*place, side, rank, *_example(generator, side, rank, len(vocabulary), token if place == planted else None))
-            for place in neurons
-            for side in ("top", "bottom")
-            for rank in range(1, EXAMPLES + 1)
+        "atlas_examples": examples,
+        "atlas_texts": [
+            row for document in sorted({row[4] for row in examples}) for row in _pieces(document, len(vocabulary), lemons, token)
         ],
         "atlas_tokens": [row for place in neurons for row in _tokens(generator, place, vocabulary, token if place == planted else None)],
     }
@@ -30,22 +36,33 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
 
 
 LEMON = 20  # in the sample's vocabulary
+LENGTH = 90  # of every window: some examples lie in one piece of text, some in two
+PLANTED_DOCUMENT = 1000  # those that follow are the planted neuron's alone
 
 
-def _example(generator: np.random.Generator, side: str, rank: int, vocabulary: int, token: int | None) -> tuple[object, ...]:
-    """Document, window, position, activation, first position and the three lists."""
+def _example(generator: np.random.Generator, side: str, rank: int, document: int | None) -> tuple[Any, ...]:
+    """Document, window, position, activation, first position and the activations from there on."""
     position = int(generator.integers(1, 64))
-    first, last = max(0, position - BEFORE), min(63, position + AFTER)
+    first, last = max(0, position - BEFORE), min(LENGTH - 1, position + AFTER)
     length, peak = last - first + 1, position - first
-    tokens = generator.integers(0, 60, length)
-    predictions = np.where(generator.random(length) < 0.4, np.roll(tokens, -1), generator.integers(0, vocabulary, length))
     activations = generator.normal(0, 0.4, length).astype(np.float16).astype(np.float32)
     activation = np.float32((9 - rank + generator.random()) if side == "top" else (-0.17 - 0.001 * generator.random()))
     activations[peak] = np.float16(activation)
-    if token is not None and side == "top":
-        tokens[peak], predictions[peak] = LEMON, token
-    document = 100 * rank + int(generator.integers(0, 100))
-    return document, 0, position, float(activation), first, tokens.tolist(), activations.tolist(), predictions.tolist()
+    drawn = 100 * rank + int(generator.integers(0, 100))
+    return drawn if document is None else document, 0, position, float(activation), first, activations.tolist()
+
+
+def _pieces(document: int, vocabulary: int, lemons: set[tuple[int, int]], token: int) -> list[tuple[Any, ...]]:
+    """The rows of atlas_texts of a document's one window; at the places in `lemons` stands " lemon", and `token` is predicted."""
+    generator = np.random.default_rng(document)
+    tokens = generator.integers(0, 60, LENGTH)
+    predictions = np.where(generator.random(LENGTH) < 0.4, np.roll(tokens, -1), generator.integers(0, vocabulary, LENGTH))
+    for position in (position for other, position in lemons if other == document):
+        tokens[position], predictions[position] = LEMON, token
+    return [
+        (document, 0, start, tokens[start : start + PIECE].tolist(), predictions[start : start + PIECE].tolist())
+        for start in range(0, LENGTH, PIECE)
+    ]
 
 
 def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: list[str], token: int | None) -> list[tuple[object, ...]]:

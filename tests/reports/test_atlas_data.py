@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assets.atlas.neuron_record import RIGHT, TABLES_READ, neuron_records
+from assets.atlas.atlas_texts import Texts
+from assets.atlas.neuron_record import RIGHT, TABLES_OF_NEURONS, neuron_records
 from assets.contracts import TABLES
 from reports.atlas import words as words_module
 from reports.atlas.data_files import write_atlas
-from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, columns_of
+from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, columns_of
 from reports.atlas.overview import COLUMNS, overview
+from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
 from reports.atlas.token_scripts import FIRST, TOKENS_PER_FILE
 from reports.atlas.words import FAR, FARTHEST, word_index, write_words
@@ -44,8 +46,9 @@ def contents(site: Path) -> dict[str, Any]:
     return json.loads(text.removeprefix("atlasContents(").removesuffix(");\n"))
 
 
-def records_of(file: dict[str, Any]) -> list[dict[str, Any]]:
+def records_of(file: dict[str, Any], data: ReportData) -> list[dict[str, Any]]:
     """The records of one file, named again as the page does it."""
+    keys = list(data.table("atlas_texts").select("document", "window_in_document", "first_position").iter_rows())
     found = []
     for place, (layer, neuron) in enumerate(file["neurons"]):
         named: dict[str, list[dict[str, Any]]] = {}
@@ -55,8 +58,8 @@ def records_of(file: dict[str, Any]) -> list[dict[str, Any]]:
         for example in named["examples"]:
             places = example.pop("places")
             example["activations"] = [value if value is None else value / 10**places for value in example["activations"]]
-            following = [*example["token_ids"][1:], None]
-            example["prediction_ids"] = [following[at] if one == FOLLOWS else one for at, one in enumerate(example["prediction_ids"])]
+            document, window, _ = keys[example.pop("piece")]
+            example |= {"document": document, "window_in_document": window, "first_position": max(0, example["position"] - 40)}
         found.append({"layer": layer, "neuron": neuron, **named, **{name: next(iter(named[name]), None) for name in SINGLE}})
     return found
 
@@ -64,23 +67,38 @@ def records_of(file: dict[str, Any]) -> list[dict[str, Any]]:
 def test_every_record_lies_in_the_file_that_its_number_tells(data: ReportData, site: Path) -> None:
     held = {}
     for place in range(-(-LAYERS * NEURONS // NEURONS_PER_FILE)):
-        for record in records_of(value(site, f"neurons-{place:04d}")):
+        for record in records_of(value(site, f"neurons-{place:04d}"), data):
             assert (record["layer"] * NEURONS + record["neuron"]) // NEURONS_PER_FILE == place
             held[record["layer"], record["neuron"]] = record
-    every = [record for records in neuron_records({name: data.table(name) for name in TABLES_READ}) for record in records]
+    every = [record for records in neuron_records({name: data.table(name) for name in TABLES_OF_NEURONS}) for record in records]
     assert len(every) == LAYERS * NEURONS
     assert held == {(record["layer"], record["neuron"]): record for record in every}
 
 
 @pytest.mark.parametrize("largest", [8.12, 9.996, 9.994, 10.0, 1.0, 0.0999, 0.1, 123.4, 99950.0, 1e-9, 0.0])
 def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: float) -> None:
-    example = data.table("atlas_examples").head(1).with_columns(activations=pl.Series([[largest, -0.3718 * largest, 0.004, None]], dtype=pl.List(pl.Float32)),
-                                                                token_ids=pl.Series([[1, 2, 3, 4]], dtype=pl.List(pl.Int32)),
-                                                                prediction_ids=pl.Series([[2, 2, 4, 4]], dtype=pl.List(pl.Int32)))  # fmt: skip
+    example = (
+        data.table("atlas_examples")
+        .head(1)
+        .with_columns(activations=pl.Series([[largest, -0.3718 * largest, 0.004, None]], dtype=pl.List(pl.Float32)))
+    )
     tables = {"atlas_histograms": data.table("atlas_histograms").head(1), "atlas_examples": example}
     (records,) = neuron_records(tables)
-    assert records_of(json.loads(json.dumps(columns_of(records)))) == records
-    assert columns_of(records)["columns"]["examples"]["prediction_ids"] == [[FOLLOWS, 2, FOLLOWS, 4]]
+    assert records_of(json.loads(json.dumps(columns_of(records, piece_numbers(data.table("atlas_texts"))))), data) == records
+
+
+def test_every_piece_of_text_lies_in_the_file_that_its_number_tells(data: ReportData, site: Path) -> None:
+    held: list[tuple[Any, ...]] = []
+    for place in range(-(-data.table("atlas_texts").height // PIECES_PER_FILE)):
+        file = value(site, f"texts-{place:04d}")
+        for tokens, predictions in zip(file["token_ids"], file["prediction_ids"], strict=True):
+            came_true = [FOLLOWS if one == following else one for one, following in zip(predictions, [*tokens[1:], None], strict=True)]
+            assert predictions == came_true, "a prediction that came true is told as such"
+            predictions[:] = [tokens[at + 1] if one == FOLLOWS else one for at, one in enumerate(predictions)]
+        held += zip(*(file[name] for name in data.table("atlas_texts").columns), strict=True)
+        assert len(held) == min(data.table("atlas_texts").height, (place + 1) * PIECES_PER_FILE)
+    assert held == data.table("atlas_texts").rows()
+    assert place > 0
 
 
 def test_the_vocabulary_is_that_of_the_model(site: Path) -> None:
@@ -106,12 +124,16 @@ def test_no_neuron_takes_more_than_five_kilobytes(site: Path) -> None:
 # Words
 
 
+def around(data: ReportData) -> Texts:
+    return Texts.of(data.table("atlas_texts"))
+
+
 def slow_words(data: ReportData) -> dict[str, dict[tuple[int, int], list[float]]]:
     """By word and neuron: how many standard deviations each example with the word lies from the mean. Letter by letter."""
     named = dict(enumerate(texts()))
     statistics = {(row["layer"], row["neuron"]): row for row in data.table("neuron_statistics").iter_rows(named=True)}
     found: dict[str, dict[tuple[int, int], list[float]]] = {}
-    for example in data.table("atlas_examples").iter_rows(named=True):
+    for example in around(data).around(data.table("atlas_examples")).iter_rows(named=True):
         own = statistics[example["layer"], example["neuron"]]
         if not own["variance"]:
             continue
@@ -137,7 +159,7 @@ def slow_words(data: ReportData) -> dict[str, dict[tuple[int, int], list[float]]
 
 
 def test_the_index_of_words_is_that_of_reading_every_example(data: ReportData) -> None:
-    index = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    index = word_index(data.table("atlas_examples"), around(data), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
     slow = slow_words(data)
     assert [word for word, _, _ in index] == sorted(slow)  # no word of the sample lies beyond the plane in which both orders agree
     for word, neurons, first in index:
@@ -161,11 +183,11 @@ def test_the_planted_neuron_is_first_at_its_word(site: Path) -> None:
 def test_words_are_cut_into_files_and_long_lists_are_not_written_whole(
     data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    whole = word_index(data.table("atlas_examples"), around(data), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
     monkeypatch.setattr(words_module, "MOST_NEURONS", 2)
     monkeypatch.setattr(words_module, "POSTINGS_PER_FILE", 20)
     monkeypatch.setattr(words_module, "EXAMPLES", 7)  # read seven at a time, it is the same index
-    index = word_index(data.table("atlas_examples"), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
+    index = word_index(data.table("atlas_examples"), around(data), data.table("neuron_statistics"), dict(enumerate(texts())), NEURONS)
     assert [(word, neurons, first[:2]) for word, neurons, first in whole] == [tuple(entry) for entry in index]
     (tmp_path / DATA).mkdir(parents=True)
     files, firsts = write_words(tmp_path, index)
@@ -179,22 +201,32 @@ def test_words_are_cut_into_files_and_long_lists_are_not_written_whole(
 def test_a_word_belongs_to_a_neuron_from_half_of_its_example_on_and_far_from_the_mean() -> None:
     named = dict(enumerate([" half", " less", "en", " against", " peak", "ed"]))
     activations = [4.0, 3.9, 3.9, -8.0, 8.0, 0.0]
-    example = {"layer": 0, "neuron": 0, "side": "top", "activation": 8.0, "token_ids": list(named), "activations": activations}
-    examples = pl.DataFrame([example], schema={name: TABLES["atlas_examples"].schema[name] for name in example})
+    examples, read = made_up([(8.0, list(named), activations)])
     for deviation, words in ((4.0, ["half", "peaked"]), (4.2, [])):  # two deviations from the mean, and not quite
         statistics = pl.DataFrame({"layer": [0], "neuron": [0], "mean": [0.0], "variance": [deviation**2]},
                                   schema_overrides={"layer": pl.Int32, "neuron": pl.Int32})  # fmt: skip
-        assert [word for word, _, _ in word_index(examples, statistics, named, 1)] == words
+        assert [word for word, _, _ in word_index(examples, read, statistics, named, 1)] == words
+
+
+def made_up(rows: list[tuple[float, list[int], list[float]]]) -> tuple[pl.DataFrame, Texts]:
+    """Highest examples of one neuron, each by its activation, its tokens and their activations, and the text that they are in."""
+    places = [{"document": document, "window_in_document": 0, "first_position": 0} for document in range(len(rows))]
+    examples = [
+        {**place, "layer": 0, "neuron": 0, "side": "top", "activation": peak, "activations": own}
+        for place, (peak, _, own) in zip(places, rows, strict=True)
+    ]
+    pieces = [{**place, "token_ids": tokens, "prediction_ids": tokens} for place, (_, tokens, _) in zip(places, rows, strict=True)]
+    table = pl.DataFrame(pieces, schema=TABLES["atlas_texts"].schema)
+    return pl.DataFrame(examples, schema={name: TABLES["atlas_examples"].schema[name] for name in examples[0]}), Texts.of(table)
 
 
 def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
     letters = {0: "\U0001d518", 1: "\uff21", 2: "z"}  # by code points the first is the last, by UTF-16 the second
-    rows = [{"layer": 0, "neuron": 0, "side": "top", "activation": 9.0, "token_ids": [token], "activations": [9.0]} for token in letters]
-    schema = {name: TABLES["atlas_examples"].schema[name] for name in rows[0]}
+    examples, read = made_up([(9.0, [token], [9.0]) for token in letters])
     statistics = pl.DataFrame(
         {"layer": [0], "neuron": [0], "mean": [0.0], "variance": [1.0]}, schema_overrides={"layer": pl.Int32, "neuron": pl.Int32}
     )
-    index = word_index(pl.DataFrame(rows, schema=schema), statistics, letters, 1)
+    index = word_index(examples, read, statistics, letters, 1)
     assert [word for word, _, _ in index] == ["z", "\U0001d518", "\uff41"]
 
 
@@ -252,7 +284,7 @@ def test_the_overview_holds_one_number_of_each_kind_for_every_neuron(data: Repor
 
 
 def test_without_an_atlas_there_is_no_folder_and_no_link_to_it(data: ReportData, tmp_path: Path) -> None:
-    names = ("atlas_histograms", "atlas_examples", "atlas_tokens")
+    names = ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens")
     without = replace(data, tables={name: frame.clear() if name in names else frame for name, frame in data.tables.items()})
     files = build_site(without, tmp_path)
     assert not (tmp_path / "atlas").exists()
@@ -271,9 +303,11 @@ def test_nothing_is_written_of_a_study_of_which_nothing_was_computed(tmp_path: P
                                    "congruence_tokens", "token_neuron_scores", "token_neuron_screen", "contribution_screen"])  # fmt: skip
 def test_any_table_may_be_empty(data: ReportData, tmp_path: Path, empty: str) -> None:
     some = pl.col("layer") == 0
-    tables = {name: frame.filter(some) if name.startswith("atlas_") else frame for name, frame in data.tables.items()}
+    tables = {
+        name: frame.filter(some) if name.startswith("atlas_") and name != "atlas_texts" else frame for name, frame in data.tables.items()
+    }
     files = write_atlas(replace(data, tables={**tables, empty: tables[empty].clear()}), tmp_path)
     assert f"{DATA}/neurons-0001.js" in files
     assert f"{DATA}/neurons-0002.js" not in files
     assert sorted(files) == sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.js"))
-    assert len(records_of(value(tmp_path, "neurons-0000"))) == NEURONS_PER_FILE
+    assert len(value(tmp_path, "neurons-0000")["neurons"]) == NEURONS_PER_FILE

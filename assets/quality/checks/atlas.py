@@ -14,10 +14,11 @@ _LAYER = ("layer",)
 
 
 def _atlas(reading: Reading, shard: str | None) -> Frames:
-    statistics = reading.read("neuron_statistics")
+    statistics, texts = reading.read("neuron_statistics"), reading.read("atlas_texts")
     return {
         "histograms": _by_layer(reading, "atlas_histograms", lambda part: atlas_violations.histograms(part, statistics)),
-        "examples": _by_layer(reading, "atlas_examples", atlas_violations.examples),
+        "texts": atlas_violations.texts(texts),
+        "examples": _by_layer(reading, "atlas_examples", lambda part: atlas_violations.examples(part, texts)),
         "tokens": _by_layer(reading, "atlas_tokens", atlas_violations.tokens),
     }
 
@@ -35,7 +36,7 @@ CHECKS = (
         name="atlas_values",
         asset="atlas",
         promise="Histograms hold the counted positions, examples the activations that the pass kept around them, and ranks follow the numbers.",
-        needs=("atlas_histograms", "atlas_examples", "atlas_tokens", "neuron_statistics"),
+        needs=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "neuron_statistics"),
         count=_atlas,
         sentences={
             "histograms": [
@@ -46,9 +47,15 @@ CHECKS = (
                 none_of("no bin holds less than nothing", "negative", "neurons with a count below 0", of="neurons", by=_LAYER),
                 none_of("all neurons of a layer have as many bins", "uneven", "neurons with more or fewer", of="neurons", by=_LAYER),
             ],
+            "texts": [
+                none_of("the lists of a piece are of one length, of 1 to 64 tokens", "uneven", "pieces unlike", of="pieces"),
+                none_of("every piece begins at a multiple of 64", "astray", "pieces astray", of="pieces"),
+                none_of("pieces stand once, in the order of the corpus", "disordered", "pieces out of order", of="pieces"),
+            ],
             "examples": [
                 none_of("every example has its own activation at its place, in half precision", "unlike", "examples unlike", of="examples", by=_LAYER),
-                none_of("the lists around an example are of one length, no longer than what is kept", "uneven", "examples unlike", of="examples", by=_LAYER),
+                none_of("the list around an example is no longer than what is kept", "reaching", "examples unlike", of="examples", by=_LAYER),
+                none_of("the text around every example is in atlas_texts", "without_text", "examples without", of="examples", by=_LAYER),
                 none_of("examples are ranked by activation, outermost first", "misranked", "examples out of order", of="examples", by=_LAYER),
                 none_of("no document is twice among a neuron's highest, or lowest", "repeated", "documents repeated", of="examples", by=_LAYER),
             ],

@@ -66,7 +66,7 @@ class MadeCorpus:
         return in_memory(counter.histograms())
 
     def slow_examples(self, examples: int) -> list[dict[str, Any]]:
-        """The rows of atlas_examples, one position of one neuron after the other."""
+        """The rows of atlas_examples with the text around them, one position of one neuron after the other."""
         rows = []
         for layer, neuron in np.ndindex(LAYERS, NEURONS):
             for side, sign in (("top", -1), ("bottom", 1)):
@@ -85,8 +85,8 @@ class MadeCorpus:
                     rows.append(
                         {"layer": layer, "neuron": neuron, "side": side, "rank": rank, "document": document, "window_in_document": window,
                          "position": position, "activation": float(own[position]), "first_position": shown[0],
-                         "token_ids": [self.token_ids[place][other] for other in shown],
                          "activations": [float(np.float16(own[other])) for other in shown],
+                         "token_ids": [self.token_ids[place][other] for other in shown],
                          "prediction_ids": [self.predictions[place][other] for other in shown]}
                     )  # fmt: skip
         return rows

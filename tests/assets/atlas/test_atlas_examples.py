@@ -9,20 +9,27 @@ import polars as pl
 import pytest
 
 from assets.atlas.atlas_examples import atlas_examples, example_places
-from assets.atlas.passages import PLACE, Passages, passages_around
-from assets.contracts import ATLAS_EXAMPLES
+from assets.atlas.atlas_texts import PIECE, PLACE, Pieces, Texts, pieces_around
+from assets.contracts import ATLAS_EXAMPLES, ATLAS_TEXTS
 from assets.counting.histograms import HistogramError, Histograms
 from tests.assets.atlas.made_corpus import KEPT, LAYERS, LENGTHS, MadeCorpus
 
 
-def passages_of(made: MadeCorpus, places: pl.DataFrame, where: Path, rows: int = 100) -> Passages:
+def pieces_of(made: MadeCorpus, places: pl.DataFrame, where: Path, rows: int = 100) -> Pieces:
     folder = Path(mkdtemp(dir=where))
-    return passages_around(places, made.windows.iter_slices(rows), made.position_predictions.iter_slices(rows), folder)
+    return pieces_around(places, made.windows.iter_slices(rows), made.position_predictions.iter_slices(rows), folder)
+
+
+def texts_of(pieces: Pieces) -> pl.DataFrame:
+    return pl.concat([ATLAS_TEXTS.schema.to_frame(), *pieces.frames()])
 
 
 def table_of(made: MadeCorpus, examples: int, where: Path, rows: int = 100) -> pl.DataFrame:
-    passages = passages_of(made, example_places(made.histograms, examples), where, rows)
-    return pl.concat(atlas_examples(made.histograms, passages, examples))
+    """The examples with the text that the pieces hold around them."""
+    pieces = pieces_of(made, example_places(made.histograms, examples), where, rows)
+    table = pl.concat(atlas_examples(made.histograms, pieces.lengths, examples))
+    assert table.schema == ATLAS_EXAMPLES.schema
+    return Texts.of(texts_of(pieces)).around(table)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -30,19 +37,20 @@ def table_of(made: MadeCorpus, examples: int, where: Path, rows: int = 100) -> p
 def test_the_table_is_what_a_loop_over_all_positions_finds(seed: int, examples: int, tmp_path: Path) -> None:
     made = MadeCorpus(seed)
     found, expected = table_of(made, examples, tmp_path), made.slow_examples(examples)
-    assert found.schema == ATLAS_EXAMPLES.schema
     assert found.rows(named=True) == expected
     assert {row["side"] for row in expected} == {"top", "bottom"}
     lengths = {len(row["token_ids"]) for row in expected}
     assert len(lengths) > 3, "examples at the ends of windows and within them"
 
 
-def test_a_place_is_looked_up_once_and_a_corpus_in_any_parts_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_stands_once_and_a_corpus_in_any_parts_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = MadeCorpus()
     places = example_places(made.histograms, KEPT)
     assert places.height == places.unique().height < len(made.slow_examples(KEPT))
-    whole = table_of(made, KEPT, tmp_path)
-    monkeypatch.setattr("assets.atlas.passages.AT_ONCE", 2)
+    whole, texts = table_of(made, KEPT, tmp_path), texts_of(pieces_of(made, places, tmp_path))
+    assert texts.height == texts.unique().height <= sum(-(-length // PIECE) for length in LENGTHS)
+    monkeypatch.setattr("assets.atlas.atlas_texts.AT_ONCE", 2)
+    assert texts_of(pieces_of(made, places, tmp_path)).equals(texts)
     for rows in (1, 2, len(LENGTHS)):
         assert table_of(made, KEPT, tmp_path, rows).equals(whole)
 
@@ -58,22 +66,32 @@ def test_documents_fewer_than_places_leave_no_row_for_the_empty_ones(tmp_path: P
         tensors[f"{side}_document"][:, 1, 2:] = -1
         tensors[f"{side}_document"][:, 3] = -1
     fewer = dataclasses.replace(made.histograms, tensors=tensors)
-    table = pl.concat(atlas_examples(fewer, passages_of(made, example_places(fewer, KEPT), tmp_path), KEPT))
+    table = pl.concat(atlas_examples(fewer, pieces_of(made, example_places(fewer, KEPT), tmp_path).lengths, KEPT))
     assert table.group_by("neuron").len().sort("neuron").rows() == [(0, 4 * KEPT), (1, 8), (2, 4 * KEPT)]
 
 
-def test_a_passage_is_cut_around_its_place_and_at_the_ends_of_its_window(tmp_path: Path) -> None:
+def test_text_is_cut_around_its_place_and_at_the_ends_of_its_window(tmp_path: Path) -> None:
     made = MadeCorpus()
     longest = LENGTHS.index(max(LENGTHS))
     document, window = made.windows.row(longest)[:2]
-    for position in (0, 39, 40, 41, max(LENGTHS) - 13, max(LENGTHS) - 12, max(LENGTHS) - 1):
-        place = pl.DataFrame({"document": [document], "window_in_document": [window], "position": [position]}, schema_overrides={
-            "window_in_document": pl.Int32, "position": pl.Int32})  # fmt: skip
-        passages = passages_of(made, place, tmp_path, rows=2)
-        rows = passages.rows_of(place)
-        own = slice(max(0, position - 40), position + 13)
-        assert passages.within(passages.token_ids[rows], rows).to_list() == [made.token_ids[longest][own]]
-        assert passages.within(passages.predictions[rows], rows).to_list() == [made.predictions[longest][own]]
+    types = {"window_in_document": pl.Int32, "position": pl.Int32, "first_position": pl.Int32}
+    for position in (0, 39, 40, 41, PIECE - 13, PIECE - 12, PIECE + 39, PIECE + 40, max(LENGTHS) - 13, max(LENGTHS) - 12, max(LENGTHS) - 1):
+        place = pl.DataFrame({"document": [document], "window_in_document": [window], "position": [position]}, schema_overrides=types)
+        texts = texts_of(pieces_of(made, place, tmp_path, rows=2))
+        own = slice(max(0, position - 40), min(position + 13, max(LENGTHS)))
+        assert texts["first_position"].to_list() == sorted({own.start // PIECE * PIECE, (own.stop - 1) // PIECE * PIECE})
+        shown = {"first_position": [own.start], "activations": [[0.0] * (own.stop - own.start)]}
+        found = Texts.of(texts).around(place.with_columns(pl.DataFrame(shown, schema_overrides=types)))
+        assert found["token_ids"].to_list() == [made.token_ids[longest][own]]
+        assert found["prediction_ids"].to_list() == [made.predictions[longest][own]]
+
+
+def test_an_example_without_its_text_is_refused(tmp_path: Path) -> None:
+    made = MadeCorpus()
+    pieces = pieces_of(made, example_places(made.histograms, KEPT), tmp_path)
+    table = pl.concat(atlas_examples(made.histograms, pieces.lengths, KEPT))
+    with pytest.raises(HistogramError, match=r"^atlas: \d+ of \d+ examples have no text in atlas_texts; .* materialize the atlas again$"):
+        Texts.of(texts_of(pieces)[1:]).around(table)
 
 
 @pytest.mark.parametrize(("table", "named"), [("windows", "token ids"), ("position_predictions", "predictions")])
@@ -85,7 +103,7 @@ def test_a_corpus_without_a_window_of_the_counters_is_refused(table: str, named:
     lost = places.filter(document=5).height
     assert lost > 0
     with pytest.raises(HistogramError, match=f"^atlas: {lost} of {places.height} places of examples have no {named}; .*again$"):
-        passages_around(places, iter([tables["windows"]]), iter([tables["position_predictions"]]), tmp_path)
+        pieces_around(places, iter([tables["windows"]]), iter([tables["position_predictions"]]), tmp_path)
 
 
 def test_counters_of_nothing_have_no_examples(tmp_path: Path) -> None:
@@ -96,5 +114,7 @@ def test_counters_of_nothing_have_no_examples(tmp_path: Path) -> None:
     nothing = Histograms(tensors, 0, made.histograms.token_ids)
     places = example_places(nothing, KEPT)
     assert (places.height, places.columns) == (0, list(PLACE))
-    frames = list(atlas_examples(nothing, passages_of(made, places, tmp_path), KEPT))
+    pieces = pieces_of(made, places, tmp_path)
+    assert texts_of(pieces).height == 0
+    frames = list(atlas_examples(nothing, pieces.lengths, KEPT))
     assert [frame.height for frame in frames] == [0] * LAYERS

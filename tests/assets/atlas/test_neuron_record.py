@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from assets.atlas import neuron_record as module
-from assets.atlas.neuron_record import BLOCK, DIGITS, RIGHT, SHADES, TABLES_READ, neuron_record, neuron_records
+from assets.atlas.neuron_record import BLOCK, DIGITS, RIGHT, SHADES, TABLES_OF_NEURONS, neuron_record, neuron_records
 from assets.contracts import TABLES
 
 NEURONS = 5
@@ -25,11 +25,19 @@ def made_up(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def example(layer: int, neuron: int, side: str, rank: int, activations: list[float]) -> dict[str, Any]:
-    tokens = [7 * rank + place for place in range(len(activations))]
     return {
         "layer": layer, "neuron": neuron, "side": side, "rank": rank, "document": 2**40 + rank, "window_in_document": 1, "position": 9,
-        "activation": activations[0], "first_position": 9, "token_ids": tokens, "activations": activations, "prediction_ids": tokens[1:] + [3],
+        "activation": activations[0], "first_position": 9, "activations": activations,
     }  # fmt: skip
+
+
+def piece(rank: int) -> dict[str, Any]:
+    """The text of the document that the examples of a rank are in."""
+    tokens = [7 * rank + place for place in range(20)]
+    return {"document": 2**40 + rank, "window_in_document": 1, "first_position": 0, "token_ids": tokens, "prediction_ids": tokens[1:] + [3]}
+
+
+TEXTS = [piece(rank) for rank in (1, 2)]
 
 
 @pytest.fixture
@@ -49,6 +57,7 @@ def tables() -> dict[str, pl.DataFrame]:
                                                             "is_dead": False} for place in some]),
         "atlas_examples": made_up("atlas_examples", [example(**place, side=side, rank=rank, activations=(scale * generator.normal(size=4)).tolist())
                                                      for place in some for side in ("top", "bottom") for rank, scale in ((1, 300), (2, 0.02))]),
+        "atlas_texts": made_up("atlas_texts", TEXTS),
         "congruence_neurons": made_up("congruence_neurons", [{**row, "convention": convention, "end": "top", "rank": 1}
                                                              for convention in ("published", RIGHT) for row in numbers(congruence=1)]),
         "atlas_tokens": made_up("atlas_tokens", [{**row, "end": "high", "rank": 1} for row in numbers(standardized_difference=2, mean_elsewhere=1e-7)]),
@@ -63,6 +72,7 @@ def slowly(tables: dict[str, pl.DataFrame], layer: int, neuron: int) -> dict[str
     own = {
         name: [row for row in frame.iter_rows(named=True) if (row["layer"], row["neuron"]) == (layer, neuron)]
         for name, frame in tables.items()
+        if name != "atlas_texts"
     }
     counts = own["atlas_histograms"][0]["counts"]
     bins = own["activation_bins"][0]
@@ -81,6 +91,12 @@ def slowly(tables: dict[str, pl.DataFrame], layer: int, neuron: int) -> dict[str
                     "activations": shades(row["activations"]),
                 }
     return record
+
+
+def with_text(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the tokens and predictions around each example, four from the tenth on."""
+    texts = [{name: list(piece(row["rank"])[name][9:13]) for name in ("token_ids", "prediction_ids")} for row in record["examples"]]
+    return {**record, "examples": [{**row, **text} for row, text in zip(record["examples"], texts, strict=True)]}
 
 
 def told(value: Any) -> Any:
@@ -104,7 +120,8 @@ def test_records_are_what_the_tables_say(tables: dict[str, pl.DataFrame]) -> Non
 
 
 def test_one_record_is_that_of_all(tables: dict[str, pl.DataFrame]) -> None:
-    assert neuron_record(tables, 1, 3) == slowly(tables, 1, 3)
+    assert neuron_record(tables, 1, 3) == with_text(slowly(tables, 1, 3))
+    assert neuron_record(tables, 1, 2) == slowly(tables, 1, 2)  # it has no example
     assert neuron_record(tables, 1, NEURONS) is None
 
 
@@ -122,7 +139,9 @@ def test_records_are_json_and_small_numbers_leave_no_sign_behind(tables: dict[st
     assert "-0.0," not in text
     assert "-0.0]" not in text
     rows = [example(0, 0, "top", 1, [8.0, -0.001, math.nan, math.inf])]
-    record = neuron_record({"atlas_histograms": tables["atlas_histograms"], "atlas_examples": made_up("atlas_examples", rows)}, 0, 0)
+    record = neuron_record(
+        {**{name: tables[name] for name in ("atlas_histograms", "atlas_texts")}, "atlas_examples": made_up("atlas_examples", rows)}, 0, 0
+    )
     assert record is not None
     assert record["examples"][0]["activations"] == [8.0, 0.0, None, None]
     assert math.copysign(1, record["examples"][0]["activations"][1]) == 1
@@ -130,12 +149,14 @@ def test_records_are_json_and_small_numbers_leave_no_sign_behind(tables: dict[st
 
 def test_an_example_of_nothing_but_zeros_is_told(tables: dict[str, pl.DataFrame]) -> None:
     rows = [example(0, 0, "top", 1, [0.0, 0.0])]
-    record = neuron_record({"atlas_histograms": tables["atlas_histograms"], "atlas_examples": made_up("atlas_examples", rows)}, 0, 0)
+    record = neuron_record(
+        {**{name: tables[name] for name in ("atlas_histograms", "atlas_texts")}, "atlas_examples": made_up("atlas_examples", rows)}, 0, 0
+    )
     assert record is not None
     assert record["examples"][0]["activations"] == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("empty", TABLES_READ)
+@pytest.mark.parametrize("empty", TABLES_OF_NEURONS)
 def test_any_table_may_be_empty(tables: dict[str, pl.DataFrame], empty: str) -> None:
     found = [record for records in neuron_records({**tables, empty: tables[empty].clear()}) for record in records]
     without = [record for records in neuron_records({name: frame for name, frame in tables.items() if name != empty}) for record in records]

@@ -9,8 +9,8 @@ import pytest
 
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
-from assets.atlas.passages import passages_around
 from assets.contracts import TABLES
 from assets.quality import atlas_violations
 from assets.quality.expectations import Outcome
@@ -25,7 +25,11 @@ BALANCED = "the bins of every neuron hold its counted positions, less those outs
 NOT_NEGATIVE = "no bin holds less than nothing"
 AS_MANY = "all neurons of a layer have as many bins"
 OWN = "every example has its own activation at its place, in half precision"
-ONE_LENGTH = "the lists around an example are of one length, no longer than what is kept"
+ONE_LENGTH = "the lists of a piece are of one length, of 1 to 64 tokens"
+BEGINNING = "every piece begins at a multiple of 64"
+IN_ORDER = "pieces stand once, in the order of the corpus"
+REACH = "the list around an example is no longer than what is kept"
+WITH_TEXT = "the text around every example is in atlas_texts"
 OUTWARDS = "examples are ranked by activation, outermost first"
 ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
 RANKED = "tokens are ranked by the size of their difference"
@@ -36,13 +40,14 @@ ONCE = "no token goes twice with a neuron"
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     made = MadeCorpus(levels=300)
-    places, folder = example_places(made.histograms, KEPT), tmp_path_factory.mktemp("passages")
-    passages = passages_around(places, made.windows.iter_slices(4), made.position_predictions.iter_slices(4), folder)
+    places, folder = example_places(made.histograms, KEPT), tmp_path_factory.mktemp("pieces")
+    pieces = pieces_around(places, made.windows.iter_slices(4), made.position_predictions.iter_slices(4), folder)
     random = np.random.default_rng(1)
     screen = screened(random.normal(0, 1, (2, 4, 90)).astype(np.float32), random.integers(0, len(TEXTS), 90).tolist(), [0, 1, 2, 3])
     return {
         "histograms": pl.concat(atlas_histograms(made.histograms)),
-        "examples": pl.concat(atlas_examples(made.histograms, passages, KEPT)),
+        "examples": pl.concat(atlas_examples(made.histograms, pieces.lengths, KEPT)),
+        "texts": pl.concat(pieces.frames()),
         "tokens": pl.concat(atlas_tokens(screen, dict(enumerate(TEXTS)), 1)),
         "statistics": neuron_statistics(made.histograms, is_gated=False),
     }
@@ -51,7 +56,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 def outcomes(tables: Tables) -> list[Outcome]:
     frames = {
         "histograms": atlas_violations.histograms(tables["histograms"], tables["statistics"]),
-        "examples": atlas_violations.examples(tables["examples"]),
+        "examples": atlas_violations.examples(tables["examples"], tables["texts"]),
+        "texts": atlas_violations.texts(tables["texts"]),
         "tokens": atlas_violations.tokens(tables["tokens"]),
     }
     return judged.check("atlas_values", "atlas").judged(frames)
@@ -67,9 +73,9 @@ def test_sound_tables_pass_and_so_do_empty_ones(sound: Tables) -> None:
     observed = {outcome.expectation: outcome.observed for outcome in outcomes(sound)}
     assert observed[BALANCED] == "0 of 8 neurons unbalanced"
     assert observed[OWN] == f"0 of {8 * 2 * KEPT} examples unlike"
-    empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "tokens")}
+    empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "texts", "tokens")}
     found = outcomes({**empty, "statistics": sound["statistics"]})
-    assert len(found) == 10, "a check that looks at nothing stops the study"
+    assert len(found) == 14, "a check that looks at nothing stops the study"
     assert failures(found) == {}
 
 
@@ -98,14 +104,17 @@ def exchange(row: int, *columns: str) -> Change:
         ("histograms", put("counts", 2, lambda counts: [-1, *counts[1:-1], counts[0] + counts[-1] + 1]), {NOT_NEGATIVE}),
         ("histograms", put("counts", 3, lambda counts: [*counts, 0]), {AS_MANY}),
         ("examples", put("activation", 0, 7.5), {OWN}),
-        ("examples", put("position", 8, lambda position: position - 1), {OWN, ONE_LENGTH}),
-        ("examples", put("activations", 9, lambda values: values[:-1]), {ONE_LENGTH}),
-        ("examples", put("token_ids", 9, lambda ids: [*ids, 1]), {ONE_LENGTH}),
-        ("examples", put("prediction_ids", 9, []), {ONE_LENGTH}),
+        ("examples", put("position", 8, lambda position: position - 1), {OWN, REACH}),
+        ("examples", put("activations", 9, lambda values: values * 2), {REACH, WITH_TEXT}),
+        ("texts", put("token_ids", 3, lambda ids: [*ids, 1]), {ONE_LENGTH}),
+        ("texts", put("prediction_ids", 3, []), {ONE_LENGTH}),
+        ("texts", put("first_position", 1, 63), {BEGINNING, WITH_TEXT}),
+        ("texts", lambda table: table.reverse(), {IN_ORDER}),
+        ("texts", lambda table: table[1:], {WITH_TEXT}),
         ("examples", exchange(KEPT - 1, "rank"), {OUTWARDS}),
-        ("examples", exchange(KEPT - 1, "document", "window_in_document", "position", "activation", "first_position", "activations", "token_ids",
-                              "prediction_ids"), {OUTWARDS}),
-        ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT}),
+        ("examples", exchange(KEPT - 1, "document", "window_in_document", "position", "activation", "first_position", "activations"),
+         {OUTWARDS}),
+        ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT, WITH_TEXT}),
         ("tokens", exchange(1, "rank"), {RANKED}),
         ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
         ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),
