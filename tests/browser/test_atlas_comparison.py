@@ -44,7 +44,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def listed(record: dict[str, Any], part: str, column: str) -> dict[int, float]:
-    return {row["token_id"]: row[column] for row in record[part]}
+    return {row["token_id"]: row[column] for row in record[part] if row[column] is not None}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_colour_is_on_one_scale_for_both(watched: Watched, records: list[dict[st
             lists.nth(place).locator(".peak").evaluate_all("(words) => words.map((word) => parseInt(word.style.getPropertyValue('--p')))")
         )
         examples = [example["activation"] for example in record["examples"] if example["side"] == side]
-        assert strengths == pytest.approx([100 * abs(value) / largest for value in examples], abs=1.1)  # whole percents of the activation in half precision
+        assert strengths == pytest.approx(
+            [100 * abs(value) / largest for value in examples], abs=1.1
+        )  # whole percents of the activation in half precision
 
 
 def test_every_way_leads_to_the_comparison(watched: Watched) -> None:
