@@ -1,6 +1,6 @@
 # What a user calls. Each target sets up what it needs: a virtual environment in .venv from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study text neuron across diff dev check demo-model bench bench-study retention faults mutants lock clean
+.PHONY: help setup setup-tools setup-operations setup-kernels local-cluster cluster demo test study text neuron export across diff dev check demo-model bench bench-study retention faults mutants lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,7 +51,7 @@ study: setup ## run any study: make study STUDY=<name or path.yaml>
 
 # As they were given: a text may hold quotes and $, which neither make nor the shell may read.
 override TEXT := $(value TEXT)
-export STUDY TEXT NEURONS NEURON
+export STUDY TEXT NEURONS NEURON OUT
 
 text: setup ## what a study's model makes of a text: make text STUDY=demo TEXT="..." [NEURONS="L1 N3, L2 N7"]
 	@test -n "$$STUDY" && test -n "$$TEXT" || { echo 'Say which study and what text: make text STUDY=<name or path.yaml> TEXT="..."'; exit 2; }
@@ -60,6 +60,10 @@ text: setup ## what a study's model makes of a text: make text STUDY=demo TEXT="
 neuron: setup ## all that a study's tables hold of one neuron, as JSON: make neuron STUDY=demo NEURON=L2-N144
 	@test -n "$$STUDY" && test -n "$$NEURON" || { echo 'Say which study and which neuron: make neuron STUDY=<name or path.yaml> NEURON=L2-N144'; exit 2; }
 	@$(RUN) -m orchestration.neuron -- "$$STUDY" "$$NEURON"
+
+export: setup ## neurons as files that tools of automated interpretability read: make export STUDY=demo OUT=<new folder> [NEURONS="L1 N3, L2 N7"]
+	@test -n "$$STUDY" && test -n "$$OUT" || { echo 'Say which study and where to: make export STUDY=<name or path.yaml> OUT=<new folder>'; exit 2; }
+	@$(RUN) -m orchestration.export --neurons="$$NEURONS" -- "$$STUDY" "$$OUT"
 
 across: setup ## compare all models that were run: make across [STUDIES="more.yaml files.yaml"]
 	@$(RUN) -m orchestration.across $(STUDIES)

@@ -7,7 +7,7 @@
 Needs neither Dagster nor torch. What is read is verified first: size and SHA-256 of every file of the output it belongs to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_record, token_ids_in
+from assets.atlas.atlas_texts import Texts
+from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_records, token_ids_in, with_text
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
@@ -65,17 +66,31 @@ class PublishedStudy:
 
         Raises StoreError for a neuron that the model has not, or where the atlas was left out.
         """
-        tables = {name: self._scan(name).filter(layer=layer, neuron=neuron).collect() for name in TABLES_OF_NEURONS}
-        is_shown = pl.col("document").is_in(tables["atlas_examples"]["document"].unique().to_list())
-        tables["atlas_texts"] = self._scan("atlas_texts").filter(is_shown).collect()
-        record = neuron_record(tables, layer, neuron)
-        if record is None:
-            facts = self.facts("model_snapshot")
-            raise StoreError(
-                f"neuron: given L{layer} N{neuron}; the atlas of {self.name} has none of that name (layers 0 to {facts['layers'] - 1}, neurons 0 to "
-                f"{facts['neurons'] - 1} in each; none at all where the study says atlas: {{neurons: none}})"
-            )
-        return record
+        return next(self.neurons([(layer, neuron)]))
+
+    def neurons(self, chosen: Collection[tuple[int, int]] | None = None) -> Iterator[dict[str, Any]]:
+        """The records of all neurons, or of the (layer, neuron) chosen, ascending, a layer in memory at a time. Raises StoreError as `neuron` does."""
+        facts = self.facts("model_snapshot")
+        around = Texts.of(self.table("atlas_texts"))
+        layers = range(facts["layers"]) if chosen is None else sorted({layer for layer, _ in chosen})
+        for layer in layers:
+            wanted = set(range(facts["neurons"])) if chosen is None else {neuron for own, neuron in chosen if own == layer}
+            tables = {
+                name: self._scan(name).filter(layer=layer).filter(pl.col("neuron").is_in(sorted(wanted))).collect()
+                for name in TABLES_OF_NEURONS
+            }
+            for records in neuron_records(tables):
+                wanted -= {record["neuron"] for record in records}
+                yield from with_text(records, around)
+            if wanted:
+                raise StoreError(
+                    f"neuron: given L{layer} N{min(wanted)}; the atlas of {self.name} has none of that name (layers 0 to {facts['layers'] - 1}, neurons "
+                    f"0 to {facts['neurons'] - 1} in each; none at all where the study says atlas: {{neurons: none}})"
+                )
+
+    def texts(self) -> dict[int, str]:
+        """The text of every token, by id."""
+        return dict(self.table("token_counts").select("token_id", "token").iter_rows())
 
     def neuron_with_texts(self, layer: int, neuron: int) -> dict[str, Any]:
         """`study`, the neuron's record, and `texts`: of every token that it names, by id. Can be written as JSON."""

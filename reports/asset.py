@@ -78,6 +78,7 @@ def _lineage(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "created_at": record.created_at,
         "bytes": record.bytes,
+        "files": {name: entry.bytes for name, entry in record.files.items()},
         "provenance": dict(record.provenance),
     }
 

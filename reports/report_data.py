@@ -26,7 +26,7 @@ class ReportData:
 
     `tables` holds frames under their contract names (assets.contracts.TABLES without CORPUS_TABLES); an absent one counts as empty.
     `provenance` has one mapping per published output: asset, fingerprint, code_version, created_at (ISO 8601), seconds, bytes and,
-    if known, inputs (name -> content hash, or names). `facts` may hold: model, revision, commit, architecture, layers, neurons (per
+    if known, inputs (name -> content hash, or names) and files (name -> bytes). `facts` may hold: model, revision, commit, architecture, layers, neurons (per
     layer), vocabulary, is_gated, normalization, dtype, device, corpus, corpus_commit, documents, empty_documents,
     duplicate_documents, context_length, windows, positions, shards, seconds and bytes (of all outputs), counting_seconds (of the one
     pass), positions_per_second, finished_at (ISO 8601), version, torch, transformer_lens. One that is absent or None is left out.

@@ -38,8 +38,8 @@ from reports.report_data import ReportData
 HERE = Path(__file__).parent
 STATIC = ("site.css", "site.js")
 OF_ATLAS = (
-    "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_neuron.js", "atlas_address.js", "atlas_search.js",
-    "atlas_scale.js", "atlas_map.js",
+    "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_statistics.js", "atlas_contexts.js", "atlas_shown.js", "atlas_neuron.js",
+    "atlas_compare.js", "atlas_address.js", "atlas_search.js", "atlas_scale.js", "atlas_map.js",
 )  # fmt: skip
 
 

@@ -61,17 +61,23 @@ def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
 
 
 def neuron_record(tables: Mapping[str, pl.DataFrame], layer: int, neuron: int) -> dict[str, Any] | None:
-    """The record of one neuron, each example with its `token_ids` and `prediction_ids`; None where the atlas has none of that name.
+    """The record of one neuron, with the text of its examples; None where the atlas has none of that name.
 
     `tables` are those of TABLES_READ by name. Raises HistogramError where atlas_texts lacks the text of an example.
     """
     own = {name: _frame(tables, name).filter(layer=layer, neuron=neuron) for name in TABLES_OF_NEURONS}
-    record = next((record for records in neuron_records(own) for record in records), None)
-    if record is not None and record["examples"]:
-        examples = pl.DataFrame(record["examples"], schema_overrides=TABLES["atlas_examples"].schema, infer_schema_length=None)
-        texts = Texts.of(_frame(tables, "atlas_texts")).around(examples).select("token_ids", "prediction_ids")
-        record["examples"] = [{**row, **text} for row, text in zip(record["examples"], texts.iter_rows(named=True), strict=True)]
-    return record
+    texts = Texts.of(_frame(tables, "atlas_texts"))
+    return next((record for records in neuron_records(own) for record in with_text(records, texts)), None)
+
+
+def with_text(records: Records, texts: Texts) -> Records:
+    """The records, each example with its `token_ids` and `prediction_ids`. Raises HistogramError where `texts` lacks those of an example."""
+    examples = [row for record in records for row in record["examples"]]
+    if not examples:
+        return records
+    frame = pl.DataFrame(examples, schema_overrides=TABLES["atlas_examples"].schema, infer_schema_length=None)
+    around = texts.around(frame).select("token_ids", "prediction_ids").iter_rows(named=True)
+    return [{**record, "examples": [{**row, **next(around)} for row in record["examples"]]} for record in records]
 
 
 def token_ids_in(value: Any, key: str = "") -> Iterator[int]:

@@ -43,8 +43,8 @@ def refuse_text(text: str) -> None:
         raise TextError(f"text: character {error.start + 1} is half of a pair (a lone surrogate), which is no text; leave it out") from None
 
 
-def named_neurons(given: str) -> tuple[tuple[int, int], ...]:
-    """(layer, neuron) of each neuron that a list such as "L1 N3, L2 N7" names, each once, in its order. Raises TextError."""
+def named_neurons(given: str, most: int | None = MOST_NEURONS) -> tuple[tuple[int, int], ...]:
+    """(layer, neuron) of each neuron that a list such as "L1 N3, L2 N7" names, each once, in its order. Raises TextError, also for more than `most`."""
     found = []
     for name in filter(None, (part.strip() for part in given.split(","))):
         match = NEURON.fullmatch(name)
@@ -52,8 +52,8 @@ def named_neurons(given: str) -> tuple[tuple[int, int], ...]:
             raise TextError(f"neurons: given {name[:40]!r}; write a neuron as L1 N3, and a comma between two")
         found.append((int(match[1]), int(match[2])))
     chosen = tuple(dict.fromkeys(found))
-    if len(chosen) > MOST_NEURONS:
-        raise TextError(f"neurons: given {len(chosen)}; at most {MOST_NEURONS} are shown at a time")
+    if most is not None and len(chosen) > most:
+        raise TextError(f"neurons: given {len(chosen)}; at most {most} are shown at a time")
     return chosen
 
 

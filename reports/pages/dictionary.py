@@ -6,8 +6,8 @@ from typing import Any
 
 from assets.contracts import TABLES, histogram_tensors
 from assets.stages import CORPUS_TABLES
-from reports.downloads import Download
-from reports.numbers import moment, plural
+from reports.downloads import NOT_COPIED, Download
+from reports.numbers import moment, plural, size
 from reports.pages.page import Page
 from reports.report_data import ReportData
 
@@ -22,7 +22,7 @@ def data_page(data: ReportData, downloads: Mapping[str, list[Download]]) -> Page
             "columns": [{"column": column, "dtype": _DTYPES.get(str(column.dtype), str(column.dtype).lower())} for column in table.columns],
             "rows": data.tables[name].height if name in data.tables else None,
             "downloads": downloads.get(name, []),
-            "absent": "kept with the run's outputs: too large for a page" if name in CORPUS_TABLES else "not part of this report",
+            "absent": _absent(data, name),
         }
         for name, table in TABLES.items()
     ]
@@ -32,10 +32,27 @@ def data_page(data: ReportData, downloads: Mapping[str, list[Download]]) -> Page
         title="Data dictionary and downloads",
         context={
             "tables": tables,
+            "not_copied": [name for name in NOT_COPIED if name in data.tables],
             "tensors": histogram_tensors(data.study.embedding_predictions, data.study.further_outcomes),
             "provenance": [_provenance(record) for record in data.provenance],
         },
     )
+
+
+def _absent(data: ReportData, name: str) -> str:
+    """Why the site holds no file of a table, and where there is one."""
+    if name in CORPUS_TABLES:
+        return "kept with the run's outputs: too large for a page"
+    if name not in NOT_COPIED or name not in data.tables:
+        return "not part of this report"
+    files = {
+        file: amount
+        for record in data.provenance
+        if record["asset"] == TABLES[name].asset
+        for file, amount in record.get("files", {}).items()
+    }
+    amount = files.get(f"{name}.parquet")
+    return f"in the study's folder{f', {size(amount)}' if amount is not None else ''}"
 
 
 def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ const Atlas = (() => {
   window.atlasData = (name, text) => { waiting.get(name)?.(text); };
 
   class MissingError extends Error {}
+  const WITHOUT_CONTENTS = "The file atlas/data/contents.js cannot be read. It belongs to this report: copy the folder atlas whole, or make the report again.";
 
   function registered(name) {
     return new Promise((take, refuse) => {
@@ -59,7 +60,14 @@ const Atlas = (() => {
     const found = /^#?L(\d{1,6})-N(\d{1,9})$/i.exec(address);
     return found && [Number(found[1]), Number(found[2])];
   }
-  const addressOf = ([layer, neuron]) => `neuron.html#L${layer}-N${neuron}`;
+  // What a person writes: L25 N1527, l25n1527, 25.1527, 25 1527
+  function nameGiven(text) {
+    const found = /^\s*l?\s*(\d{1,6})\s*[\s.,:/-]*n?\s*(\d{1,9})\s*$/i.exec(text);
+    return found && /\D/.test(text.trim()) ? [Number(found[1]), Number(found[2])] : null;
+  }
+  const nameOf = ([layer, neuron]) => `L${layer}-N${neuron}`;
+  const addressOf = (neuron) => `neuron.html#${nameOf(neuron)}`;
+  const comparison = (...neurons) => `compare.html#${neurons.map(nameOf).join(",")}`;
   const shownName = ([layer, neuron]) => `L${layer} N${neuron}`;
   const numberOf = ([layer, neuron]) => layer * contents.neurons + neuron;
   const neuronAt = (number) => [Math.floor(number / contents.neurons), number % contents.neurons];
@@ -157,10 +165,17 @@ const Atlas = (() => {
       of("thead", {}, of("tr", {}, heads.map(([text], place) => cell("th", text, place)))),
       of("tbody", {}, rows.map((row) => of("tr", {}, row.map((content, place) => cell("td", content, place))))));
   }
+  function folded(heads, rows, most = 12) { // a table of which the first rows are shown, and the others when asked for
+    const made = table(heads, rows), rest = [...made.tBodies[0].rows].slice(most);
+    rest.forEach((row) => { row.hidden = true; });
+    const all = of("button", { type: "button", className: "all-rows" }, `Show all ${count(rows.length)}`);
+    all.addEventListener("click", () => { rest.forEach((row) => { row.hidden = false; }); all.remove(); rest[0].scrollIntoView({ block: "nearest" }); });
+    return [of("div", { className: "scroll" }, made), rest.length ? all : null];
+  }
 
   return {
     get contents() { return contents; },
-    MissingError, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, nameIn, addressOf, shownName, numberOf, neuronAt, exists, noneOf,
-    count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table,
+    MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, noneOf,
+    count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table, folded,
   };
 })();

@@ -23,15 +23,16 @@
     }
   }
 
-  // L25 N1527, l25n1527, 25.1527, 25 1527
-  function nameOf(query) {
-    const found = /^\s*l?\s*(\d{1,6})\s*[\s.,:/-]*n?\s*(\d{1,9})\s*$/i.exec(query);
-    return found && /\D/.test(query.trim()) ? [Number(found[1]), Number(found[2])] : null;
-  }
   function byName(query) {
-    const neuron = nameOf(query);
+    const neuron = Atlas.nameGiven(query), two = neuron ? null : twoIn(query);
+    if (two) return section("Two neurons", of("p", {}, of("a", { href: Atlas.comparison(...two) }, `${Atlas.shownName(two[0])} beside ${Atlas.shownName(two[1])}`)));
     if (!neuron) return null;
-    return section("Neuron", Atlas.exists(neuron) ? of("p", {}, neuronLink(neuron)) : of("p", { className: "empty" }, Atlas.noneOf(neuron)));
+    if (!Atlas.exists(neuron)) return section("Neuron", of("p", { className: "empty" }, Atlas.noneOf(neuron)));
+    return section("Neuron", of("p", {}, neuronLink(neuron), of("small", {}, " · ", of("a", { href: Atlas.comparison(neuron) }, "compare it with another"))));
+  }
+  function twoIn(query) { // L25 N1527, L3 N700
+    const two = query.split(/\s*(?:[,;&]|\band\b|\bvs\b)\s*/i).map(Atlas.nameGiven);
+    return two.length === 2 && two.every((one) => one && Atlas.exists(one)) ? two : null;
   }
   const section = (title, ...content) => of("section", { className: "found" }, of("h2", {}, title), ...content);
 
@@ -91,7 +92,7 @@
 
   if (!Atlas.contents) {
     const notice = document.querySelector("[data-notice]");
-    notice.textContent = "The file atlas/data/contents.js cannot be read. It belongs to this report: copy the folder atlas whole, or make the report again.";
+    notice.textContent = Atlas.WITHOUT_CONTENTS;
     notice.hidden = false;
     input.disabled = true;
     return;
@@ -100,7 +101,7 @@
   Address.changed(read);
   input.addEventListener("input", search);
   input.addEventListener("keydown", (event) => { // Enter opens what was named
-    const neuron = event.key === "Enter" && nameOf(input.value);
+    const neuron = event.key === "Enter" && Atlas.nameGiven(input.value);
     if (neuron && Atlas.exists(neuron)) location.href = Atlas.addressOf(neuron);
   });
   read();

@@ -16,6 +16,7 @@ from assets.contracts import TABLES
 from assets.published_study import PublishedStudy
 from assets.store import StoreError
 from assets.tables import read_table
+from tests.assets.exported_neurons.neuron_explainer_form import check_neuron_record
 from tests.pipeline.conftest import Bench, WholeRun
 from tests.planted import PLANTED_LAYER, PLANTED_NEURON
 
@@ -103,6 +104,51 @@ def test_the_command_prints_one_neuron(whole_run: WholeRun) -> None:
         refused = subprocess.run([*command, given], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith(sentence)
+
+
+def test_neurons_are_given_a_layer_at_a_time_or_those_that_are_named(study: PublishedStudy) -> None:
+    every = list(study.neurons())
+    facts = study.facts("model_snapshot")
+    assert [(one["layer"], one["neuron"]) for one in every] == [
+        (layer, neuron) for layer in range(facts["layers"]) for neuron in range(facts["neurons"])
+    ]
+    chosen = [(2, 3), (0, 15), (2, 1)]
+    assert list(study.neurons(chosen)) == [study.neuron(*place) for place in sorted(chosen)]
+    assert [one for one in every if (one["layer"], one["neuron"]) in chosen] == list(study.neurons(chosen))
+    with pytest.raises(StoreError, match="neuron: given L2 N16; the atlas of planted has none of that name"):
+        list(study.neurons([(2, 1), (2, 16)]))
+
+
+def test_the_command_exports_neurons_and_refuses_what_it_cannot_do(whole_run: WholeRun, tmp_path: Path) -> None:
+    environment = {**os.environ, "NEURON_ATLAS_DATA": str(whole_run.bench.settings.data)}
+
+    def called(neurons: str, out: Path) -> tuple[int, str]:
+        command = [sys.executable, "-m", "orchestration.export", f"--neurons={neurons}", "--", str(whole_run.bench.file), str(out)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    out = tmp_path / "some"
+    assert called("L0 N1, l2-n15", out)[0] == 0
+    about = json.loads((out / "export.json").read_text())
+    assert (about["study"], about["neurons"], about["layers"], about["neurons_in_a_layer"]) == ("planted", 2, 3, 16)
+    study = PublishedStudy(whole_run.bench.settings.data, "planted")
+    for layer, neuron in ((0, 1), (2, 15)):
+        for end, side, sign in (("high", "top", 1), ("low", "bottom", -1)):
+            exported = json.loads((out / end / "neurons" / str(layer) / f"{neuron}.json").read_text())
+            check_neuron_record(exported)
+            examples = study.table("atlas_examples").filter(layer=layer, neuron=neuron, side=side).sort("rank")
+            assert examples.height
+            for activation, passage in zip(examples["activation"], exported["most_positive_activation_records"], strict=True):
+                assert min(abs(value - sign * activation) for value in passage["activations"]) <= 1e-6 * abs(activation)
+    assert called("all", tmp_path / "all")[0] == 0
+    assert json.loads((tmp_path / "all" / "export.json").read_text())["neurons"] == 48
+    code, said = called("", out)
+    assert (code, "is not empty" in said) == (2, True)
+    code, said = called("L7-N0", tmp_path / "none")
+    assert (code, said.splitlines()[-1][:25]) == (2, "neuron: given L7 N0; the ")
+    code, said = called(", ,", tmp_path / "none")
+    assert (code, said) == (2, "NEURONS: given ', ,', which names none; give some, such as L1-N3, or all\n")
+    assert not (tmp_path / "none").exists()
 
 
 def cells(kind: str) -> list[dict[str, Any]]:

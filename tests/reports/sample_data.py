@@ -707,6 +707,7 @@ def _provenance() -> list[dict[str, object]]:
         "activation_histograms",
         "merged_histograms",
         "token_neuron_scores",
+        "atlas",
         "data_quality",
     ]
     return [
@@ -718,6 +719,7 @@ def _provenance() -> list[dict[str, object]]:
             "created_at": f"2026-03-0{place + 1}T04:05:06+00:00",
             "bytes": 10_000 * (place + 1),
             "inputs": dict.fromkeys(assets[max(0, place - 2) : place], "cd" * 32),
+            "files": {"atlas_examples.parquet": 81_200_000, "atlas_tokens.parquet": 1_600} if asset == "atlas" else {},
         }
         for place, asset in enumerate(assets)
     ]

@@ -18,6 +18,7 @@ import yaml
 
 from assets.contracts import HISTOGRAM_TENSORS, TABLES, ContractError
 from reports import site as site_module
+from reports.downloads import NOT_COPIED
 from reports.numbers import count, edge, fixed
 from reports.pages.page import Page, neuron_page, token_page
 from reports.report_data import ReportData
@@ -243,12 +244,31 @@ def test_every_column_of_every_contract_stands_in_the_dictionary(site: Path) -> 
 
 def test_downloads_hold_the_tables_as_they_are(data: ReportData, site: Path) -> None:
     for name, frame in data.tables.items():
-        assert pl.read_parquet(site / "data" / f"{name}.parquet").equals(frame), name
+        if name not in NOT_COPIED:
+            assert pl.read_parquet(site / "data" / f"{name}.parquet").equals(frame), name
     assert (
         (site / "data" / "token_counts.csv")
         .read_text(encoding="utf-8")
         .startswith("token_id,token,occurrences,predictions,correct_predictions\n0,")
     )
+
+
+def test_tables_of_the_atlas_are_told_with_their_sizes_and_not_copied(data: ReportData, site: Path, tmp_path: Path) -> None:
+    assert NOT_COPIED == ("atlas_histograms", "atlas_examples", "atlas_tokens")
+    assert list((site / "data").glob("atlas_*")) == []
+    page = pages(site)["data.html"]
+    assert not [link for _, tag in page.tags if "atlas_" in (link := tag.get("href") or "") and not link.startswith("#")]
+    text = " ".join(page.text.split())
+    assert "in the study's folder, 81.2 MB" in text
+    assert "in the study's folder, 1.6 kB" in text
+    assert f'PublishedStudy("data", "{data.study.name}").table("atlas_histograms")' in text
+    assert f"make export STUDY={data.study.name} OUT=exported" in text
+    without = ReportData(
+        data.study, {name: frame for name, frame in data.tables.items() if name not in NOT_COPIED}, data.provenance, data.facts
+    )
+    build_site(without, tmp_path)
+    text = pages(tmp_path)["data.html"].text
+    assert "in the study's folder" not in text
 
 
 def test_the_front_page_answers_the_question_and_says_what_was_run(site: Path) -> None:

@@ -1,0 +1,1 @@
+"""Records of neurons in the form that tools of automated interpretability read, and the folder of them."""
