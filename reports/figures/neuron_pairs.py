@@ -48,7 +48,9 @@ def pairs_view(
     data: list[Json] = []
     if known.height > MOST_POINTS:
         data.append(density(known[x.column], known[y.column]))
-        note = note_of(known.height, f"the {count(FARTHEST)} farthest from the neutral point" + (", and those that stand out" if marked else ""))
+        note = note_of(
+            known.height, f"the {count(FARTHEST)} farthest from the neutral point" + (", and those that stand out" if marked else "")
+        )
         drawn = known.filter((pl.col("distance").rank("ordinal", descending=True) <= FARTHEST) | pl.col("is_marked"))
     data.append(_trace(drawn.filter(~pl.col("is_marked")), x, y, pages, "$dot_strong" if note else "$dot", 5, 0.6))
     special = drawn.filter("is_marked")

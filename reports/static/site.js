@@ -39,6 +39,7 @@
     const layout = coloured(view.layout, style);
     const isNarrow = plot.clientWidth < 560;
     layout.autosize = true;
+    layout.modebar = coloured({ bgcolor: "rgba(0,0,0,0)", color: "$muted", activecolor: "$ink" }, style);
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
     if (isNarrow) layout.margin = { ...layout.margin, l: 44, r: 10 };
     if (isNarrow) fitTicks(layout.xaxis, (plot.clientWidth - 120) / (layout.xaxis.ticktext?.length ?? 1));

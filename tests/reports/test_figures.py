@@ -157,7 +157,7 @@ def test_marked_neurons_are_drawn_wherever_they_stand() -> None:
 
 
 def test_shades_count_every_neuron_once_where_it_lies() -> None:
-    x, y = [0, 0, 0, 2, 2], [-1.0, -1.0, 3.0, 1.0, 0.9]
+    x, y = [0, 0, 0, 2, 2], [-1.0, -1.0, 3.0, 1.04, 0.96]
     trace = density(pl.Series(x), pl.Series(y), range(3))
     counts = {}
     for row, (texts, shades) in enumerate(zip(trace["text"], trace["z"], strict=True)):
@@ -165,7 +165,11 @@ def test_shades_count_every_neuron_once_where_it_lies() -> None:
             assert (held is None) == (shade is None)
             if held:
                 low = trace["y0"] + (row - 0.5) * trace["dy"]
-                inside = [one for one in range(5) if x[one] == trace["x0"] + column * trace["dx"] and low <= y[one] <= low + trace["dy"] + 1e-9]
+                inside = [
+                    one
+                    for one in range(5)
+                    if x[one] == trace["x0"] + column * trace["dx"] and low - 1e-6 <= y[one] <= low + trace["dy"] + 1e-6
+                ]
                 assert held == len(inside)
                 assert shade == round(math.log10(held), 1)
                 counts[column] = counts.get(column, 0) + held
