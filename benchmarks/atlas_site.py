@@ -1,6 +1,7 @@
 """Seconds, bytes and milliseconds of the atlas in a report: written from made-up tables of a model's size, then opened in Chromium from disk.
 
-python -m benchmarks.atlas_site [layers neurons vocabulary]; SmolLM2-135M's sizes unless told otherwise. Tokens have the frequencies of text.
+python -m benchmarks.atlas_site [layers neurons vocabulary [examples]]; SmolLM2-135M's sizes unless told otherwise, `examples` at either end of a
+neuron. Tokens have the frequencies of text.
 """
 
 import resource
@@ -22,11 +23,11 @@ from reports.pages.atlas import atlas_pages
 from reports.report_data import ReportData
 from reports.site import environment_of, render, write_static
 
-EXAMPLES, LENGTH, PEAK, BINS, FIRST, SCREENED = 6, 53, 40, 128, 5, 4000
+LENGTH, PEAK, BINS, FIRST, SCREENED = 53, 40, 128, 5, 4000
 DOCUMENTS, WINDOW = 1000, 256  # of the made-up corpus
 
 
-def made(layers: int, neurons: int, vocabulary: int) -> ReportData:
+def made(layers: int, neurons: int, vocabulary: int, examples: int) -> ReportData:
     """The tables that the atlas reads: every neuron has its examples, its tokens and its weights."""
     random = np.random.default_rng(0)
     every = layers * neurons
@@ -35,14 +36,17 @@ def made(layers: int, neurons: int, vocabulary: int) -> ReportData:
         "atlas_histograms": _places(layers, neurons).with_columns(counts=_lists(random.poisson(np.geomspace(1e5, 0.01, BINS), (every, BINS)))),
         "activation_bins": _places(layers, neurons).with_columns(per_unit=pl.lit(8.0), first_bin=pl.lit(-8), bins=pl.lit(BINS)),
         "neuron_statistics": _statistics(random, _places(layers, neurons)),
-        "atlas_examples": _examples(random, layers, neurons),
+        "atlas_examples": _examples(random, layers, neurons, examples),
         "atlas_texts": _texts(random, vocabulary),
         "token_counts": pl.DataFrame({"token_id": np.arange(vocabulary), "token": words, "occurrences": 9, "predictions": 9, "correct_predictions": 3}),
     }  # fmt: skip
     for name, ends in (("atlas_tokens", ("high", "low")), ("congruence_neurons", ("top", "bottom"))):
         frames[name] = _by_neuron(random, name, layers, neurons, vocabulary, ends)
-    for name, end in (("contribution_screen", "writes"), ("token_neuron_screen", None), ("congruence_tokens", None)):
-        frames[name] = _by_token(random, name, layers, neurons, vocabulary, end)
+    screened = min(SCREENED, vocabulary)
+    both = [_by_token(random, "contribution_screen", layers, neurons, screened, end) for end in ("writes", "writes_against")]
+    frames["contribution_screen"] = pl.concat(both)
+    frames["token_neuron_screen"] = _by_token(random, "token_neuron_screen", layers, neurons, screened, None)
+    frames["congruence_tokens"] = _by_token(random, "congruence_tokens", layers, neurons, vocabulary, None)
     facts = dict.fromkeys(MODEL_FACTS)
     study = Study.model_validate({"name": "made-up", "folder": Path("."), "model": {"id": "made-up"}, "corpus": {"files": ["made-up.txt"]},
                                   "tokens": [words[0]]})  # fmt: skip
@@ -68,16 +72,16 @@ def _statistics(random: np.random.Generator, places: pl.DataFrame) -> pl.DataFra
     )  # fmt: skip
 
 
-def _examples(random: np.random.Generator, layers: int, neurons: int) -> pl.DataFrame:
-    places = _places(layers, neurons, 2 * EXAMPLES)
+def _examples(random: np.random.Generator, layers: int, neurons: int, examples: int) -> pl.DataFrame:
+    places = _places(layers, neurons, 2 * examples)
     amount = places.height
-    signs = np.tile(np.repeat([1, -1], EXAMPLES), layers * neurons)
+    signs = np.tile(np.repeat([1, -1], examples), layers * neurons)
     activations = (0.3 * random.standard_t(3, (amount, LENGTH))).astype(np.float16).astype(np.float32)
     peak = (signs * (2 + random.lognormal(0.5, 0.4, amount))).astype(np.float32)
     activations[:, PEAK] = peak.astype(np.float16)
     first = random.integers(0, WINDOW - LENGTH + 1, amount)
     return places.with_columns(
-        side=pl.Series(np.where(signs > 0, "top", "bottom")), rank=pl.Series(np.tile(np.arange(1, EXAMPLES + 1), 2 * layers * neurons)),
+        side=pl.Series(np.where(signs > 0, "top", "bottom")), rank=pl.Series(np.tile(np.arange(1, examples + 1), 2 * layers * neurons)),
         document=pl.Series(random.integers(0, DOCUMENTS, amount)), window_in_document=pl.lit(0), position=pl.Series(first + PEAK),
         first_position=pl.Series(first), activation=pl.Series(peak), activations=_lists(activations),
     )  # fmt: skip
@@ -102,8 +106,8 @@ def _by_neuron(random: np.random.Generator, name: str, layers: int, neurons: int
     ))  # fmt: skip
 
 
-def _by_token(random: np.random.Generator, name: str, layers: int, neurons: int, vocabulary: int, end: str | None) -> pl.DataFrame:
-    tokens = np.repeat(np.arange(min(SCREENED, vocabulary)), 10)
+def _by_token(random: np.random.Generator, name: str, layers: int, neurons: int, amount: int, end: str | None) -> pl.DataFrame:
+    tokens = np.repeat(np.arange(amount), 10)
     frame = pl.DataFrame({
         "token_id": tokens, "rank": np.tile(np.arange(1, 11), len(tokens) // 10), "layer": random.integers(0, layers, len(tokens)),
         "neuron": random.integers(0, neurons, len(tokens)),
@@ -135,7 +139,7 @@ def written(data: ReportData, site: Path) -> float:
     return seconds
 
 
-def opened(site: Path, layers: int, neurons: int, queries: list[str]) -> dict[str, list[float]]:
+def opened(site: Path, layers: int, neurons: int, vocabulary: int, queries: list[str]) -> dict[str, list[float]]:
     """Milliseconds from a change of the address, or of the search, to what is shown for it; hardly a neuron's file is loaded before."""
     from playwright.sync_api import sync_playwright
 
@@ -148,8 +152,13 @@ def opened(site: Path, layers: int, neurons: int, queries: list[str]) -> dict[st
         told: dict[str, list[float]] = {"neuron": []}
         for number in random.choice(layers * neurons, 12, replace=False).tolist():
             told["neuron"].append(page.evaluate(_SHOWN, [number // neurons, number % neurons]))
+        page.goto((site / "atlas/token.html").as_uri() + "#0")
+        page.wait_for_selector("h1:visible")
+        told["token"] = [page.evaluate(_TOKEN, one) for one in random.choice(vocabulary, 12, replace=False).tolist()]
         page.goto((site / "atlas/index.html").as_uri())
         page.wait_for_function("document.querySelector('[data-shown]').textContent")
+        page.locator("[data-query]").focus()
+        page.wait_for_timeout(1000)  # a hand that goes to the keyboard
         told["search, each first time"] = [page.evaluate(_FOUND, query) for query in queries]
         told["map, a drawing"] = [page.evaluate(_DRAWN) for _ in range(8)]
         browser.close()
@@ -164,6 +173,7 @@ _WHEN = """(element, act) => new Promise((take) => {
 _SHOWN = (
     f"""([layer, neuron]) => ({_WHEN})(document.querySelector("[data-title]"), () => {{ location.hash = `#L${{layer}}-N${{neuron}}`; }})"""
 )
+_TOKEN = f"""(token) => ({_WHEN})(document.querySelector("[data-title]"), () => {{ location.hash = `#${{token}}`; }})"""
 _FOUND = f"""(query) => ({_WHEN})(document.querySelector("[data-results]"), () => {{
   const input = document.querySelector("[data-query]");
   input.value = query;
@@ -178,9 +188,10 @@ _DRAWN = """() => new Promise((take) => {
 
 def main() -> None:
     """Print the figures."""
-    layers, neurons, vocabulary = (int(given) for given in sys.argv[1:]) if len(sys.argv) > 1 else (30, 1536, 49_152)
-    data = made(layers, neurons, vocabulary)
-    queries = [word.strip() for word in data.table("token_counts")["token"].head(6)]  # frequent tokens: they stand in many examples
+    layers, neurons, vocabulary, examples = [*map(int, sys.argv[1:]), *(30, 1536, 49_152, 6)[len(sys.argv) - 1 :]]
+    data = made(layers, neurons, vocabulary, examples)
+    words = [word.strip() for word in data.table("token_counts")["token"].head(6)]  # frequent tokens: they stand in many examples
+    queries = [part for word in words for part in (word[0], word[:2], word)] + ["262", "L3 N17"]  # as typed; a letter is in most tokens
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder)
@@ -193,7 +204,7 @@ def main() -> None:
         for part, size in sizes.most_common():
             print(f"  {part}: {size / 1e6:.1f} MB, {size / (layers * neurons):.0f} bytes a neuron")
         print(f"  all: {sizes.total() / 1e6:.1f} MB, {sizes.total() / (layers * neurons):.0f} bytes a neuron")
-        for what, milliseconds in opened(site, layers, neurons, queries).items():
+        for what, milliseconds in opened(site, layers, neurons, vocabulary, queries).items():
             print(f"  {what}: {np.median(milliseconds):.0f} ms, at most {max(milliseconds):.0f}")
 
 

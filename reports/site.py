@@ -21,7 +21,7 @@ from reports import direction, numbers, text
 from reports.atlas.data_files import write_atlas
 from reports.downloads import Download, write_downloads
 from reports.not_measured import not_measured
-from reports.pages.atlas import atlas_neuron, atlas_pages
+from reports.pages.atlas import atlas_neuron, atlas_pages, atlas_token
 from reports.pages.congruence import congruence_page
 from reports.pages.dictionary import data_page
 from reports.pages.index import index_page
@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 STATIC = ("site.css", "site.js")
 OF_ATLAS = (
     "atlas.css", "atlas.js", "atlas_histogram.js", "atlas_summary.js", "atlas_statistics.js", "atlas_contexts.js", "atlas_shown.js", "atlas_neuron.js",
-    "atlas_compare.js", "atlas_address.js", "atlas_search.js", "atlas_scale.js", "atlas_map.js",
+    "atlas_compare.js", "atlas_address.js", "atlas_search.js", "atlas_scale.js", "atlas_map.js", "atlas_relatives.js", "atlas_token.js",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def environment_of(data: ReportData) -> Environment:
         token_page=token_page,
         neuron_page=neuron_page,
         atlas_neuron=atlas_neuron,
+        atlas_token=atlas_token,
         prompt_page=prompt_page,
         prompt_set_page=prompt_set_page,
         tracked_ids={token_id for token_id, _ in data.tracked},

@@ -15,6 +15,7 @@ from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
 from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers, write_texts
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
+from reports.atlas.token_scripts import LISTS as TOKEN_LISTS
 from reports.atlas.token_scripts import TOKENS_PER_FILE, write_tokens
 from reports.atlas.words import word_index, write_words
 from reports.report_data import ReportData
@@ -53,12 +54,16 @@ def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:
         "tokensPerPiece": PIECE,
         "tokensBefore": BEFORE,
         "tokenColumns": TOKEN_COLUMNS,
+        "tokenLists": TOKEN_LISTS,
         "overview": COLUMNS,
         "firstWords": first_words,
         "tracked": [token_id for token_id, _ in data.tracked],
         "groups": dict(data.table("token_groups").select("token_id", "token").unique(maintain_order=True).iter_rows()),
         "studied": data.studied,
         "firstCounted": 0 if data.study.count_bos else 1,
+        "positions": data.facts.get("positions"),
+        "screened": data.table("screened_tokens").height,
+        "minCount": data.study.min_count,
         "isGated": bool(data.facts.get("is_gated")),
     }
 

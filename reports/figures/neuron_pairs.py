@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from reports.figures.density import MOST_POINTS, density, note_of
 from reports.figures.extent import highest, largest_size, lowest, reach
 from reports.figures.figure import SERIES, Json, View, axis, horizontal, layout, line, points
-from reports.figures.thinning import labels, thinned, uncrowded
-from reports.numbers import rounded
+from reports.figures.thinning import labels, uncrowded
+from reports.numbers import count, rounded
 
-EXTREMES, MOST = 200, 6000  # by the distance from where nothing is said
+FARTHEST = 500  # points by the distance from where nothing is said, where not all neurons are drawn
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ def pairs_view(
     marked: Collection[tuple[int, int]],
     diagonal: bool = False,
 ) -> View:
-    """A point a neuron: `frame` has layer, neuron and both columns. `marked` neurons stand out; `diagonal` draws x = y."""
+    """A point a neuron: `frame` has layer, neuron and both columns. `marked` neurons stand out; `diagonal` draws x = y.
+
+    Of more than MOST_POINTS neurons the farthest and the marked ones are points, and all are counted by shades behind them.
+    """
     known = frame.drop_nulls([x.column, y.column])
     if known.is_empty():
         return View(label, (), layout(axis(x.title), axis(y.title)), f"No neuron has both: {x.title} and {y.title}.")
@@ -40,9 +44,16 @@ def pairs_view(
         distance=distances[0] + distances[1],
         is_marked=pl.Series([row in marked for row in known.select("layer", "neuron").iter_rows()], dtype=pl.Boolean),
     )
-    kept = thinned(known, "distance", [], EXTREMES, MOST, "neurons, by their distance from the neutral point,", always="is_marked")
-    data = [_trace(kept.frame.filter(~pl.col("is_marked")), x, y, pages, "$dot", 5, 0.6)]
-    special = kept.frame.filter("is_marked")
+    drawn, note = known, ""
+    data: list[Json] = []
+    if known.height > MOST_POINTS:
+        data.append(density(known[x.column], known[y.column]))
+        note = note_of(
+            known.height, f"the {count(FARTHEST)} farthest from the neutral point" + (", and those that stand out" if marked else "")
+        )
+        drawn = known.filter((pl.col("distance").rank("ordinal", descending=True) <= FARTHEST) | pl.col("is_marked"))
+    data.append(_trace(drawn.filter(~pl.col("is_marked")), x, y, pages, "$dot_strong" if note else "$dot", 5, 0.6))
+    special = drawn.filter("is_marked")
     if special.height:
         data.append(_trace(special, x, y, pages, SERIES[0], 9, 1.0))
     shapes = [horizontal(y.neutral)]
@@ -59,7 +70,7 @@ def pairs_view(
                 "layer": "below",
             }
         )
-    return View(label, tuple(data), _layout(special if special.height else kept.frame, known, x, y, shapes), kept.note)
+    return View(label, tuple(data), _layout(special if special.height else drawn, known, x, y, shapes), note)
 
 
 def _trace(

@@ -7,19 +7,23 @@ from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from reports.figures.extent import highest, reach
+from reports.figures.density import MOST_POINTS, density, note_of
+from reports.figures.extent import highest, lowest, reach
 from reports.figures.figure import SERIES, Json, View, axis, horizontal, layout, line, points
-from reports.figures.thinning import labels, thinned, uncrowded
+from reports.figures.thinning import labels, uncrowded
 from reports.numbers import rounded
 
-EXTREMES, MOST = 12, 6000  # a layer; in all: 6,000 points are about 170 kB a view, and more would hide each other
+EXTREMES = 8  # points at either end of a layer, where not all neurons are drawn
 SPREAD = 0.8  # of the distance between two layers
 
 
 def neurons_view(
     label: str, frame: pl.DataFrame, value: str, unit: str, pages: Mapping[tuple[int, int], str], marked: Collection[tuple[int, int]]
 ) -> View:
-    """A view of `frame` (layer, neuron and the column `value`). `pages` gives the page of a neuron; `marked` ones stand out."""
+    """A view of `frame` (layer, neuron and the column `value`). `pages` gives the page of a neuron; `marked` ones stand out.
+
+    Of more than MOST_POINTS neurons the extremes of each layer and the marked ones are points, and all are counted by shades behind them.
+    """
     if frame.is_empty():
         return View(label, (), layout(axis("layer"), axis(value)), "Nothing was measured here.")
     per_layer = highest(frame["neuron"]) + 1
@@ -27,13 +31,24 @@ def neurons_view(
     known = known.with_columns(
         is_marked=pl.Series([row in marked for row in known.select("layer", "neuron").iter_rows()], dtype=pl.Boolean)
     )
-    kept = thinned(known, value, ["layer"], EXTREMES, MOST, "neurons", always="is_marked")
-    x = kept.frame.with_columns(x=pl.col("layer") + SPREAD * ((pl.col("neuron") + 0.5) / per_layer - 0.5))
+    x = known.with_columns(x=pl.col("layer") + SPREAD * ((pl.col("neuron") + 0.5) / per_layer - 0.5))
+    data: list[Json] = []
+    note = ""
+    if x.height > MOST_POINTS:
+        layers = range(int(lowest(x["layer"])), int(highest(x["layer"])) + 1)
+        data.append(density(x["layer"], x[value], layers))
+        note = note_of(x.height, f"the {EXTREMES} highest and lowest of each layer" + (", and those that stand out" if marked else ""))
+        x = x.filter(_extreme(value) | pl.col("is_marked"))
     ordinary, special = x.filter(~pl.col("is_marked")), x.filter(pl.col("is_marked"))
-    data = [_trace(ordinary, value, unit, pages, "$dot", 4, 0.6)]
+    data.append(_trace(ordinary, value, unit, pages, "$dot_strong" if note else "$dot", 4, 0.6))
     if special.height:
         data.append(_trace(special, value, unit, pages, SERIES[0], 9, 1.0))
-    return View(label, tuple(data), _layout(x, value, unit), kept.note)
+    return View(label, tuple(data), _layout(x, value, unit), note)
+
+
+def _extreme(value: str) -> pl.Expr:
+    place = pl.col(value).rank("ordinal").over("layer").cast(pl.Int64)
+    return (place <= EXTREMES) | (place > pl.len().over("layer").cast(pl.Int64) - EXTREMES)
 
 
 def _trace(frame: pl.DataFrame, value: str, unit: str, pages: Mapping[tuple[int, int], str], color: str, size: int, opacity: float) -> Json:

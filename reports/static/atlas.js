@@ -105,6 +105,15 @@ const Atlas = (() => {
     return { ...piece, prediction_ids: piece.prediction_ids.map((id, at) => (id === contents.follows ? piece.token_ids[at + 1] : id)) };
   }
 
+  // What a file of tokens holds of one, with the names of its columns again; empty lists of one that was not counted
+  async function tokenRow(id) {
+    const { tokenColumns, tokenLists, tokensPerFile } = contents;
+    const cells = (await valueOf(numbered("tokens", Math.floor(id / tokensPerFile))))[id] ?? [];
+    const named = ([layer, neuron, ...values], columns) => ({ layer, neuron, ...Object.fromEntries(columns.map((column, place) => [column, values[place]])) });
+    return Object.fromEntries(tokenColumns.map((name, place) => [name, name in tokenLists ? (cells[place] ?? []).map((one) => named(one, tokenLists[name])) : cells[place] ?? 0]));
+  }
+  const addressOfToken = (id) => `token.html#${id}`;
+
   // Numbers as the other pages print them
   const MISSING = "–", GROUP = "\u202f";
   const minus = (text) => text.replace(/-/g, "−");
@@ -155,7 +164,8 @@ const Atlas = (() => {
     const seen = visible(textOf(id));
     const shown = of("bdi", { className: "token" }, shortened(seen, longest));
     if (shown.textContent !== seen) shown.title = seen;
-    return contents.tracked.includes(id) ? of("a", { className: "plain", href: `../token-${id}.html` }, shown) : shown;
+    if (id in contents.groups) return of("a", { className: "plain", href: `../token-${id}.html` }, shown); // no entry of the vocabulary
+    return id < vocabularySize() ? of("a", { className: "plain", href: addressOfToken(id) }, shown) : shown;
   }
   const neuronLink = (neuron) => of("a", { className: "neuron", href: addressOf(neuron) }, shownName(neuron));
   const isStudied = ([layer, neuron]) => contents.studied.some(([one, other]) => one === layer && other === neuron);
@@ -175,7 +185,7 @@ const Atlas = (() => {
 
   return {
     get contents() { return contents; },
-    MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, noneOf,
+    MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, tokenRow, addressOfToken, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, noneOf,
     count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table, folded,
   };
 })();

@@ -73,21 +73,31 @@
     const left = (cells) => cells.filter((_, place) => known[place]);
     return section("Tokens", of("p", { className: "small" }, more ? `The first ${TOKENS}${more}, shortest first.` : ""), of("div", { className: "scroll" }, table(left(heads), rows.map(left))));
   }
+  // The ids that a query finds, the closest first and among these the shortest; of a letter that is in most texts as fast as of a rare word
   function matching(query) {
-    const texts = lowered(), asked = query.toLowerCase(), bare = asked.trim();
+    const { lower, bare, shortestFirst } = readable();
+    const asked = query.toLowerCase(), word = asked.trim(), id = String(Number(word)) === word ? Number(word) : -1;
     const isSeen = /[␣↵⇥␍⍽␡⟨⟩␀-␟]/u.test(asked), seen = asked.replace(/ /g, "␣"); // a sign of the pages is in no token, or in few
-    const found = [];
-    texts.forEach((text, id) => { if (text.includes(bare) || (isSeen && visible(text).toLowerCase().includes(seen)) || String(id) === bare) found.push(id); });
-    const closeness = (id) => (texts[id] === asked ? 0 : texts[id].trim() === bare ? 1 : texts[id].trim().startsWith(bare) ? 2 : 3);
-    return found.sort((one, other) => closeness(one) - closeness(other) || texts[one].length - texts[other].length || one - other);
+    const found = [[], [], [], []];
+    for (const one of shortestFirst) {
+      const text = lower[one];
+      if (one === id || text === asked) found[0].push(one);
+      else if (text.includes(word)) found[bare[one] === word ? 1 : bare[one].startsWith(word) ? 2 : 3].push(one);
+      else if (isSeen && visible(text).toLowerCase().includes(seen)) found[3].push(one);
+    }
+    return found.flat();
   }
-  let lower = null;
-  function lowered() { return lower ??= Array.from({ length: Atlas.vocabularySize() }, (_, id) => Atlas.textOf(id).toLowerCase()); }
+  let read = null; // of every token: its text in small letters, the same without spaces around it; and all ids by length
+  function readable() {
+    if (read) return read;
+    const lower = Array.from({ length: Atlas.vocabularySize() }, (_, id) => Atlas.textOf(id).toLowerCase());
+    const shortestFirst = Int32Array.from(lower.keys()).sort((one, other) => lower[one].length - lower[other].length || one - other);
+    return read = { lower, bare: lower.map((text) => text.trim()), shortestFirst };
+  }
   async function rowOf(id) {
-    const file = await Atlas.valueOf(Atlas.numbered("tokens", Math.floor(id / Atlas.contents.tokensPerFile)));
-    const row = Object.fromEntries(Atlas.contents.tokenColumns.map((name, place) => [name, file[id]?.[place]]));
-    const neurons = (list) => ((list ?? []).length ? list.slice(0, OF_LIST).map(([layer, neuron, value]) => of("div", { className: "line" }, neuronLink([layer, neuron]), of("small", {}, signed(value)))) : "–");
-    return [token(id, 24), String(id), count(row.predictions), neurons(row.writes), neurons(row.writes_against), neurons(row.goes_along), neurons(row.congruence)];
+    const row = await Atlas.tokenRow(id);
+    const neurons = (list, column) => (list.length ? list.slice(0, OF_LIST).map((one) => of("div", { className: "line" }, neuronLink([one.layer, one.neuron]), of("small", {}, signed(one[column])))) : "–");
+    return [token(id, 24), String(id), count(row.predictions), neurons(row.writes, "contribution"), neurons(row.writes_against, "contribution"), neurons(row.goes_along, "standardized_difference"), neurons(row.congruence, "congruence")];
   }
 
   if (!Atlas.contents) {
@@ -97,12 +107,13 @@
     input.disabled = true;
     return;
   }
-  const read = () => { input.value = Address.get("q") ?? ""; search(); };
-  Address.changed(read);
+  const readAddress = () => { input.value = Address.get("q") ?? ""; search(); };
+  Address.changed(readAddress);
+  input.addEventListener("focus", () => Atlas.loadVocabulary().then(readable, () => {}), { once: true }); // before the first letter; what fails is told at the search
   input.addEventListener("input", search);
   input.addEventListener("keydown", (event) => { // Enter opens what was named
     const neuron = event.key === "Enter" && Atlas.nameGiven(input.value);
     if (neuron && Atlas.exists(neuron)) location.href = Atlas.addressOf(neuron);
   });
-  read();
+  readAddress();
 })();

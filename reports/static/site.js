@@ -39,6 +39,7 @@
     const layout = coloured(view.layout, style);
     const isNarrow = plot.clientWidth < 560;
     layout.autosize = true;
+    layout.modebar = coloured({ bgcolor: "rgba(0,0,0,0)", color: "$muted", activecolor: "$ink" }, style);
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
     if (isNarrow) layout.margin = { ...layout.margin, l: 44, r: 10 };
     if (isNarrow) fitTicks(layout.xaxis, (plot.clientWidth - 120) / (layout.xaxis.ticktext?.length ?? 1));
@@ -222,12 +223,17 @@
     name.textContent = `L${layer} N${neuron}`;
     return name;
   }
-  function tokenText(seen) {
+  function tokenName(id, seen) {
     const token = document.createElement("bdi");
     token.className = "token";
     token.textContent = seen;
     token.title = seen;
-    return token;
+    if (!hasAtlas) return token;
+    const link = document.createElement("a");
+    link.className = "plain";
+    link.href = `atlas/token.html#${id}`;
+    link.append(token);
+    return link;
   }
   function fixed(value) {
     return value === null ? "–" : value.toFixed(3).replace(/^-(?=0\.000$)/, "").replace("-", "−");
@@ -246,7 +252,7 @@
     return row;
   }
   function congruenceRow([id, , seen, layer, neuron, congruence, gap, hasPage]) {
-    return resultRow([[tokenText(seen), false], [String(id), true], [neuronName(layer, neuron, hasPage), false], [fixed(congruence), true], [fixed(gap), true]]);
+    return resultRow([[tokenName(id, seen), false], [String(id), true], [neuronName(layer, neuron, hasPage), false], [fixed(congruence), true], [fixed(gap), true]]);
   }
   // Rows of the screen: [id, text, visible text, predictions, writers, writers against, those that stand out]; a neuron of the lists is
   // [layer, neuron, has a page, contribution], or with difference and share in the last's place.
@@ -254,7 +260,7 @@
     const first = (list, place) => (list.length ? fixed(list[0][place]) : "–");
     const plus = (list) => (list.length && list[0][3] > 0 ? "+" : "") + first(list, 3);
     const named = (list) => (list.length ? list.flatMap((neuron, place) => (place ? [", ", neuronName(...neuron)] : [neuronName(...neuron)])) : "–");
-    return resultRow([[tokenText(seen), false], [String(id), true], [count(predictions), true], [named(writers.slice(0, 1)), false], [plus(writers), true],
+    return resultRow([[tokenName(id, seen), false], [String(id), true], [count(predictions), true], [named(writers.slice(0, 1)), false], [plus(writers), true],
       [named(writers.slice(1)), false], [named(against), false], [plus(against), true], [named(standing), false], [first(standing, 3), true], [first(standing, 4), true]]);
   }
 })();

@@ -180,11 +180,135 @@ def test_a_search_answers_with_words_and_tokens_and_stays_in_the_address(watched
     page.locator("[data-query]").fill(" an")
     expect(row.locator("td").first).to_have_text("␣an")
     assert row.locator("td:nth-child(4) .neuron").first.inner_text() == "L1 N17"
-    assert row.locator("td:first-child a").get_attribute("href") == "../token-11.html"
+    assert row.locator("td:first-child a").get_attribute("href") == "token.html#11"
     page.locator("[data-query]").fill("nowhere at all")
     expect(page.locator("[data-said]")).to_have_text("No neuron, token or word of the examples goes by that.")
     page.locator("[data-query]").fill("")
     expect(page.locator("[data-results]")).to_be_empty()
+
+
+# Tokens
+
+
+def test_a_token_is_opened_by_its_id_its_text_and_a_change_of_address(watched: Watched) -> None:
+    page = watched.open("atlas/token.html#11")
+    title(page, "␣an")
+    assert page.title() == "Token ␣an · Neuron Atlas"
+    assert page.locator("[data-entry]").inner_text() == f"Vocabulary entry 11 of {len(texts())} entries."
+    page.evaluate("location.hash = '#token=%20lemon'")
+    title(page, "␣lemon")
+    page.go_back()
+    title(page, "␣an")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.hash === '#11'")
+    page.locator('[rel="next"]').click()
+    title(page, "␣a")
+
+
+def test_the_page_of_a_token_shows_what_the_tables_say(watched: Watched) -> None:
+    data = report_data()
+    counts = data.table("token_counts").row(by_predicate=pl.col("token_id") == 11, named=True)
+    page = watched.open("atlas/token.html#11")
+    title(page, "␣an")
+    shown = [text.replace("\u202f", "") for text in page.locator("[data-counts] dd").all_inner_texts()]
+    assert shown[:3] == [str(counts[name]) for name in ("occurrences", "predictions", "correct_predictions")]
+    ends = data.table("contribution_screen").filter(token_id=11).sort("rank")
+    for end in ("writes", "writes_against"):
+        named = page.locator(f'[data-list="{end}"] .neuron').all_inner_texts()
+        assert named == [f"L{layer} N{neuron}" for layer, neuron in ends.filter(end=end).select("layer", "neuron").iter_rows()]
+    along = data.table("token_neuron_screen").filter(token_id=11).sort("rank")
+    assert page.locator('[data-list="goes_along"] .neuron').count() == along.height
+    first = page.locator('[data-list="writes"] tbody tr').first
+    assert first.locator("td").nth(1).inner_text() == "+2.40"
+    assert first.locator(".tag").all_inner_texts() == ["goes along", "weights", "own tokens", "tells"]
+    assert page.locator('[data-list="scores"] .neuron').first.inner_text() == "L1 N17"
+    page.locator("[data-elsewhere] a").click()
+    page.wait_for_url("**/token-11.html")
+    page.locator(".lead a", has_text="Vocabulary entry 11").click()
+    title(page, "␣an")
+    page.locator('[data-list="writes"] .neuron').first.click()
+    title(page, "Layer 1 · neuron 17")
+    page.locator('[data-tokens="high"] a.plain').first.click()
+    title(page, "␣an")
+
+
+def test_a_token_that_was_not_screened_says_why(watched: Watched) -> None:
+    page = watched.open("atlas/token.html#400")
+    title(page, "␣word400")
+    assert page.locator("[data-scores-part]").is_hidden()
+    expect(page.locator('[data-list="writes"]')).to_have_text(re.compile("^(Not told: it is predicted at|None. 60 tokens were screened)"))
+
+
+@pytest.mark.parametrize(("text", "same", "begun", "beginnings"), [
+    (" an", ["An", "␣An"], ["␣and", "␣another"], ["␣a"]), ("An", ["␣an", "␣An"], [], []), (" a", [], ["␣an", "␣and", "␣apple", "␣another"], []),
+    (" ", [], [], []), ("</script><img src=x onerror=\"window.hacked='token'\">", [], [], []),
+])  # fmt: skip
+def test_relatives_are_those_of_reading_the_whole_vocabulary(
+    watched: Watched, text: str, same: list[str], begun: list[str], beginnings: list[str]
+) -> None:
+    page = watched.open(f"atlas/token.html#{texts().index(text)}")
+    title(page, visible(text)[:59] + "…" if len(visible(text)) > 60 else visible(text))
+    titles = {"The same but for case and spaces": same, "It begins": begun, "It begins with": beginnings}
+    found = {
+        part.locator("h3").inner_text(): part.locator(".token").all_inner_texts() for part in page.locator("[data-relatives] > div").all()
+    }
+    assert found == {name: listed for name, listed in titles.items() if listed}
+    assert page.locator("article img, article script, article b").count() == 0
+
+
+def test_a_mark_for_a_space_is_a_space_to_relatives(watched: Watched) -> None:
+    page = watched.open("atlas/token.html#11")
+    title(page, "␣an")
+    told = page.evaluate('relativesOf(1, ["\u2581an", "an", "AN\u2581", "\u2581", "ann", "a", ""])')
+    assert told == {"same": [0, 2], "begun": [4], "beginnings": [5]}
+
+
+def test_a_token_that_does_not_exist_is_told(watched: Watched) -> None:
+    page = watched.open(f"atlas/token.html#{len(texts())}")
+    notice = page.locator("[data-notice]")
+    expect(notice).to_contain_text(f"There is no token {len(texts())}: the vocabulary has entries 0 to {len(texts()) - 1}.")
+    assert page.locator("article").is_hidden()
+    page.evaluate("location.hash = '#token=%3Cb%3Enone'")
+    expect(notice).to_contain_text("No entry of the vocabulary has exactly the text <b>none")
+    page.evaluate("location.hash = '#12'")
+    title(page, "␣a")
+    assert notice.is_hidden()
+    page = watched.open("atlas/token.html")
+    expect(page.locator("[data-notice]")).to_contain_text("The address names no token")
+
+
+def test_plain_pages_lead_to_the_page_of_a_token(watched: Watched) -> None:
+    page = watched.open("screen.html")
+    page.locator('[data-results="screen"] a[href="atlas/token.html#20"]').click()
+    title(page, "␣lemon")
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [("an", "An"), (" an", "␣an"), ("AN", "An"), ("11", "␣an"), ("a", "␣a"), ("␣an", "␣an"), ("↵", "↵"), ("word3", "␣word300")],
+)
+def test_a_search_finds_tokens_as_reading_them_one_by_one_does(watched: Watched, query: str, first: str) -> None:
+    asked, word = query.lower(), query.lower().strip()
+    seen = {id: visible(text).lower() for id, text in enumerate(texts())}
+
+    def closeness(id: int) -> int:
+        text = texts()[id].lower()
+        bare = text.strip()
+        return 0 if text == asked or str(id) == word else 1 if bare == word else 2 if bare.startswith(word) else 3
+
+    is_seen = bool(set(asked) & set("␣↵⇥␍"))
+    found = [
+        id
+        for id, text in enumerate(texts())
+        if word in text.lower() or str(id) == word or (is_seen and asked.replace(" ", "␣") in seen[id])
+    ]
+    ordered = sorted(found, key=lambda id: (closeness(id) if word in texts()[id].lower() or str(id) == word else 3, len(texts()[id]), id))
+    page = watched.open("atlas/index.html")
+    page.locator("[data-query]").fill(query)
+    rows = page.locator("[data-results] tbody tr td:nth-child(2)")
+    expect(page.locator("[data-results] tbody tr td:nth-child(1)").first).to_have_text(first)
+    assert [int(text) for text in rows.all_inner_texts()] == ordered[:12]
 
 
 def test_the_map_names_opens_filters_and_keeps_its_view(watched: Watched) -> None:
@@ -279,12 +403,12 @@ def test_a_context_of_the_atlas_is_read_out_by_key(watched: Watched) -> None:
     assert "predicts ␣an" in page.locator(".readout:visible").first.inner_text()
 
 
-@pytest.mark.parametrize("address", ["atlas/index.html#q=lemon", "atlas/neuron.html#L1-N17"])
+@pytest.mark.parametrize("address", ["atlas/index.html#q=lemon", "atlas/neuron.html#L1-N17", "atlas/token.html#11"])
 def test_pages_of_the_atlas_fit_a_phone_and_print(browser: Browser, site: Path, address: str) -> None:
     phone = Watched(browser, site, is_mobile=True, has_touch=True)
     phone.page.set_viewport_size({"width": 375, "height": 800})
     page = phone.open(address)
-    page.wait_for_function("document.querySelector('.fires li, [data-histogram] svg')")
+    page.wait_for_function("document.querySelector('.fires li, [data-histogram] svg, .relatives li')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     assert len(page.pdf()) > 20_000
     phone.context.close()

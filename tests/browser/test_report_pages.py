@@ -285,3 +285,38 @@ def test_without_scripts_the_numbers_can_still_be_read(browser: Browser, site: P
     page.goto((site / "neuron-1-17.html").as_uri())
     assert page.locator(".plot noscript").first.is_visible()
     context.close()
+
+
+BOXES = """(plot) => {
+    const box = (element) => { const { left, top, right, bottom } = element.getBoundingClientRect(); return { left, top, right, bottom }; };
+    const seen = (element) => element.getClientRects().length > 0 && element.getBoundingClientRect().width > 0;
+    const drawn = [".nsewdrag", ".colorbar", ".legend", ".annotation", ".gtitle"].flatMap((kind) => [...plot.querySelectorAll(kind)]);
+    return { plot: box(plot), bars: [...plot.querySelectorAll(".modebar")].filter(seen).map(box), drawn: drawn.filter(seen).map(box) };
+}"""
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    return one["left"] < other["right"] and other["left"] < one["right"] and one["top"] < other["bottom"] and other["top"] < one["bottom"]
+
+
+@pytest.mark.parametrize("width", [1280, 660, 375])
+@pytest.mark.parametrize("file", ["token-11.html", "neuron-1-17.html", "prompt-apple.html", "set-fruits.html"])
+def test_the_buttons_of_a_figure_cover_nothing_of_it(watched: Watched, width: int, file: str) -> None:
+    watched.page.set_viewport_size({"width": width, "height": 900})
+    page = watched.open(file)
+    bars, scales = 0, 0
+    for plot in page.locator("[data-figure]").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+        plot.hover()
+        boxes = plot.evaluate(BOXES)
+        bars += len(boxes["bars"])
+        scales += plot.locator(".colorbar").count()
+        for bar in boxes["bars"]:
+            assert not [drawn for drawn in boxes["drawn"] if overlap(bar, drawn)]
+            assert boxes["plot"]["top"] <= bar["top"] < bar["bottom"] <= boxes["plot"]["bottom"]
+            assert boxes["plot"]["left"] <= bar["left"] < bar["right"] <= boxes["plot"]["right"]
+        assert boxes["drawn"]
+        assert max(drawn["bottom"] for drawn in boxes["drawn"]) <= boxes["plot"]["bottom"]
+    assert bars == (0 if width == 375 else page.locator("[data-figure]").count())
+    assert scales or file != "prompt-apple.html"

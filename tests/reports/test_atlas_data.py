@@ -21,7 +21,8 @@ from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, column
 from reports.atlas.overview import COLUMNS, overview
 from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
-from reports.atlas.token_scripts import FIRST, TOKENS_PER_FILE
+from reports.atlas.token_scripts import COUNTS, FIRST, TOKENS_PER_FILE
+from reports.atlas.token_scripts import LISTS as TOKEN_LISTS
 from reports.atlas.words import FAR, FARTHEST, word_index, write_words
 from reports.report_data import ReportData
 from reports.site import build_site
@@ -233,29 +234,83 @@ def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
 # Tokens and the overview
 
 
-def test_a_token_names_the_first_neurons_of_each_table(data: ReportData, site: Path) -> None:
-    held = {
-        int(token): row for place in range(-(-VOCABULARY // TOKENS_PER_FILE)) for token, row in value(site, f"tokens-{place:04d}").items()
+ALREADY = {"writes": ("contribution_screen", {"end": "writes"}), "writes_against": ("contribution_screen", {"end": "writes_against"}),
+           "goes_along": ("token_neuron_screen", {}), "congruence": ("congruence_tokens", {"convention": RIGHT})}  # fmt: skip
+
+
+def by_token(site: Path) -> dict[int, dict[str, Any]]:
+    """What the scripts hold of every token, named."""
+    return {
+        int(token): dict(zip(TOKEN_COLUMNS, cells, strict=True))
+        for place in range(-(-VOCABULARY // TOKENS_PER_FILE))
+        for token, cells in value(site, f"tokens-{place:04d}").items()
     }
+
+
+def told(row: dict[str, Any], name: str) -> list[Any]:
+    """The row as a list holds it, its numbers with three digits."""
+    return [
+        row["layer"],
+        row["neuron"],
+        *(float(f"{cell:.3g}") if isinstance(cell := row[column], float) else cell for column in TOKEN_LISTS[name]),
+    ]
+
+
+def rows_where(data: ReportData, table: str, **where: Any) -> list[dict[str, Any]]:
+    return [row for row in data.table(table).iter_rows(named=True) if all(row[key] == is_so for key, is_so in where.items())]
+
+
+def test_a_token_names_the_first_neurons_of_each_table(data: ReportData, site: Path) -> None:
+    held = by_token(site)
     counts = {row["token_id"]: row for row in data.table("token_counts").iter_rows(named=True)}
     assert list(held) == sorted(counts)
-    lists = {
-        "writes": ("contribution_screen", "contribution", {"end": "writes"}), "writes_against": ("contribution_screen", "contribution", {"end": "writes_against"}),
-        "goes_along": ("token_neuron_screen", "standardized_difference", {}), "congruence": ("congruence_tokens", "congruence", {"convention": RIGHT}),
-    }  # fmt: skip
-    for token_id, cells in held.items():
-        told = dict(zip(TOKEN_COLUMNS, cells, strict=True))
-        assert (told["occurrences"], told["predictions"]) == (counts[token_id]["occurrences"], counts[token_id]["predictions"])
-        for name, (table, column, where) in lists.items():
-            rows = [
-                row
-                for row in data.table(table).iter_rows(named=True)
-                if row["token_id"] == token_id and all(row[key] == is_so for key, is_so in where.items())
+    for token_id, found in held.items():
+        assert [found[name] for name in COUNTS] == [counts[token_id][name] for name in COUNTS]
+        for name, (table, where) in ALREADY.items():
+            rows = sorted(rows_where(data, table, token_id=token_id, **where), key=lambda row: row["rank"])
+            assert found[name] == [told(row, name) for row in rows[:FIRST]], (token_id, name)
+    assert held[AN]["writes"][0][:2] == list(PLANTED)
+
+
+def test_a_token_names_the_neurons_that_have_it_among_their_own_first_tokens(data: ReportData, site: Path) -> None:
+    held = by_token(site)
+    for token_id, found in held.items():
+        rows = rows_where(data, "congruence_neurons", token_id=token_id, convention=RIGHT)
+        rows = sorted(rows, key=lambda row: (-abs(row["congruence"]), row["layer"], row["neuron"]))
+        assert found["own_first"] == [told(row, "own_first") for row in rows[:FIRST]], token_id
+    assert {end for found in held.values() for *_, end in found["own_first"]} == {"top", "bottom"}
+
+
+def test_a_tracked_token_names_its_best_neurons_and_no_other_does(data: ReportData, site: Path) -> None:
+    held = by_token(site)
+    assert {token_id for token_id, found in held.items() if found["scores"]} == set(data.ranked_scores["token_id"])
+    for token_id, found in held.items():
+        ranked = data.ranked_scores.filter(token_id=token_id).sort("place").head(FIRST)
+        assert found["scores"] == [told(row, "scores") for row in ranked.iter_rows(named=True)]
+
+
+def test_negated_weights_of_a_gated_model_turn_signs_and_name_no_other_neuron(data: ReportData, tmp_path: Path) -> None:
+    flipped = (pl.col("layer") + pl.col("neuron")) % 2 == 0
+    turn = pl.when(flipped).then(-pl.col("congruence")).otherwise("congruence")
+    ends = pl.when(flipped).then(pl.col("end").replace({"top": "bottom", "bottom": "top"})).otherwise("end")
+    gated = replace(data, facts={**data.facts, "is_gated": True})
+    turned = {"congruence_neurons": data.table("congruence_neurons").with_columns(turn, ends),
+              "strongest_neurons": data.table("strongest_neurons").with_columns(turn), "congruence_tokens": data.table("congruence_tokens").clear()}  # fmt: skip
+    sites = [tmp_path / "plain", tmp_path / "turned"]
+    for site, tables in zip(sites, ({}, turned), strict=True):
+        write_atlas(replace(gated, tables={**data.tables, **tables}), site)
+    one, other = map(by_token, sites)
+    signs = {"top": "bottom", "bottom": "top"}
+    assert any(found["congruence"] for found in one.values())
+    for token_id, found in one.items():
+        for name in ("congruence", "own_first"):
+            expected = [
+                [layer, neuron, -value, *[signs.get(cell, cell) for cell in more]]
+                if (layer + neuron) % 2 == 0
+                else [layer, neuron, value, *more]
+                for layer, neuron, value, *more in found[name]
             ]
-            rows = sorted(rows, key=lambda row: row["rank"])[:FIRST]
-            assert told[name] == [[row["layer"], row["neuron"], float(f"{row[column]:.4g}")] for row in rows], (token_id, name)
-        if token_id == AN:
-            assert told["writes"][0][:2] == list(PLANTED)
+            assert other[token_id][name] == expected, (token_id, name)
 
 
 def test_the_overview_holds_one_number_of_each_kind_for_every_neuron(data: ReportData, site: Path) -> None:
@@ -300,7 +355,7 @@ def test_nothing_is_written_of_a_study_of_which_nothing_was_computed(tmp_path: P
 
 
 @pytest.mark.parametrize("empty", ["atlas_examples", "atlas_tokens", "neuron_statistics", "activation_bins", "token_counts", "congruence_neurons",
-                                   "congruence_tokens", "token_neuron_scores", "token_neuron_screen", "contribution_screen"])  # fmt: skip
+                                   "congruence_tokens", "token_neuron_scores", "token_neuron_screen", "contribution_screen", "strongest_neurons"])  # fmt: skip
 def test_any_table_may_be_empty(data: ReportData, tmp_path: Path, empty: str) -> None:
     some = pl.col("layer") == 0
     tables = {

@@ -1,5 +1,7 @@
 """Frames to figures: what is drawn, what is left out, and that plotly accepts it."""
 
+import json
+import math
 import re
 from typing import Any
 
@@ -7,8 +9,9 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from reports.figures.neuron_pairs import Measure, pairs_view
-from reports.figures.neurons_by_layer import EXTREMES, MOST, neurons_view
+from reports.figures.density import density
+from reports.figures.neuron_pairs import FARTHEST, Measure, pairs_view
+from reports.figures.neurons_by_layer import EXTREMES, neurons_view
 from reports.figures.proportion import Curve, proportion_figure, shown_bins
 from reports.figures.small_curve import small_curve
 from reports.figures.thinning import thinned, uncrowded
@@ -133,20 +136,50 @@ def test_a_layer_plot_of_a_large_model_stays_light_and_names_every_neuron() -> N
         {"layer": [layer for layer in range(layers) for _ in range(neurons)], "neuron": list(range(neurons)) * layers}
     ).with_columns(congruence=((pl.col("neuron") * 7919 + pl.col("layer") * 104729) % 10007) / 10007)
     view = neurons_view("logits", frame, "congruence", "", {(31, 892): "neuron-31-892.html"}, {(31, 892)})
-    drawn = sum(len(trace["x"]) for trace in view.data)
-    assert 2 * EXTREMES * layers <= drawn <= MOST * 1.1
-    assert "Of 184\u202f320 neurons" in view.note
-    assert all(len(trace["customdata"]) == len(trace["x"]) for trace in view.data)
+    shades, *drawn = view.data
+    assert [len(trace["x"]) for trace in drawn] in ([2 * EXTREMES * layers, 1], [2 * EXTREMES * layers - 1, 1])
+    assert sum(held or 0 for row in shades["text"] for held in row) == layers * neurons
+    assert "of 184\u202f320 neurons the 8 highest and lowest of each layer" in view.note
+    assert all(len(trace["customdata"]) == len(trace["x"]) for trace in drawn)
+    assert len(json.dumps(view.data, separators=(",", ":"))) < 60_000
 
 
 def test_marked_neurons_are_drawn_wherever_they_stand() -> None:
     frame = pl.DataFrame({"layer": [0] * 9000, "neuron": range(9000), "congruence": [entry / 9000 - 0.5 for entry in range(9000)]})
     by_layer = neurons_view("logits", frame, "congruence", "", {}, {(0, 4501)})
-    assert by_layer.data[1]["customdata"] == [[0, 4501]]
-    assert sum(len(trace["x"]) for trace in by_layer.data) < 9000
+    assert by_layer.data[2]["customdata"] == [[0, 4501]]
+    assert len(by_layer.data[1]["x"]) == 2 * EXTREMES
     both = frame.with_columns(auroc=pl.lit(0.5) + pl.col("congruence") / 2)
     pairs = pairs_view("logits", both, Measure("congruence", "congruence", 0), Measure("auroc", "AUROC", 0.5), {}, {(0, 4501)})
-    assert pairs.data[1]["customdata"] == [[0, 4501]]
+    assert pairs.data[2]["customdata"] == [[0, 4501]]
+    assert len(pairs.data[1]["x"]) == FARTHEST
+    assert {1, 9000} <= {neuron + 1 for _, neuron in pairs.data[1]["customdata"]}
+
+
+def test_shades_count_every_neuron_once_where_it_lies() -> None:
+    x, y = [0, 0, 0, 2, 2], [-1.0, -1.0, 3.0, 1.04, 0.96]
+    trace = density(pl.Series(x), pl.Series(y), range(3))
+    counts = {}
+    for row, (texts, shades) in enumerate(zip(trace["text"], trace["z"], strict=True)):
+        for column, (held, shade) in enumerate(zip(texts, shades, strict=True)):
+            assert (held is None) == (shade is None)
+            if held:
+                low = trace["y0"] + (row - 0.5) * trace["dy"]
+                inside = [
+                    one
+                    for one in range(5)
+                    if x[one] == trace["x0"] + column * trace["dx"] and low - 1e-6 <= y[one] <= low + trace["dy"] + 1e-6
+                ]
+                assert held == len(inside)
+                assert shade == round(math.log10(held), 1)
+                counts[column] = counts.get(column, 0) + held
+    assert counts == {0: 3, 2: 2}
+    assert trace["zmin"] < 0 <= trace["zmax"]
+
+
+def test_shades_of_equal_values_are_drawn() -> None:
+    trace = density(pl.Series([1.0] * 9), pl.Series([0.0] * 9))
+    assert [held for row in trace["text"] for held in row if held] == [9]
 
 
 def test_tracked_tokens_are_drawn_even_where_others_are_thinned_out() -> None:
