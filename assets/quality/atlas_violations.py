@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from assets.counting.example_contexts import halves
-from assets.counting.histograms import AFTER, BEFORE
+from assets.counting.histograms import AFTER, BEFORE, BETWEEN
 
 NEURON = ["layer", "neuron"]
+PLACE = ["document", "window_in_document", "position"]
 LISTS = ("token_ids", "activations", "prediction_ids")
 
 
@@ -31,10 +32,13 @@ def histograms(atlas_histograms: pl.DataFrame, neuron_statistics: pl.DataFrame) 
 def examples(atlas_examples: pl.DataFrame) -> pl.DataFrame:
     """Per layer: `examples`; `unlike`: those whose list has another activation at their place than their own, in half precision; `uneven`:
     those whose lists differ in length, or reach farther than the pass keeps; `misranked`: those out of the order of their neuron and
-    side; `repeated`: those of a document that their neuron and side has already."""
+    side; `repeated`: those of a document that their neuron and side has already, but for the levels between, or of a place that is among
+    the neuron's highest and lowest."""
     side, place = [*NEURON, "side"], pl.col("position") - pl.col("first_position")
     length = pl.col("activations").list.len().cast(pl.Int64)
-    outwards = pl.when(pl.col("side") == "top").then(-pl.col("activation")).otherwise("activation")  # the first is the least
+    is_between = pl.col("side").is_in(BETWEEN)
+    is_high = pl.col("side").str.ends_with("top")
+    outwards = pl.when(is_high).then(-pl.col("activation")).when(pl.col("side") != "random").then("activation")  # the first is the least
     own = atlas_examples.select(pl.col("activations").list.get(place, null_on_oob=True)).to_series()
     kept = pl.Series(halves(atlas_examples["activation"].to_numpy())).cast(pl.Float32)
     found = atlas_examples.with_columns(
@@ -43,7 +47,9 @@ def examples(atlas_examples: pl.DataFrame) -> pl.DataFrame:
         | ~place.is_between(0, BEFORE)
         | ~(length - 1 - place).is_between(0, AFTER),
         misranked=_is_misranked(side) | (outwards < outwards.shift().over(side)).fill_null(False),
-        repeated=pl.struct(*side, "document").is_first_distinct().not_(),
+        repeated=pl.when(is_between)
+        .then(is_between & pl.struct(*NEURON, *PLACE).is_first_distinct().not_())
+        .otherwise(pl.struct(*side, "document").is_first_distinct().not_()),
     )
     return _by_layer(found, "examples", "unlike", "uneven", "misranked", "repeated")
 

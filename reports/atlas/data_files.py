@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from assets.atlas.neuron_record import TABLES_READ, neuron_records
+from assets.counting.histograms import SIDES
 from reports.atlas.neuron_scripts import FOLLOWS, LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
 from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
@@ -28,8 +31,13 @@ def write_atlas(data: ReportData, site: Path) -> list[str]:
     files.append(write_script(site, "vocabulary", packed([texts.get(token_id, "") for token_id in range(max(texts, default=-1) + 1)])))
     files.append(write_overview(site, overview(data, layers, neurons)))
     files += write_tokens(site, data)
-    words, first_words = write_words(site, word_index(data.table("atlas_examples"), data.table("neuron_statistics"), texts, neurons))
+    words, first_words = write_words(site, word_index(_extremes(data), data.table("neuron_statistics"), texts, neurons))
     return [*files, *words, _write_contents(site, _contents(data, first_words))]
+
+
+def _extremes(data: ReportData) -> pl.DataFrame:
+    """The highest and lowest examples: what is in between, or anywhere, is no reason to find a neuron by a word."""
+    return data.table("atlas_examples").filter(pl.col("side").is_in(SIDES))
 
 
 def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:

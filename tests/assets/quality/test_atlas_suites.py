@@ -27,7 +27,9 @@ AS_MANY = "all neurons of a layer have as many bins"
 OWN = "every example has its own activation at its place, in half precision"
 ONE_LENGTH = "the lists around an example are of one length, no longer than what is kept"
 OUTWARDS = "examples are ranked by activation, outermost first"
-ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
+ONE_OF_DOCUMENT = (
+    "no document is twice among a neuron's highest, or lowest, or random examples, and no place of these among the levels between"
+)
 RANKED = "tokens are ranked by the size of their difference"
 OWN_END = "a token stands at the end that its means say"
 ONCE = "no token goes twice with a neuron"
