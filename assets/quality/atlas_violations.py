@@ -32,8 +32,8 @@ def histograms(atlas_histograms: pl.DataFrame, neuron_statistics: pl.DataFrame) 
 def examples(atlas_examples: pl.DataFrame) -> pl.DataFrame:
     """Per layer: `examples`; `unlike`: those whose list has another activation at their place than their own, in half precision; `uneven`:
     those whose lists differ in length, or reach farther than the pass keeps; `misranked`: those out of the order of their neuron and
-    side; `repeated`: those of a document that their neuron and side has already, but for the levels between, or of a place that is among
-    the neuron's highest and lowest."""
+    side; `repeated`: those of a document that their neuron and side has already, but for the levels between; `shown`: those of the levels
+    between whose place their neuron has already."""
     side, place = [*NEURON, "side"], pl.col("position") - pl.col("first_position")
     length = pl.col("activations").list.len().cast(pl.Int64)
     is_between = pl.col("side").is_in(BETWEEN)
@@ -47,11 +47,10 @@ def examples(atlas_examples: pl.DataFrame) -> pl.DataFrame:
         | ~place.is_between(0, BEFORE)
         | ~(length - 1 - place).is_between(0, AFTER),
         misranked=_is_misranked(side) | (outwards < outwards.shift().over(side)).fill_null(False),
-        repeated=pl.when(is_between)
-        .then(is_between & pl.struct(*NEURON, *PLACE).is_first_distinct().not_())
-        .otherwise(pl.struct(*side, "document").is_first_distinct().not_()),
+        repeated=~is_between & pl.struct(*side, "document").is_first_distinct().not_(),
+        shown=is_between & pl.struct(*NEURON, *PLACE).is_first_distinct().not_(),  # the highest and lowest stand before
     )
-    return _by_layer(found, "examples", "unlike", "uneven", "misranked", "repeated")
+    return _by_layer(found, "examples", "unlike", "uneven", "misranked", "repeated", "shown")
 
 
 def tokens(atlas_tokens: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,8 @@ import polars as pl
 from assets.contracts import TABLES
 
 EXAMPLES = 3
+SIDES = {"top": EXAMPLES, "bottom": EXAMPLES, "between_top": 2, "between_bottom": 1, "random": 2}  # examples of each neuron
+HEIGHTS = {"top": 9.0, "bottom": -0.17, "between_top": 5.0, "between_bottom": -0.09, "random": 0.2}  # about, of the first
 BEFORE, AFTER = 40, 12  # tokens around a peak
 FIVE = 5  # tokens at either end
 
@@ -21,8 +23,8 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
         "atlas_examples": [
             (*place, side, rank, *_example(generator, side, rank, len(vocabulary), token if place == planted else None))
             for place in neurons
-            for side in ("top", "bottom")
-            for rank in range(1, EXAMPLES + 1)
+            for side, kept in SIDES.items()
+            for rank in range(1, kept + 1)
         ],
         "atlas_tokens": [row for place in neurons for row in _tokens(generator, place, vocabulary, token if place == planted else None)],
     }
@@ -40,7 +42,8 @@ def _example(generator: np.random.Generator, side: str, rank: int, vocabulary: i
     tokens = generator.integers(0, 60, length)
     predictions = np.where(generator.random(length) < 0.4, np.roll(tokens, -1), generator.integers(0, vocabulary, length))
     activations = generator.normal(0, 0.4, length).astype(np.float16).astype(np.float32)
-    activation = np.float32((9 - rank + generator.random()) if side == "top" else (-0.17 - 0.001 * generator.random()))
+    high = side.endswith("top")
+    activation = np.float32(HEIGHTS[side] + ((generator.random() - rank) if high else (-0.001 * generator.random())))
     activations[peak] = np.float16(activation)
     if token is not None and side == "top":
         tokens[peak], predictions[peak] = LEMON, token
