@@ -12,6 +12,7 @@ from assets.atlas.atlas_histograms import atlas_histograms
 from assets.atlas.atlas_tokens import atlas_tokens
 from assets.atlas.passages import passages_around
 from assets.contracts import TABLES
+from assets.counting.histograms import CONTEXT
 from assets.quality import atlas_violations
 from assets.quality.atlas_violations import LISTS
 from assets.quality.expectations import Outcome
@@ -94,6 +95,11 @@ def exchange(row: int, *columns: str) -> Change:
     )
 
 
+def put_whole(column: str, value: Any) -> Change:
+    """As put, in the first example with as much text on either side of it as is kept."""
+    return lambda table: put(column, table["activations"].list.len().to_list().index(CONTEXT), value)(table)
+
+
 def shown_again(table: pl.DataFrame) -> pl.DataFrame:
     """The first example of the levels between at the place of the neuron's highest, of which its lists begin as far before it."""
     row = table["side"].to_list().index("between_top")
@@ -110,10 +116,10 @@ def shown_again(table: pl.DataFrame) -> pl.DataFrame:
         ("histograms", put("counts", 2, lambda counts: [-1, *counts[1:-1], counts[0] + counts[-1] + 1]), {NOT_NEGATIVE}),
         ("histograms", put("counts", 3, lambda counts: [*counts, 0]), {AS_MANY}),
         ("examples", put("activation", 0, 7.5), {OWN}),
-        ("examples", put("position", 8, lambda position: position - 1), {OWN, ONE_LENGTH}),
-        ("examples", put("activations", 9, lambda values: values[:-1]), {ONE_LENGTH}),
-        ("examples", put("token_ids", 9, lambda ids: [*ids, 1]), {ONE_LENGTH}),
-        ("examples", put("prediction_ids", 9, []), {ONE_LENGTH}),
+        ("examples", put_whole("position", lambda position: position - 1), {OWN, ONE_LENGTH}),
+        ("examples", put_whole("activations", lambda values: values[:-1]), {ONE_LENGTH}),
+        ("examples", put_whole("token_ids", lambda ids: [*ids, 1]), {ONE_LENGTH}),
+        ("examples", put_whole("prediction_ids", []), {ONE_LENGTH}),
         ("examples", exchange(KEPT - 1, "rank"), {OUTWARDS}),
         ("examples", exchange(KEPT - 1, "document", "window_in_document", "position", "activation", "first_position", "activations", "token_ids",
                               "prediction_ids"), {OUTWARDS}),

@@ -101,7 +101,7 @@ def test_the_size_of_the_atlas_is_told_where_it_is_to_be_made() -> None:
     assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1].endswith(told)
     assert "atlas" not in plan_lines([Planned("congruence", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1]
     assert "for the atlas" not in plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(sizes, atlas_examples=0), 9.0)[-1]
-    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(SIZES, atlas_examples=1), 9.0)[-1].endswith(
+    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(SIZES, layers=1, atlas_examples=1), 9.0)[-1].endswith(
         "; about 1 MB for the atlas of all neurons"
     )
 
