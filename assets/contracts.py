@@ -1024,17 +1024,26 @@ ATLAS_HISTOGRAMS = Table(
 ATLAS_EXAMPLES = Table(
     "atlas_examples",
     "atlas",
-    "The highest and the lowest activations of every neuron, one a document, with those around them: from 40 tokens before to 12 after, within the window. "
-    "The text there is in atlas_texts.",
+    "The highest and the lowest activations of every neuron, one a document, some of the levels between, and two random places, with those around them: from 40 "
+    "tokens before to 12 after, within the window. The text there is in atlas_texts.",
     ("layer", "neuron", "side", "rank"),
     (
         LAYER,
         NEURON,
-        Column("side", pl.String(), "name", "`top`: highest activations, `bottom`: lowest."),
-        RANK,
+        Column(
+            "side",
+            pl.String(),
+            "name",
+            "`top`: highest activations, `bottom`: lowest. `between_top`, `between_bottom`: from the levels between 0 and the highest, or lowest, octaves of the "
+            "neuron's bins: of the windows whose extreme is in the octave one drawn by a seeded hash, shown at its extreme; those at most 0.75 of the neuron's own "
+            "extreme that are not among its highest and lowest. `random`: places of the whole corpus drawn by a seeded hash, the same for all neurons.",
+        ),
+        Column(
+            "rank", pl.Int32(), "index", "Place on the side, 1 is the highest or lowest, of the levels between the one farthest from 0."
+        ),
         DOCUMENT,
         WINDOW_IN_DOCUMENT,
-        Column("position", pl.Int32(), "index", "Position of the extreme activation in the window; the beginning-of-sequence token is 0."),
+        Column("position", pl.Int32(), "index", "Position of the example in the window; the beginning-of-sequence token is 0."),
         Column("activation", pl.Float32(), "activation", "The activation there, as counted in the one pass.", is_open=True),
         Column(
             "first_position",
@@ -2056,6 +2065,18 @@ def _of_null(outcome: str, among: str) -> tuple[Tensor, ...]:
     )  # fmt: skip
 
 
+def _between(side: str, extreme: str, edge: str) -> tuple[Tensor, ...]:
+    """The examples of the levels between 0 and the extremes of a side."""
+    name = f"between_{side}"
+    return (
+        Tensor(f"{name}_value", "float32", (*_ALL_NEURONS, "band"), "activation", f"Activations between 0 and the {extreme}, one of each band: band k from 2^-(k+1) of the {edge} edge of the neuron's bins to 2^-k of it, the first beyond it too. Of the windows whose {extreme} counted activation lies in the band, that of the document of lowest seeded hash, the first of its windows. 0 where there is none, or the bins do not reach beyond 0 on that side."),
+        Tensor(f"{name}_document", "int64", (*_ALL_NEURONS, "band"), "index", "Their documents; -1 where none."),
+        Tensor(f"{name}_window", "int32", (*_ALL_NEURONS, "band"), "index", "Their windows in the document."),
+        Tensor(f"{name}_position", "int32", (*_ALL_NEURONS, "band"), "index", f"Their positions in the window: where it is {extreme}, the first of equals."),
+        Tensor(f"{name}_context", "float16", (*_ALL_NEURONS, "band", "offset"), "activation", "As top_context, around them."),
+    )  # fmt: skip
+
+
 HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("count", "int64", (*_ALL_NEURONS, "bin"), "position", "Positions with an activation in the bin."),
     Tensor("outside", "int64", (*_ALL_NEURONS, "outside"), "position", "Positions below the bins, above them, and NaN, in this order."),
@@ -2078,6 +2099,13 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("bottom_window", "int32", (*_ALL_NEURONS, "rank"), "index", "Their windows in the document."),
     Tensor("bottom_position", "int32", (*_ALL_NEURONS, "rank"), "index", "Their positions in the window."),
     Tensor("bottom_context", "float16", (*_ALL_NEURONS, "rank", "offset"), "activation", "As top_context, around the lowest activations."),
+    *_between("top", "highest", "upper"),
+    *_between("bottom", "lowest", "lower"),
+    Tensor("random_document", "int64", ("random",), "index", "Documents of two places of the whole corpus at which every neuron is shown: the counted positions of lowest seeded hash, one a document; -1 where there are no more."),
+    Tensor("random_window", "int32", ("random",), "index", "Their windows in the document."),
+    Tensor("random_position", "int32", ("random",), "index", "Their positions in the window."),
+    Tensor("random_value", "float32", (*_ALL_NEURONS, "random"), "activation", "The neuron's activations at them."),
+    Tensor("random_context", "float16", (*_ALL_NEURONS, "random", "offset"), "activation", "As top_context, around them."),
     Tensor("screen_token", "int32", ("group",), "index", "Screened token of the group, ascending; the last group, -1, is all other tokens. No group where the screen is off."),
     Tensor("screen_count", "int64", ("group",), "position", "Positions at which a token of the group is the top prediction."),
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),

@@ -4,6 +4,7 @@ What tests compare the product's counting with, integer by integer. Shares nothi
 that a window runs in (its arithmetic must be the same) and the names of the counters.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,9 @@ class SlowCounts:
             | self._samples()
             | self._examples("top")
             | self._examples("bottom")
+            | self._between("top")
+            | self._between("bottom")
+            | self._random()
             | self._blocks()
         )
 
@@ -334,6 +338,52 @@ class SlowCounts:
                 for part, value in zip(("value", "document", "window", "position"), example, strict=True):
                     found[f"{side}_{part}"][layer, neuron, rank] = value
                 found[f"{side}_context"][layer, neuron, rank] = self._context(layer, neuron, example)
+        return found
+
+    def _between(self, side: str) -> dict[str, np.ndarray]:
+        """Of each octave below the outermost edge one window, by a hash of its document and then the first, shown at its extreme."""
+        shape, sign = (*self.per_unit.shape, 4), 1 if side == "top" else -1
+        found = {
+            f"between_{side}_value": np.zeros(shape),
+            f"between_{side}_document": np.full(shape, -1),
+            f"between_{side}_window": np.zeros(shape, int),
+            f"between_{side}_position": np.zeros(shape, int),
+            f"between_{side}_context": np.zeros((*shape, 53)),
+        }
+        for layer, neuron in np.ndindex(*self.per_unit.shape):
+            edge = self.first_bin[layer, neuron] + (self.bins if sign > 0 else 0)
+            end = float(np.float32(sign * float(edge) / float(self.per_unit[layer, neuron])))
+            by_window: dict[tuple[int, int], list[tuple[float, int, int, int]]] = {}
+            for here, document, window, position in self.seen:
+                if not np.isnan(here[layer, neuron]):
+                    by_window.setdefault((document, window), []).append((float(here[layer, neuron]), document, window, position))
+            extremes = [min(places, key=lambda place: (-sign * place[0], place[3])) for places in by_window.values()]
+            for band in range(4 if end > 0 else 0):
+                low, high = end / 2 ** (band + 1), end / 2**band if band else np.inf
+                # A window of nothing but the infinity at the other end is in no band; one of the infinity at this end is in the first.
+                inside = [place for place in extremes if low <= sign * place[0] and (sign * place[0] < high or band == 0)]
+                if inside:
+                    first = min(inside, key=lambda place: (slow_hash((place[1], 0, 0), 20250307) >> 1, place[1], place[2]))
+                    for part, value in zip(("value", "document", "window", "position"), first, strict=True):
+                        found[f"between_{side}_{part}"][layer, neuron, band] = value
+                    found[f"between_{side}_context"][layer, neuron, band] = self._context(layer, neuron, first)
+        return found
+
+    def _random(self) -> dict[str, np.ndarray]:
+        """The two counted positions of lowest hash, of two documents, and what every neuron does around them."""
+        kept: list[tuple[int, int, int]] = []
+        for place in sorted((tuple(place) for _, *place in self.seen), key=lambda place: (slow_hash(place, 20250309), place)):
+            if len(kept) < 2 and place[0] not in [other[0] for other in kept]:
+                kept.append(place)  # type: ignore[arg-type]
+        found = {
+            f"random_{part}": np.array([place[number] for place in kept] + [-1 if part == "document" else 0] * (2 - len(kept)))
+            for number, part in enumerate(("document", "window", "position"))
+        }
+        found |= {"random_value": np.zeros((*self.per_unit.shape, 2)), "random_context": np.zeros((*self.per_unit.shape, 2, 53))}
+        for (layer, neuron), (number, (document, window, position)) in itertools.product(np.ndindex(*self.per_unit.shape), enumerate(kept)):
+            value = float(self.rows[document, window][layer, position, neuron])
+            found["random_value"][layer, neuron, number] = value
+            found["random_context"][layer, neuron, number] = self._context(layer, neuron, (value, document, window, position))
         return found
 
     def _context(self, layer: int, neuron: int, example: tuple[float, int, int, int]) -> list[float]:

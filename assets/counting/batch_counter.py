@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from assets.counting.batches import Batch, first_counted
+from assets.counting.between_examples import BANDS, NO_KEY, document_keys, outermost
 from assets.counting.block_counts import by_block_and_whole, null_counts
 from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
 from assets.counting.example_contexts import ExampleContexts
 from assets.counting.histograms import (
+    BETWEEN,
     EXAMPLE_PARTS,
     MOMENTS,
     NEURON_TENSORS,
@@ -38,6 +40,7 @@ from assets.counting.outcome_counts import (
     required_probabilities,
     rows_of_next_tokens,
 )
+from assets.counting.random_examples import RandomExamples
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +167,11 @@ class BatchCounter:
         self._tensors = empty_tensors(layers, neurons, 0, 0, 0, examples, blocks=blocks)
         self._tensors |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
         self._contexts = ExampleContexts(layers, neurons, examples)
-        self._tensors |= self._contexts.tensors()
+        self._between_contexts = ExampleContexts(layers, neurons, BANDS, BETWEEN)
+        self._random = RandomExamples(layers, neurons, count_bos)
+        self._tensors |= self._contexts.tensors() | self._between_contexts.tensors()
+        self._outermost = dict(zip(BETWEEN, outermost(bins.per_unit, bins.first_bin, bins.bins), strict=True))
+        self._keys = {side: np.full((layers, neurons, BANDS), NO_KEY) for side in BETWEEN}
         self._tokens = TokenCounter(vocabulary, token_ids)
         self._count = np.zeros((blocks, *of_token), sizes.dtype)
         self._nan = np.zeros((layers, neurons), np.int64)
@@ -188,6 +195,8 @@ class BatchCounter:
     def start(self, batch: Batch) -> None:
         """Make room for the batch's slot numbers; the buffer is kept from batch to batch."""
         self._batch = batch
+        self._random.start(batch)
+        self._keys_of_rows = document_keys(batch.documents)
         self._blocks_of_rows, here = batch.blocks, CountedPositions.of(batch, self._count_bos)
         self._counted, self._blocks, self._source = here.places, here.blocks, here.source
         self._tensors["block_positions"] += np.bincount(self._blocks, minlength=len(self._count))
@@ -199,12 +208,15 @@ class BatchCounter:
         """Count a layer's activations, [row, position, neuron]; cast to float32 first."""
         import assets.counting.batch_loops as counting
 
+        self._random.add_layer(layer, activations)
         values = activations.detach().float().contiguous().numpy()
         of = {name: self._tensors[name][layer] for name in NEURON_TENSORS}
         batch = self._batch
         arguments = (
             values,
-            counting.Windows(first_counted(self._count_bos), batch.lengths, batch.documents, batch.windows, self._blocks_of_rows),
+            counting.Windows(
+                first_counted(self._count_bos), batch.lengths, batch.documents, batch.windows, self._blocks_of_rows, self._keys_of_rows
+            ),
             counting.Bins(self._bins.per_unit[layer], self._bins.first_bin[layer].astype(np.float32), self._bins.bins),
             self._positions,
             layer,
@@ -214,9 +226,14 @@ class BatchCounter:
             counting.Moments(*(of[name] for name in MOMENTS)),
             counting.Extremes(of["minimum"], of["maximum"], of["above_zero"]),
             *(counting.Examples(*(of[f"{side}_{part}"] for part in EXAMPLE_PARTS)) for side in SIDES),
+            *(
+                counting.Between(self._outermost[side][layer], self._keys[side][layer], *(of[f"{side}_{part}"] for part in EXAMPLE_PARTS))
+                for side in BETWEEN
+            ),
         )
         self._run([(counting.count_layer, (*arguments, start, stop)) for start, stop in self._shares()])
-        self._run([(self._contexts.add_layer, (layer, values, batch, of, start, stop)) for start, stop in self._shares()])
+        for contexts in (self._contexts, self._between_contexts):
+            self._run([(contexts.add_layer, (layer, values, batch, of, start, stop)) for start, stop in self._shares()])
 
     def add_answers(self, answers: Answers) -> None:
         """Count the top predictions, and the bins at which tracked tokens are predicted."""
@@ -282,7 +299,7 @@ class BatchCounter:
         counts = by_block_and_whole("", self._count, bins) | by_block_and_whole(TOP_PREDICTION, self._top_count, bins)
         counts |= null_counts(TOP_PREDICTION, self._null_count, bins)
         beside = [beside.tensors(bins) for beside in (self._by_embedding, self._next, self._probabilities) if beside is not None]
-        tensors = self._tensors | counts | self._tokens.tensors()
+        tensors = self._tensors | counts | self._tokens.tensors() | self._random.tensors()
         return Histograms({name: of for part in (tensors, *beside) for name, of in part.items()}, self._positions, self._token_ids)
 
     def _shares(self) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ class Windows(NamedTuple):
     documents: np.ndarray  # int64 [row]
     numbers: np.ndarray  # int32 [row]: window of the document
     blocks: np.ndarray  # int64 [row]
+    keys: np.ndarray  # int64 [row]: of the document, by which examples of the levels between are drawn
 
 
 class Bins(NamedTuple):
@@ -59,6 +60,17 @@ class Examples(NamedTuple):
     positions: np.ndarray  # int32
 
 
+class Between(NamedTuple):
+    """One example of each band [neuron, band] of a side; document -1 is none. What a band is stands in between_examples."""
+
+    outermost: np.ndarray  # float32 [neuron]: how far the bins reach beyond 0; NaN where there are no bands
+    keys: np.ndarray  # int64, of the documents; the largest where there is no example
+    values: np.ndarray  # float32
+    documents: np.ndarray  # int64
+    windows: np.ndarray  # int32
+    positions: np.ndarray  # int32
+
+
 @njit(nogil=True, cache=True)
 def count_layer(
     activations: np.ndarray,
@@ -73,6 +85,8 @@ def count_layer(
     extremes: Extremes,
     top: Examples,
     bottom: Examples,
+    between_top: Between,
+    between_bottom: Between,
     start: int,
     stop: int,
 ) -> None:
@@ -86,7 +100,7 @@ def count_layer(
     for begin in range(start, stop, NEURONS_OF_BLOCK):
         end = min(begin + NEURONS_OF_BLOCK, stop)
         sums = np.zeros(end - begin, np.float64)
-        counted = _read_windows(activations, windows, bins, codes, sums, extremes, top, bottom, begin, end)
+        counted = _read_windows(activations, windows, bins, codes, sums, extremes, top, bottom, between_top, between_bottom, begin, end)
         nan_here = np.zeros(end - begin, np.int64)
         place = 0
         for row in range(activations.shape[0]):
@@ -113,6 +127,8 @@ def _read_windows(
     extremes: Extremes,
     top: Examples,
     bottom: Examples,
+    between_top: Between,
+    between_bottom: Between,
     begin: int,
     end: int,
 ) -> int:
@@ -135,9 +151,11 @@ def _read_windows(
             if largest_at[n] >= 0:
                 extremes.maximum[begin + n] = max(extremes.maximum[begin + n], largest[n])
                 _offer(1.0, largest[n], windows.documents[row], windows.numbers[row], largest_at[n], top, begin + n)
+                _offer_between(1.0, largest[n], row, windows, largest_at[n], between_top, begin + n)
             if smallest_at[n] >= 0:
                 extremes.minimum[begin + n] = min(extremes.minimum[begin + n], smallest[n])
                 _offer(-1.0, smallest[n], windows.documents[row], windows.numbers[row], smallest_at[n], bottom, begin + n)
+                _offer_between(-1.0, smallest[n], row, windows, smallest_at[n], between_bottom, begin + n)
     for n in range(width):
         extremes.above_zero[begin + n] += above[n]
     return counted
@@ -263,6 +281,26 @@ def _offer(sign: float, value: float, document: int, window: int, position: int,
     ranked.documents[neuron, rank] = document
     ranked.windows[neuron, rank] = window
     ranked.positions[neuron, rank] = position
+
+
+@njit(nogil=True, cache=True)
+def _offer_between(sign: float, value: float, row: int, windows: Windows, position: int, held: Between, neuron: int) -> None:
+    """Keep a window's extreme as the example of its band if its document comes before that of the one held, or its window in the same."""
+    size, bound = sign * value, 0.5 * held.outermost[neuron]
+    bands = held.keys.shape[1]
+    band = 0
+    while band < bands and not size >= bound:  # NaN: no bound is reached
+        bound *= 0.5
+        band += 1
+    if band == bands or windows.keys[row] > held.keys[neuron, band]:
+        return
+    document, window = windows.documents[row], windows.numbers[row]
+    if windows.keys[row] == held.keys[neuron, band] and held.documents[neuron, band] >= 0:
+        is_same = document == held.documents[neuron, band]
+        if document > held.documents[neuron, band] or (is_same and window >= held.windows[neuron, band]):
+            return
+    held.keys[neuron, band], held.values[neuron, band] = windows.keys[row], value
+    held.documents[neuron, band], held.windows[neuron, band], held.positions[neuron, band] = document, window, position
 
 
 @njit(nogil=True, cache=True)

@@ -5,7 +5,7 @@ and what is new is taken when a part of the next batch has been asked for, as in
 activations are held.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,11 @@ class _Waiting:
 class DeviceContexts:
     """Contexts of the examples in tensors of one device."""
 
-    def __init__(self, layers: int, neurons: int, examples: int, device: "torch.device") -> None:
+    def __init__(self, layers: int, neurons: int, examples: int, device: "torch.device", sides: Sequence[str] = SIDES) -> None:
         import torch
 
-        shape = (layers, neurons, len(SIDES), examples)
+        self._sides = tuple(sides)
+        shape = (layers, neurons, len(sides), examples)
         self._contexts = torch.zeros(*shape, CONTEXT, dtype=torch.float16, device=device)
         self._held = torch.full(shape, -WINDOWS, device=device)  # the place of the example that each context is of
         self._device, self._layers = device, list[torch.Tensor]()
@@ -69,7 +70,7 @@ class DeviceContexts:
         if not self._places.numel():
             return
         documents, windows, positions = (
-            torch.stack([examples[f"{side}_{part}"] for side in SIDES], dim=2) for part in ("document", "window", "position")
+            torch.stack([examples[f"{side}_{part}"] for side in self._sides], dim=2) for part in ("document", "window", "position")
         )
         places = documents * WINDOWS + windows  # [layer, neuron, side, rank]
         self._reorder(places)
@@ -82,9 +83,9 @@ class DeviceContexts:
             self._take()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The tensors top_context and bottom_context, copied to the host."""
+        """The tensors <side>_context, copied to the host."""
         self._take()
-        return {f"{side}_context": self._contexts[:, :, place].cpu().numpy() for place, side in enumerate(SIDES)}
+        return {f"{side}_context": self._contexts[:, :, place].cpu().numpy() for place, side in enumerate(self._sides)}
 
     def _reorder(self, places: "torch.Tensor") -> None:
         """Put every context to the rank that its example has now; those of new examples are overwritten later."""
@@ -110,7 +111,7 @@ class DeviceContexts:
         new = _places_of(waiting.is_new.flatten(), sum(numbers))
         rows, positions = (of.flatten().index_select(0, new) for of in (waiting.rows, waiting.positions))
         contexts = self._contexts.view(-1, CONTEXT)
-        neurons = new // (len(SIDES) * self._contexts.shape[3]) % self._contexts.shape[1]
+        neurons = new // (len(self._sides) * self._contexts.shape[3]) % self._contexts.shape[1]
         offsets = torch.arange(-BEFORE, CONTEXT - BEFORE, device=self._device)
         first = 0
         for activations, number in zip(waiting.layers, numbers, strict=True):

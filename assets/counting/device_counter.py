@@ -17,10 +17,12 @@ import numpy as np
 
 from assets.counting.batch_counter import Answers, EmbeddingCounts, refuse_other_predictions, slot_dtype
 from assets.counting.batches import Batch
+from assets.counting.between_examples import BANDS, NO_KEY, document_keys, outermost
 from assets.counting.block_counts import by_block_and_whole, null_counts
 from assets.counting.device_contexts import DeviceContexts
 from assets.counting.document_blocks import UNKNOWN_SIZES, BlockSizes, is_telling
 from assets.counting.histograms import (
+    BETWEEN,
     CONTEXTS,
     COUNTED_PARTS,
     EXAMPLE_PARTS,
@@ -44,6 +46,7 @@ from assets.counting.outcome_counts import (
     required_probabilities,
     rows_of_next_tokens,
 )
+from assets.counting.random_examples import RandomExamples
 from assets.counting.sending import sent
 
 if TYPE_CHECKING:
@@ -124,6 +127,11 @@ class DeviceCounter:
         self._on_host = {name: of for name, of in empty.items() if name not in NEURON_TENSORS}
         self._on_host |= empty_scaled(outcomes, layers, tokens, neurons, blocks)
         self._contexts = DeviceContexts(layers, neurons, examples, device)
+        self._between_contexts = DeviceContexts(layers, neurons, BANDS, device, BETWEEN)
+        self._random = RandomExamples(layers, neurons, count_bos, device)
+        ends = outermost(bins.per_unit, bins.first_bin, bins.bins)
+        self._outermost = {side: torch.from_numpy(end).to(device) for side, end in zip(BETWEEN, ends, strict=True)}
+        self._keys = {side: torch.full((layers, neurons, BANDS), NO_KEY, device=device) for side in BETWEEN}
         self._nan = torch.zeros(layers, neurons, dtype=torch.int64, device=device)
         of_token = (layers, neurons, self._slots)
         self._counts = torch.zeros(blocks, tokens + 1, *of_token, dtype=torch.int32, device=device)
@@ -149,6 +157,7 @@ class DeviceCounter:
         """Send the batch's indexes to the device."""
         import torch
 
+        self._random.start(batch)
         here = CountedPositions.of(batch, self._count_bos)
         counted, telling = here.places, np.flatnonzero(is_telling(here.blocks))
         self._on_host["block_positions"] += np.bincount(here.blocks, minlength=self._counts.shape[0])
@@ -166,8 +175,12 @@ class DeviceCounter:
         self._is_counted = sent(is_counted.reshape(batch.token_ids.shape), self._device)
         self._documents = sent(batch.documents, self._device)
         self._windows = sent(batch.windows, self._device)
+        keys = document_keys(batch.documents)
+        self._keys_of_rows = sent(keys, self._device)
+        self._rows_in_order = sent(np.lexsort((batch.windows, batch.documents, keys)), self._device)  # the first to be kept comes first
         self._codes = [torch.empty(0)] * self._per_unit.shape[0]
         self._contexts.start(batch)
+        self._between_contexts.start(batch)
 
     def _send_next_rows(self, batch: Batch, here: CountedPositions, rows: np.ndarray) -> None:
         """`rows` of the next tokens at the counted positions, int64 [counted]: where they and their null labels are to be counted."""
@@ -182,7 +195,7 @@ class DeviceCounter:
         """Take a layer's moments and examples, [row, position, neuron]; its slots are kept until the predictions are known."""
         import torch
 
-        self._contexts.add_layer(activations.detach())
+        self._hold(layer, activations.detach())
         activations = activations.detach().float()
         values = activations.reshape(-1, activations.shape[-1]).index_select(0, self._counted)  # [counted, neuron]
         slots = self._slot_numbers(layer, values)
@@ -190,11 +203,18 @@ class DeviceCounter:
         self._add_moments(layer, values)
         self._add_examples(layer, activations)
 
+    def _hold(self, layer: int, activations: "torch.Tensor") -> None:
+        """What examples need of a layer's activations beyond its counters."""
+        self._random.add_layer(layer, activations)
+        self._contexts.add_layer(activations)
+        self._between_contexts.add_layer(activations)
+
     def add_answers(self, answers: Answers) -> None:
         """Count the top predictions, and all slots of the batch under them."""
         import torch
 
         self._contexts.add_batch(self._tensors)
+        self._between_contexts.add_batch(self._tensors)
         predictions, by_embedding = answers.predictions, answers.by_embedding
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
         if self._by_embedding is not None and by_embedding is not None:
@@ -265,7 +285,8 @@ class DeviceCounter:
             "correct_predictions": self._correct_predictions.cpu().numpy(),
         }
         embedding = self._by_embedding.counts().tensors(bins) if self._by_embedding else {}
-        tensors = self._on_host | kept | counts | tokens | embedding | self._outcome_tensors(bins) | self._contexts.tensors()
+        tensors = self._on_host | kept | counts | tokens | embedding | self._outcome_tensors(bins)
+        tensors |= self._contexts.tensors() | self._between_contexts.tensors() | self._random.tensors()
         return Histograms(tensors, self._positions, self._token_ids)
 
     def _outcome_tensors(self, bins: int) -> dict[str, Any]:
@@ -333,12 +354,34 @@ class DeviceCounter:
                 torch.where(is_candidate, self._windows, 0),
                 torch.where(is_candidate, position.t(), 0).int(),
             )
+            self._add_between(layer, f"between_{side}", sign, new)
             limit = self._tensors[bound][layer]
             self._tensors[bound][layer] = torch.maximum(limit, value.amax(1)) if sign > 0 else torch.minimum(limit, value.amin(1))
             old = [self._tensors[f"{side}_{part}"][layer] for part in EXAMPLE_PARTS]
             both = [torch.cat([before, candidate.to(before.dtype)], dim=1) for before, candidate in zip(old, new, strict=True)]
             for part, tensor in zip(EXAMPLE_PARTS, _ranked(both, sign, old[0].shape[1]), strict=True):
                 self._tensors[f"{side}_{part}"][layer] = tensor
+
+    def _add_between(self, layer: int, side: str, sign: int, candidates: "tuple[torch.Tensor, ...]") -> None:
+        """Keep of each band the candidate, [neuron, row], that comes first, if it comes before the one held."""
+        import torch
+
+        size, bound = sign * candidates[0][:, None], self._outermost[side][layer][:, None]  # [neuron, 1, row], [neuron, 1]
+        lower = bound * 0.5 ** torch.arange(1, BANDS + 1, device=self._device)  # [neuron, band]
+        upper = torch.where(torch.arange(BANDS, device=self._device) > 0, 2 * lower, torch.inf)
+        is_inside = (size >= lower[..., None]) & ((size < upper[..., None]) | (size == torch.inf) & (upper[..., None] == torch.inf))
+        in_order = is_inside.index_select(2, self._rows_in_order)
+        row = self._rows_in_order[in_order.byte().argmax(2)]  # [neuron, band]
+        value, document, window, position = (of.gather(1, row) for of in candidates)
+        key, held_key = self._keys_of_rows[row], self._keys[side][layer]
+        held_document, held_window = (self._tensors[f"{side}_{part}"][layer] for part in ("document", "window"))
+        is_same = (document == held_document) & (window < held_window)
+        is_before = (key < held_key) | (key == held_key) & ((held_document < 0) | (document < held_document) | is_same)
+        is_kept = in_order.any(2) & is_before
+        self._keys[side][layer] = torch.where(is_kept, key, held_key)
+        for part, tensor in zip(EXAMPLE_PARTS, (value, document, window, position), strict=True):
+            held = self._tensors[f"{side}_{part}"][layer]
+            self._tensors[f"{side}_{part}"][layer] = torch.where(is_kept, tensor.to(held.dtype), held)
 
 
 def _ranked(parts: "Parts", sign: int, keep: int) -> "Parts":

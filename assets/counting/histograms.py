@@ -12,9 +12,12 @@ import numpy as np
 import polars as pl
 
 from assets.contracts import Tensor, histogram_tensors
+from assets.counting.between_examples import BANDS, merged_between
 from assets.counting.document_blocks import FOLDS
 from assets.counting.kept_positions import merged_kept
 from assets.counting.position_samples import SAMPLED, merged_samples
+from assets.counting.random_places import OF_NEURONS as RANDOM_OF_NEURONS
+from assets.counting.random_places import RANDOM, MergedPlaces
 from assets.errors import InputError
 
 OUTSIDE = ("underflow", "overflow", "nan")  # order of the last axis of `outside`
@@ -179,15 +182,16 @@ VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
 MOMENTS = ("mean", "moment_2", "moment_3", "moment_4")
 EXAMPLE_PARTS = ("value", "document", "window", "position")
 SIDES = ("top", "bottom")
+BETWEEN = tuple(f"between_{side}" for side in SIDES)
 BEFORE, AFTER = 40, 12  # positions around an example whose activations are kept: enough to read the sentence it stands in
 CONTEXT = BEFORE + 1 + AFTER
-CONTEXTS = tuple(f"{side}_context" for side in SIDES)
+CONTEXTS = tuple(f"{side}_context" for side in (*SIDES, *BETWEEN))
 NEURON_TENSORS = (
     *NEURON_SUMS,
     *MOMENTS,
     "minimum",
     "maximum",
-    *(f"{side}_{part}" for side in SIDES for part in EXAMPLE_PARTS),
+    *(f"{side}_{part}" for side in (*SIDES, *BETWEEN) for part in EXAMPLE_PARTS),
     *CONTEXTS,
 )
 
@@ -207,7 +211,7 @@ def empty_tensors(
     """Every tensor of the contract before anything is counted: the identity of the merge, once screen_token is filled in."""
     sizes = {"layer": layers, "neuron": neurons, "bin": bins, "token": tokens, "vocabulary": vocabulary,
              "rank": examples, "offset": CONTEXT, "outside": len(OUTSIDE), "group": groups, "sample": SAMPLED,
-             "block": blocks}  # fmt: skip
+             "block": blocks, "band": BANDS, "random": RANDOM}  # fmt: skip
     return {
         tensor.name: np.full([sizes[dimension] for dimension in tensor.dimensions], empty_value(tensor.name), dtype=tensor.dtype)
         for tensor in histogram_tensors(embedding_predictions, outcomes)
@@ -263,6 +267,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
     summed = (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums, *of_blocks)
     merged |= {name: a[name][:] + b[name][:] for name in summed}
     merged["screen_token"] = a.screened_ids
+    merged |= _merged_random(a, b)
     merged |= merged_samples(a.tensors, b.tensors)
     if a.keeps_positions:
         merged |= merged_kept(a.tensors, b.tensors, a.token_ids, a.outcomes)
@@ -285,7 +290,16 @@ def merge_neurons(a: Mapping[str, np.ndarray], positions_a: int, b: Mapping[str,
         of_ranked = np.take_along_axis(contexts, order[..., None], axis=-2)
         of_ranked[merged[f"{side}_document"] < 0] = 0
         merged[f"{side}_context"] = of_ranked
+    for side in BETWEEN:
+        merged |= merged_between(a, b, side)
     return merged
+
+
+def _merged_random(a: Histograms, b: Histograms) -> dict[str, np.ndarray]:
+    """The random places of both, and the activations there, [layer, neuron, random, ...]."""
+    places = MergedPlaces([a.tensors, b.tensors])
+    empty = {name: np.zeros(a[name].shape, a[name].dtype) for name in RANDOM_OF_NEURONS}
+    return places.tensors | {name: places.fill(zeros, lambda part, of=name: (a, b)[part][of][:], axis=2) for name, zeros in empty.items()}
 
 
 def merged_moments(a: Mapping[str, Any], count_a: Any, b: Mapping[str, Any], count_b: Any) -> dict[str, Any]:

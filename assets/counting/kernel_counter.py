@@ -15,8 +15,9 @@ import numpy as np
 
 from assets.counting.batch_counter import Answers, slot_dtype
 from assets.counting.batches import Batch, first_counted
+from assets.counting.between_examples import BANDS
 from assets.counting.device_counter import DeviceCounter, DeviceEmbeddingCounter
-from assets.counting.histograms import EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, ActivationBins, Histograms
+from assets.counting.histograms import BETWEEN, EXAMPLE_PARTS, MOMENTS, NEURON_TENSORS, SIDES, ActivationBins, Histograms
 from assets.counting.inverse_scales import of_layer
 from assets.counting.outcome_sums import OutcomeSums
 from assets.counting.sending import sent
@@ -80,7 +81,7 @@ class KernelCounter(DeviceCounter):
         """Count a layer, [row, position, neuron], of any float dtype; its slots are kept until the predictions are known."""
         import assets.counting.kernels as kernels
 
-        self._contexts.add_layer(activations.detach())
+        self._hold(layer, activations.detach())
         neurons = activations.shape[-1]
         of = {name: self._tensors[name][layer] for name in NEURON_TENSORS if name in self._tensors}
         with _launching_on(self._device):
@@ -118,11 +119,22 @@ class KernelCounter(DeviceCounter):
                 *(of[name] for name in MOMENTS),
                 of["minimum"],
                 of["maximum"],
-                *(of[f"{side}_{part}"] for side in ("top", "bottom") for part in EXAMPLE_PARTS),
+                *(of[f"{side}_{part}"] for side in SIDES for part in EXAMPLE_PARTS),
+                self._keys_of_rows,
+                *(
+                    tensor
+                    for side in BETWEEN
+                    for tensor in (
+                        self._outermost[side][layer],
+                        self._keys[side][layer],
+                        *(of[f"{side}_{part}"] for part in EXAMPLE_PARTS),
+                    )
+                ),
                 self._rows,
                 self._tiles_of_row,
                 neurons,
                 RANKS=of["top_value"].shape[1],
+                BANDS=BANDS,
                 NEURONS=kernels.MERGED_NEURONS,
                 num_warps=kernels.MERGE_WARPS,
                 **kernels.OPTIONS,

@@ -204,12 +204,42 @@ def _is_before(value, document, window, position, held_value, held_document, hel
 
 
 @triton.jit
+def _keep_between(
+    value, document, window, position, key, end, held_keys, held_values, held_documents, held_windows, held_positions, neuron, is_neuron,
+    SIGN: tl.constexpr, BANDS: tl.constexpr,
+):  # fmt: skip
+    """Keep a window's extreme, SIGN x value, as the example of its band (assets/counting/between_examples.py) if it comes before the one held."""
+    bound = 0.5 * end
+    band = 0 * neuron
+    for _ in range(BANDS):
+        is_lower = (band < BANDS) & ((value >= bound) == 0)  # NaN: no bound is reached
+        bound = tl.where(is_lower, 0.5 * bound, bound)
+        band += is_lower.to(tl.int32)
+    is_in = is_neuron & (band < BANDS)
+    at = neuron * BANDS + band
+    held_key = tl.load(held_keys + at, mask=is_in, other=0)
+    is_in = is_in & (key <= held_key)
+    held_document, held_window = tl.load(held_documents + at, mask=is_in, other=0), tl.load(held_windows + at, mask=is_in, other=0)
+    is_earlier = (held_document < 0) | (document < held_document) | ((document == held_document) & (window < held_window))
+    is_kept = is_in & ((key < held_key) | is_earlier)
+    tl.store(held_keys + at, key + 0 * document, mask=is_kept)
+    tl.store(held_values + at, SIGN * value, mask=is_kept)
+    tl.store(held_documents + at, document, mask=is_kept)
+    tl.store(held_windows + at, window, mask=is_kept)
+    tl.store(held_positions + at, position, mask=is_kept)
+    tl.debug_barrier()  # the next window reads what was stored, perhaps by another thread
+
+
+@triton.jit
 def _rank_windows(
     extremes, places, documents, windows, bound,
     ranked_values, ranked_documents, ranked_windows, ranked_positions,
-    rows, tiles_of_row, neurons, neuron, is_neuron, SIGN: tl.constexpr, RANKS: tl.constexpr,
+    keys, outermost, held_keys, between_values, between_documents, between_windows, between_positions,
+    rows, tiles_of_row, neurons, neuron, is_neuron, SIGN: tl.constexpr, RANKS: tl.constexpr, BANDS: tl.constexpr,
 ):  # fmt: skip
-    """Offer each window's extreme (SIGN 1: largest, -1: smallest) to the neurons' ranked examples, one a document, and to the bound."""
+    """Offer each window's extreme (SIGN 1: largest, -1: smallest) to the neurons' ranked examples, one a document, to the examples of the
+    levels between, and to the bound."""
+    end = tl.load(outermost + neuron, mask=is_neuron, other=float("nan"))
     limit = SIGN * tl.load(bound + neuron, mask=is_neuron, other=0.0)
     for row in range(rows):
         value = tl.full(neuron.shape, float("-inf"), tl.float32)
@@ -222,6 +252,10 @@ def _rank_windows(
         limit = tl.maximum(limit, value)
         own_document = tl.load(documents + row)
         document, window = own_document + 0 * neuron.to(tl.int64), tl.load(windows + row) + 0 * neuron
+        _keep_between(
+            value, document, window, position, tl.load(keys + row), end, held_keys, between_values, between_documents, between_windows,
+            between_positions, neuron, is_neuron, SIGN, BANDS,
+        )  # fmt: skip
         last = neuron * RANKS + RANKS - 1
         is_open = is_neuron & (value > float("-inf")) & _is_before(
             value, document, window, position,
@@ -263,7 +297,11 @@ def merge_tiles(
     minimum, maximum,  # float32 [neuron], running
     top_values, top_documents, top_windows, top_positions,  # float32, int64, int32, int32 [neuron, rank], ranked
     bottom_values, bottom_documents, bottom_windows, bottom_positions,
-    rows, tiles_of_row, neurons, RANKS: tl.constexpr, NEURONS: tl.constexpr,
+    keys,  # int64 [row], of the documents
+    outermost_top,  # float32 [neuron]: how far the bins reach above 0, NaN where they do not
+    keys_top, between_values_top, between_documents_top, between_windows_top, between_positions_top,  # [neuron, band], of a band each
+    outermost_bottom, keys_bottom, between_values_bottom, between_documents_bottom, between_windows_bottom, between_positions_bottom,
+    rows, tiles_of_row, neurons, RANKS: tl.constexpr, BANDS: tl.constexpr, NEURONS: tl.constexpr,
 ):  # fmt: skip
     """Add all tiles of a layer to the counters of the neurons of this program."""
     neuron = tl.program_id(0) * NEURONS + tl.arange(0, NEURONS)
@@ -273,11 +311,13 @@ def merge_tiles(
     _merge_moments(sums, wholes, values, above, moment_1, moment_2, moment_3, moment_4, tiles, neurons, neuron, is_neuron)
     _rank_windows(
         extremes, wholes + 2 * plane, documents, windows, maximum, top_values, top_documents, top_windows, top_positions,
-        rows, tiles_of_row, neurons, neuron, is_neuron, 1, RANKS,
+        keys, outermost_top, keys_top, between_values_top, between_documents_top, between_windows_top, between_positions_top,
+        rows, tiles_of_row, neurons, neuron, is_neuron, 1, RANKS, BANDS,
     )  # fmt: skip
     _rank_windows(
         extremes + plane, wholes + 3 * plane, documents, windows, minimum, bottom_values, bottom_documents, bottom_windows,
-        bottom_positions, rows, tiles_of_row, neurons, neuron, is_neuron, -1, RANKS,
+        bottom_positions, keys, outermost_bottom, keys_bottom, between_values_bottom, between_documents_bottom, between_windows_bottom,
+        between_positions_bottom, rows, tiles_of_row, neurons, neuron, is_neuron, -1, RANKS, BANDS,
     )  # fmt: skip
 
 

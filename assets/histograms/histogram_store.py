@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from assets.contracts import EMBEDDING_TENSORS, KEPT_TENSORS, OUTCOME_TENSORS, Tensor, histogram_tensors
+from assets.counting.between_examples import BANDS
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import (
     CONTEXT,
@@ -33,6 +34,8 @@ from assets.counting.histograms import (
 from assets.counting.kept_positions import KEPT_ROWS
 from assets.counting.parts import Part, number_of_groups
 from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLED
+from assets.counting.random_places import OF_NEURONS, RANDOM
+from assets.counting.random_places import PLACE as RANDOM_PLACE
 from assets.histograms.record_files import zarr_files
 from assets.model.language_model import ModelFacts
 from assets.store import Record
@@ -65,7 +68,7 @@ def shapes_of(
     """The shape of every tensor of the contract; of kept positions there are none where `kept` is 0."""
     sizes = {"layer": facts.layers, "neuron": facts.neurons, "bin": bins, "token": tokens, "vocabulary": facts.vocabulary,
              "rank": examples, "offset": CONTEXT, "outside": len(OUTSIDE), "group": number_of_groups(screened), "sample": SAMPLED,
-             "block": domains * FOLDS, "kept": kept, "width": facts.model_width}  # fmt: skip
+             "band": BANDS, "random": RANDOM, "block": domains * FOLDS, "kept": kept, "width": facts.model_width}  # fmt: skip
     tensors = histogram_tensors(embedding_predictions, outcomes, kept > 0)
     return {tensor.name: tuple(sizes[name] for name in tensor.dimensions) for tensor in tensors}
 
@@ -76,7 +79,7 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
     arrays = {name: group[name] for name in histograms.tensors}  # each look-up reads the array's metadata again
     for place, layer in enumerate(part.layers):
         if part.is_first_of_layers:
-            for name in NEURON_TENSORS:
+            for name in (*NEURON_TENSORS, *OF_NEURONS):
                 arrays[name][layer] = histograms[name][place]
         for kind, held in itertools.product(histograms.prediction_kinds, token_blocks(histograms, histograms.neurons)):
             own = slice(part.tokens.start + held.start, part.tokens.start + held.stop)
@@ -90,12 +93,18 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
     if part.groups:
         arrays["screen_token"][groups] = histograms["screen_token"][:]
         arrays["screen_count"][groups] = histograms["screen_count"][:]
-    if part.is_first_of_layers:
-        arrays[BLOCK_POSITIONS][:] = histograms[BLOCK_POSITIONS][:]
+    _write_shared(arrays, part, histograms)
     _write_vocabulary_sums(arrays, histograms)
     _write_samples(arrays, part, histograms)
     if histograms.keeps_positions:
         _write_kept(arrays, part, histograms)
+
+
+def _write_shared(arrays: Mapping[str, Any], part: Part, histograms: Histograms) -> None:
+    """What every part of the layers finds the same."""
+    if part.is_first_of_layers:
+        for name in (BLOCK_POSITIONS, *RANDOM_PLACE):
+            arrays[name][:] = histograms[name][:]
 
 
 def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:
@@ -314,7 +323,9 @@ def _chunks(tensor: Tensor, shape: tuple[int, ...], tokens: int) -> tuple[int, .
         block = max(1, CHUNK_BYTES // (max(whole["neuron"], 1) * np.dtype(tensor.dtype).itemsize))
         return (1, max(1, min(whole["token"], block)), max(1, whole["neuron"]))
     if "neuron" in whole:
-        beside = int(np.prod([whole[name] for name in ("bin", "outside", "rank", "offset") if name in whole], dtype=np.int64))
+        beside = int(
+            np.prod([whole[name] for name in ("bin", "outside", "rank", "band", "random", "offset") if name in whole], dtype=np.int64)
+        )
         block = max(1, CHUNK_BYTES // (max(beside, 1) * np.dtype(tensor.dtype).itemsize))
         whole["neuron"] = min(whole["neuron"], block)
     whole |= {"layer": 1, "token": min(tokens, whole.get("token", 1))}

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.counting.batch_counter import slot_dtype
+from assets.counting.between_examples import BANDS
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import CONTEXT, NEXT_TOKEN, PROBABILITY, HistogramError
 from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
+from assets.counting.random_places import RANDOM
 from assets.counting.sending import HELD_ON
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
@@ -26,6 +28,10 @@ KEPT_FREE = 64 * MIB  # of freed buffers, what the allocator keeps for the next 
 SLICE = 2048  # entries of the vocabulary whose logits exist at once (top_predictions.py)
 EXAMPLE = 20 + 12 + 2 * CONTEXT  # bytes of an example: value, document, window, position; of its context the window and the activations
 PLACES = 28  # more on a GPU, of places that are looked up in the batch all at once (device_contexts.py)
+KEY = 8  # more of an example of the levels between: the hash of its document (between_examples.py)
+RANDOM_PLACES = (
+    RANDOM * 2 * (4 + 2 * CONTEXT)
+)  # of all neurons' activations at random places; copied once to be stored (random_examples.py)
 MOMENTS = 48  # bytes of a neuron's moments and extremes
 OUTSIDE = 3
 BOTH_HALVES = (
@@ -151,7 +157,6 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
     # Activations wait for the predictions only where a screen or kept positions need them, on a GPU always, there into the next batch.
     is_held_on = counted.kept_positions or counted.is_on_device
     waiting = model.itemsize * (1 + HELD_ON if is_held_on else 1 if counted.screened else 0)
-    example = EXAMPLE + PLACES * counted.is_on_device
     held = min(counted.kept_positions, counted.shard_tokens)
     by_predicted = groups * BYTES_OF_COUNTERS + (counted.blocks * COUNTER if counted.screened else 0)
     rows = {
@@ -162,7 +167,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "a batch's slots and activations": round(positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + waiting)),
         "histograms": neurons * by_block * counted.counter,
         "histograms of tracked tokens": neurons * _bytes_of_tokens(counted, tokens),
-        "moments and examples": neurons * (MOMENTS + 2 * counted.examples * example) + (2 + kinds) * COUNTER * model.vocabulary,
+        "moments and examples": neurons * _bytes_of_examples(counted) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
@@ -170,6 +175,12 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "token ids of the shard": 3 * 4 * counted.shard_tokens,  # the table's, flat, and what is made of them on the way
     }
     return MemoryPlan(rows, _afterwards(model, counted), budget, layer_parts, token_parts)
+
+
+def _bytes_of_examples(counted: PlannedPass) -> int:
+    """Of one neuron's moments, its highest and lowest examples, those of the levels between, and its activations at random places."""
+    example = EXAMPLE + PLACES * counted.is_on_device
+    return MOMENTS + 2 * counted.examples * example + 2 * BANDS * (example + KEY) + RANDOM_PLACES
 
 
 def _bytes_of_tokens(counted: PlannedPass, tokens: int) -> int:
@@ -208,7 +219,7 @@ def _forward(model: PlannedModel, counted: PlannedPass) -> int:
 def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
     """The larger of merging (three slabs of a layer's histograms and examples) and scoring (blocks of counters, and the table)."""
     histogram = (counted.bins + OUTSIDE) * COUNTER
-    merge = 4 * model.neurons * (histogram + MOMENTS + 4 * counted.examples * EXAMPLE)
+    merge = 4 * model.neurons * (histogram + MOMENTS + 4 * (counted.examples + BANDS) * EXAMPLE + RANDOM_PLACES)
     # By block, a few tokens at a time: a shard's as stored, those of all blocks, and the sum in 8 bytes.
     by_block = 4 * min(READ_AT_ONCE, max(counted.tokens, 1) * counted.blocks * model.neurons * (counted.bins + OUTSIDE) * 4)
     groups = number_of_groups(counted.screened)

@@ -28,6 +28,7 @@ from assets.counting.histograms import (
 )
 from assets.counting.kept_positions import KEPT_ROWS, MergedRows, merged_rows, quotas, rows_of_tensors
 from assets.counting.position_samples import SAMPLE_TENSORS, SAMPLES, merged_samples
+from assets.counting.random_places import OF_NEURONS, MergedPlaces
 from assets.histograms.histogram_store import (
     BLOCK_POSITIONS,
     create_group,
@@ -59,8 +60,12 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     arrays = {name: group[name] for name in first.tensors}  # each look-up reads the array's metadata again
     predictions = {kind: _of_tracked(kind, parts) for kind in first.prediction_kinds}
     kept = _merge_kept(arrays, names, parts) if first.keeps_positions else None
+    random = MergedPlaces([part.tensors for part in parts])
+    for name, values in random.tensors.items():
+        arrays[name][:] = values
     for layer in range(first.layers):
         _merge_neurons(arrays, layer, names, parts)
+        _merge_random(arrays, layer, random, parts)
         for kind in first.prediction_kinds:
             _merge_tokens(arrays, layer, names, parts, kind, predictions[kind])
         _merge_outcomes(arrays, layer, names, parts)
@@ -94,6 +99,13 @@ def _merge_neurons(arrays: Mapping[str, Any], layer: int, names: Sequence[str], 
         positions += part.positions
     for tensor, values in total.items():
         arrays[tensor][layer] = values
+
+
+def _merge_random(arrays: Mapping[str, Any], layer: int, random: MergedPlaces, parts: Sequence[Histograms]) -> None:
+    """What a layer's neurons do at the random places."""
+    for name in OF_NEURONS:
+        zeros = np.zeros(arrays[name].shape[1:], arrays[name].dtype)
+        arrays[name][layer] = random.fill(zeros, lambda part, of=name: parts[part][of][layer], axis=1)
 
 
 def _merge_tokens(

@@ -8,9 +8,10 @@ import polars as pl
 
 from assets.atlas.atlas_texts import KEY, PIECE, WINDOW, piece_of
 from assets.counting.example_contexts import halves
-from assets.counting.histograms import AFTER, BEFORE
+from assets.counting.histograms import AFTER, BEFORE, BETWEEN
 
 NEURON = ["layer", "neuron"]
+PLACE = ["document", "window_in_document", "position"]
 
 
 def histograms(atlas_histograms: pl.DataFrame, neuron_statistics: pl.DataFrame) -> pl.DataFrame:
@@ -43,10 +44,13 @@ def texts(atlas_texts: pl.DataFrame) -> pl.DataFrame:
 def examples(atlas_examples: pl.DataFrame, atlas_texts: pl.DataFrame) -> pl.DataFrame:
     """Per layer: `examples`; `unlike`: those whose list has another activation at their place than their own, in half precision; `reaching`:
     those whose list reaches farther than the pass keeps; `without_text`: those whose first or last token is in no piece of atlas_texts;
-    `misranked`: those out of the order of their neuron and side; `repeated`: those of a document that their neuron and side has already."""
+    `misranked`: those out of the order of their neuron and side; `repeated`: those of a document that their neuron and side has already, but
+    for the levels between; `shown`: those of the levels between whose place their neuron has already."""
     side, place = [*NEURON, "side"], pl.col("position") - pl.col("first_position")
     length = pl.col("activations").list.len().cast(pl.Int64)
-    outwards = pl.when(pl.col("side") == "top").then(-pl.col("activation")).otherwise("activation")  # the first is the least
+    is_between = pl.col("side").is_in(BETWEEN)
+    is_high = pl.col("side").str.ends_with("top")
+    outwards = pl.when(is_high).then(-pl.col("activation")).when(pl.col("side") != "random").then("activation")  # the first is the least
     own = atlas_examples.select(pl.col("activations").list.get(place, null_on_oob=True)).to_series()
     kept = pl.Series(halves(atlas_examples["activation"].to_numpy())).cast(pl.Float32)
     found = atlas_examples.with_columns(
@@ -57,9 +61,10 @@ def examples(atlas_examples: pl.DataFrame, atlas_texts: pl.DataFrame) -> pl.Data
         unlike=own.ne_missing(kept),
         reaching=~place.is_between(0, BEFORE) | ~(length - 1 - place).is_between(0, AFTER),
         misranked=_is_misranked(side) | (outwards < outwards.shift().over(side)).fill_null(False),
-        repeated=pl.struct(*side, "document").is_first_distinct().not_(),
+        repeated=~is_between & pl.struct(*side, "document").is_first_distinct().not_(),
+        shown=is_between & pl.struct(*NEURON, *PLACE).is_first_distinct().not_(),  # the highest and lowest stand before
     )
-    return _by_layer(found, "examples", "unlike", "reaching", "without_text", "misranked", "repeated")
+    return _by_layer(found, "examples", "unlike", "reaching", "without_text", "misranked", "repeated", "shown")
 
 
 def tokens(atlas_tokens: pl.DataFrame) -> pl.DataFrame:

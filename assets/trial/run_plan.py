@@ -25,6 +25,7 @@ COMPARED = 16  # and at how many positions of each kind controls are ablated at 
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
+BETWEEN_AND_RANDOM = 8  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about six
 BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 450, 200  # of the atlas's tables: histogram and tokens of a neuron; one highest or lowest example
 
 
@@ -177,7 +178,7 @@ def plan_lines(plan: Sequence[Planned], stages: int, sizes: Sizes, rate: float |
 
 def bytes_of_atlas(sizes: Sizes) -> int:
     """Bytes of the atlas's tables on disk, as estimated."""
-    return sizes.layers * sizes.neurons * (BYTES_OF_NEURON + 2 * sizes.atlas_examples * BYTES_OF_EXAMPLE)
+    return sizes.layers * sizes.neurons * (BYTES_OF_NEURON + (2 * sizes.atlas_examples + BETWEEN_AND_RANDOM) * BYTES_OF_EXAMPLE)
 
 
 def _length(seconds: float) -> str:

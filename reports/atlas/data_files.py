@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from assets.atlas.atlas_texts import PIECE, Texts
 from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_records
-from assets.counting.histograms import BEFORE
+from assets.counting.histograms import BEFORE, SIDES
 from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
 from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
@@ -34,9 +36,14 @@ def write_atlas(data: ReportData, site: Path) -> list[str]:
     files.append(write_script(site, "vocabulary", packed([texts.get(token_id, "") for token_id in range(max(texts, default=-1) + 1)])))
     files.append(write_overview(site, overview(data, layers, neurons)))
     files += write_tokens(site, data)
-    index = word_index(data.table("atlas_examples"), Texts.of(pieces), data.table("neuron_statistics"), texts, neurons)
+    index = word_index(_extremes(data), Texts.of(pieces), data.table("neuron_statistics"), texts, neurons)
     words, first_words = write_words(site, index)
     return [*files, *words, _write_contents(site, _contents(data, first_words))]
+
+
+def _extremes(data: ReportData) -> pl.DataFrame:
+    """The highest and lowest examples: what is in between, or anywhere, is no reason to find a neuron by a word."""
+    return data.table("atlas_examples").filter(pl.col("side").is_in(SIDES))
 
 
 def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@
   // Text
   function fillContexts(record) {
     const largest = Contexts.largestOf([record]);
-    for (const side of ["top", "bottom"]) document.querySelector(`[data-examples="${side}"]`).replaceChildren(...Contexts.listOf(record, side, largest));
+    for (const side of Contexts.sides) document.querySelector(`[data-examples="${side}"]`).replaceChildren(...Contexts.listOf(record, side, largest));
   }
 
   // Tables

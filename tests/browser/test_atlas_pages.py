@@ -65,10 +65,10 @@ def test_a_page_shows_what_the_record_says(watched: Watched) -> None:
     named = dict(enumerate(texts()))
     page = watched.open("atlas/neuron.html#L0-N5")
     title(page, "Layer 0 · neuron 5")
-    for side in ("top", "bottom"):
+    for side, amount in {"top": 3, "bottom": 3, "between_top": 2, "between_bottom": 1, "random": 2}.items():
         lines = page.locator(f'[data-examples="{side}"] p').all()
         examples = [example for example in record["examples"] if example["side"] == side]
-        assert len(lines) == len(examples) == 3
+        assert len(lines) == len(examples) == amount
         for line, example in zip(lines, examples, strict=True):
             shown = line.locator(".w").evaluate_all("(words) => words.map((word) => [word.textContent, word.title])")
             assert [text for text, _ in shown] == [visible_in_running_text(named[token]) for token in example["token_ids"]]
@@ -101,7 +101,14 @@ def test_negated_weights_change_places_of_high_and_low_and_nothing_else(browser:
 
 def negated(data: ReportData) -> ReportData:
     """The sample as a gated model with every up and down weight negated: activations turn, what is written does not."""
-    ends = {"top": "bottom", "bottom": "top", "high": "low", "low": "high"}
+    ends = {
+        "top": "bottom",
+        "bottom": "top",
+        "between_top": "between_bottom",
+        "between_bottom": "between_top",
+        "high": "low",
+        "low": "high",
+    }
     examples, tokens, written = (data.tables[name] for name in ("atlas_examples", "atlas_tokens", "congruence_neurons"))
     turned = {
         "atlas_examples": examples.with_columns(side=pl.col("side").replace(ends), activation=-pl.col("activation"), activations=pl.col("activations") * -1),

@@ -124,13 +124,16 @@ def test_scores_are_those_of_the_other_end(two: Two, table: str) -> None:
     assert_equal(one.filter(~tied), turned.filter(~tied), 1e-12)
 
 
+ENDS = {"top": "bottom", "bottom": "top", "between_top": "between_bottom", "between_bottom": "between_top"}
+
+
 def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
     one, other = two.tables("atlas_histograms")
     counts = pl.when(IS_FLIPPED).then(pl.col("counts").list.reverse()).otherwise("counts")
     assert_equal(one, other.with_columns(counts=counts))
 
     one, other = two.tables("atlas_examples")
-    side = pl.when(IS_FLIPPED).then(pl.col("side").replace({"top": "bottom", "bottom": "top"})).otherwise("side")
+    side = pl.when(IS_FLIPPED).then(pl.col("side").replace(ENDS)).otherwise("side")
     order = ["layer", "neuron", "side", "rank"]
     turned = other.with_columns(
         side=side,
@@ -138,6 +141,7 @@ def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
         activations=pl.when(IS_FLIPPED).then(pl.col("activations").list.eval(-pl.element())).otherwise("activations"),
     )
     assert one.filter(IS_FLIPPED).height > 30
+    assert set(one.filter(IS_FLIPPED)["side"]) == {"random", *ENDS}
     assert_equal(one.sort(order), turned.sort(order))
 
     one, other = two.tables("atlas_tokens")

@@ -9,6 +9,8 @@ from assets.atlas.atlas_texts import PIECE
 from assets.contracts import TABLES
 
 EXAMPLES = 3
+SIDES = {"top": EXAMPLES, "bottom": EXAMPLES, "between_top": 2, "between_bottom": 1, "random": 2}  # examples of each neuron
+HEIGHTS = {"top": 9.0, "bottom": -0.17, "between_top": 5.0, "between_bottom": -0.09, "random": 0.2}  # about, of the first
 BEFORE, AFTER = 40, 12  # tokens around a peak
 FIVE = 5  # tokens at either end
 
@@ -20,8 +22,8 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
     examples = [
         (*place, side, rank, *_example(generator, side, rank, PLANTED_DOCUMENT + rank if place == planted and side == "top" else None))
         for place in neurons
-        for side in ("top", "bottom")
-        for rank in range(1, EXAMPLES + 1)
+        for side, kept in SIDES.items()
+        for rank in range(1, kept + 1)
     ]
     lemons = {(row[4], row[6]) for row in examples if row[4] > PLANTED_DOCUMENT}
     rows: dict[str, list[Any]] = {
@@ -46,7 +48,8 @@ def _example(generator: np.random.Generator, side: str, rank: int, document: int
     first, last = max(0, position - BEFORE), min(LENGTH - 1, position + AFTER)
     length, peak = last - first + 1, position - first
     activations = generator.normal(0, 0.4, length).astype(np.float16).astype(np.float32)
-    activation = np.float32((9 - rank + generator.random()) if side == "top" else (-0.17 - 0.001 * generator.random()))
+    high = side.endswith("top")
+    activation = np.float32(HEIGHTS[side] + ((generator.random() - rank) if high else (-0.001 * generator.random())))
     activations[peak] = np.float16(activation)
     drawn = 100 * rank + int(generator.integers(0, 100))
     return drawn if document is None else document, 0, position, float(activation), first, activations.tolist()

@@ -58,6 +58,7 @@ CHECKS = (
                 none_of("the text around every example is in atlas_texts", "without_text", "examples without", of="examples", by=_LAYER),
                 none_of("examples are ranked by activation, outermost first", "misranked", "examples out of order", of="examples", by=_LAYER),
                 none_of("no document is twice among a neuron's highest, or lowest", "repeated", "documents repeated", of="examples", by=_LAYER),
+                none_of("no example of the levels between is among the highest or lowest", "shown", "examples shown twice", of="examples", by=_LAYER),
             ],
             "tokens": [
                 none_of("tokens are ranked by the size of their difference", "misranked", "tokens out of order", of="tokens", by=_LAYER),

@@ -192,11 +192,12 @@ BLOCKS = {
 }
 
 
-def context_frames(histograms: Histograms) -> Frames:
+def context_frames(histograms: Histograms, activation_bins: pl.DataFrame) -> Frames:
     """Violations in the contexts of a shard's or the whole corpus's examples."""
+    from assets.counting.histograms import ActivationBins
     from assets.quality.context_violations import context_violations
 
-    return {"contexts": context_violations(histograms)}
+    return {"contexts": context_violations(histograms, ActivationBins.from_frame(activation_bins))}
 
 
 CONTEXTS = {
@@ -209,6 +210,13 @@ CONTEXTS = {
             by=("layer",),
         ),
         none_of("where there is no example there is no context", "empty", "contexts of nothing", by=("layer",)),
+        none_of(
+            "every example of the levels between is in its band of the bins",
+            "astray",
+            "examples in another band",
+            of="examples",
+            by=("layer",),
+        ),
     ]
 }
 
@@ -339,9 +347,9 @@ def _checks(asset: str) -> list[Check]:
         Check(
             name="example_contexts",
             asset=asset,
-            promise="The activations around every example are around it.",
-            needs=needs,
-            count=lambda reading, shard: context_frames(_histograms(asset, reading, shard)),
+            promise="The activations around every example are around it, and those of the levels between are at their level.",
+            needs=(*needs, "activation_bins"),
+            count=lambda reading, shard: context_frames(_histograms(asset, reading, shard), reading.read("activation_bins")),
             sentences=CONTEXTS,
         ),
     ]

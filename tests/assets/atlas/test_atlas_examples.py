@@ -11,7 +11,7 @@ import pytest
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_texts import PIECE, PLACE, Pieces, Texts, pieces_around
 from assets.contracts import ATLAS_EXAMPLES, ATLAS_TEXTS
-from assets.counting.histograms import HistogramError, Histograms
+from assets.counting.histograms import BETWEEN, SIDES, HistogramError, Histograms
 from tests.assets.atlas.made_corpus import KEPT, LAYERS, LENGTHS, MadeCorpus
 
 
@@ -38,7 +38,8 @@ def test_the_table_is_what_a_loop_over_all_positions_finds(seed: int, examples: 
     made = MadeCorpus(seed)
     found, expected = table_of(made, examples, tmp_path), made.slow_examples(examples)
     assert found.rows(named=True) == expected
-    assert {row["side"] for row in expected} == {"top", "bottom"}
+    assert {row["side"] for row in expected} == {"top", "bottom", "between_top", "between_bottom", "random"}
+    assert max(row["rank"] for row in expected if row["side"].startswith("between")) > 1
     lengths = {len(row["token_ids"]) for row in expected}
     assert len(lengths) > 3, "examples at the ends of windows and within them"
 
@@ -62,12 +63,14 @@ def test_more_examples_than_the_pass_keeps_are_those_that_it_keeps(tmp_path: Pat
 def test_documents_fewer_than_places_leave_no_row_for_the_empty_ones(tmp_path: Path) -> None:
     made = MadeCorpus()
     tensors = {name: np.array(made.histograms[name]) for name in made.histograms.tensors}
-    for side in ("top", "bottom"):
+    for side in (*SIDES, *BETWEEN):
         tensors[f"{side}_document"][:, 1, 2:] = -1
         tensors[f"{side}_document"][:, 3] = -1
     fewer = dataclasses.replace(made.histograms, tensors=tensors)
     table = pl.concat(atlas_examples(fewer, pieces_of(made, example_places(fewer, KEPT), tmp_path).lengths, KEPT))
-    assert table.group_by("neuron").len().sort("neuron").rows() == [(0, 4 * KEPT), (1, 8), (2, 4 * KEPT)]
+    extremes = table.filter(pl.col("side").is_in(SIDES))
+    assert extremes.group_by("neuron").len().sort("neuron").rows() == [(0, 4 * KEPT), (1, 8), (2, 4 * KEPT)]
+    assert set(table.filter(neuron=3)["side"]) == {"random"}
 
 
 def test_text_is_cut_around_its_place_and_at_the_ends_of_its_window(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_a_corpus_without_a_window_of_the_counters_is_refused(table: str, named:
 def test_counters_of_nothing_have_no_examples(tmp_path: Path) -> None:
     made = MadeCorpus()
     tensors = {name: np.array(made.histograms[name]) for name in made.histograms.tensors}
-    for side in ("top", "bottom"):
+    for side in (*SIDES, *BETWEEN, "random"):
         tensors[f"{side}_document"][:] = -1
     nothing = Histograms(tensors, 0, made.histograms.token_ids)
     places = example_places(nothing, KEPT)

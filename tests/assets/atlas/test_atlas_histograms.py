@@ -5,8 +5,7 @@ import polars as pl
 
 from assets.atlas.atlas_histograms import atlas_histograms
 from assets.contracts import ATLAS_HISTOGRAMS
-from tests.assets.atlas.made_corpus import LAYERS, NEURONS, MadeCorpus
-from tests.assets.counting.made_batches import PUBLISHED
+from tests.assets.atlas.made_corpus import BINS, LAYERS, NEURONS, MadeCorpus
 
 
 def test_the_table_is_what_a_loop_over_all_positions_counts() -> None:
@@ -15,10 +14,10 @@ def test_the_table_is_what_a_loop_over_all_positions_counts() -> None:
     assert table.schema == ATLAS_HISTOGRAMS.schema
     expected = []
     for layer, neuron in np.ndindex(LAYERS, NEURONS):
-        counts = [0] * int(PUBLISHED["bins"])
+        counts = [0] * int(BINS["bins"])
         for activations in made.activations:
             for activation in activations[layer, 1:, neuron]:
-                place = int(np.floor(activation * np.float32(PUBLISHED["per_unit"]))) - int(PUBLISHED["first_bin"])
+                place = int(np.floor(activation * np.float32(BINS["per_unit"]))) - int(BINS["first_bin"])
                 if 0 <= place < len(counts):
                     counts[place] += 1
         expected.append((layer, neuron, counts))

@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from assets.counting.batches import Batch
 from assets.counting.device_contexts import DeviceContexts
 from assets.counting.device_counter import DeviceCounter
-from assets.counting.histograms import BEFORE, CONTEXT, CONTEXTS, EXAMPLE_PARTS, SIDES, Histograms, merge
+from assets.counting.histograms import BEFORE, BETWEEN, CONTEXT, CONTEXTS, EXAMPLE_PARTS, SIDES, Histograms, merge
+from assets.counting.random_places import OF_NEURONS as RANDOM_OF_NEURONS
+from assets.counting.random_places import PLACE as RANDOM_PLACE
 from assets.histograms.histogram_store import read_histograms, write_histograms
 from assets.histograms.merged_histograms import merge_histograms
 from tests.assets.counting.made_batches import KERNEL, VOCABULARY, add, counter_of, in_memory, made_batch, made_bins, tensors_of
 
 LAYERS, NEURONS, EXAMPLES = 2, 3, 3
 KINDS = ["compiled", "device", KERNEL]
-NAMES = [*CONTEXTS, *(f"{side}_{part}" for side in SIDES for part in EXAMPLE_PARTS)]
+NAMES = [*CONTEXTS, *(f"{side}_{part}" for side in (*SIDES, *BETWEEN) for part in EXAMPLE_PARTS), *RANDOM_PLACE, *RANDOM_OF_NEURONS]
 Made = list[tuple[Batch, np.ndarray, np.ndarray]]
 
 

@@ -227,9 +227,12 @@ from assets.counting.token_sum_units import LARGEST, SCALED_UNITS, UNITS
 
 POINTERS = {
     "*fp64": "sums moment_1 moment_2 moment_3 moment_4",
-    "*fp32": "per_unit first_bin extremes minimum maximum top_values bottom_values inverse_scale",
-    "*i32": "wholes windows top_windows top_positions bottom_windows bottom_positions count",
-    "*i64": "lengths blocks documents values above top_documents bottom_documents places tracked groups squares scaled",
+    "*fp32": "per_unit first_bin extremes minimum maximum top_values bottom_values inverse_scale outermost_top outermost_bottom"
+    " between_values_top between_values_bottom",
+    "*i32": "wholes windows top_windows top_positions bottom_windows bottom_positions count between_windows_top between_positions_top"
+    " between_windows_bottom between_positions_bottom",
+    "*i64": "lengths blocks documents values above top_documents bottom_documents places tracked groups squares scaled"
+    " keys keys_top keys_bottom between_documents_top between_documents_bottom",
     "*u8": "slots",
     "*bf16": "activations",
     "i32": "first positions neurons tiles_of_row steps rows number block_stride",
@@ -250,7 +253,7 @@ def told(kernel, warps, own_kinds={}, **constants):
 
 print(json.dumps({
     "count_tiles": told(kernels.count_tiles, kernels.TILE_WARPS, BINS=80, LANES=kernels.LANES, NEURONS=kernels.TILE_NEURONS),
-    "merge_tiles": told(kernels.merge_tiles, kernels.MERGE_WARPS, RANKS=10, NEURONS=kernels.MERGED_NEURONS),
+    "merge_tiles": told(kernels.merge_tiles, kernels.MERGE_WARPS, RANKS=10, BANDS=4, NEURONS=kernels.MERGED_NEURONS),
     "count_tracked": told(kernels.count_tracked, 4, {"rows": "*i64"}, BINS=80, NEURONS=kernels.TRACKED_NEURONS, SHARES=kernels.TRACKED_SHARES),
     "add_groups": told(
         kernels.add_groups, 4, {"sums": "*i64"}, UNITS=UNITS, SCALED_UNITS=SCALED_UNITS, LARGEST=LARGEST,

@@ -40,7 +40,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "a batch's slots and activations": 100 * 4000 * (1 + 4),
         "histograms": 4000 * 8 * 400,
         "histograms of tracked tokens": 3 * 4000 * (8 + 1) * (400 + 8),  # of 8 blocks and null labels; and sums over the scale
-        "moments and examples": 4000 * (48 + 2 * 5 * 138) + 3 * 8 * 5000,
+        "moments and examples": 4000 * (48 + 2 * 5 * 138 + 2 * 4 * 146 + 2 * 2 * 110) + 3 * 8 * 5000,
         "sums by predicted token": 4000 * (10 * 32 + 8 * 8),
         "activations of kept positions": 0,
         "positions waiting to be sampled": 32 * 1000,
@@ -60,7 +60,7 @@ def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots()
 def test_a_gpu_holds_a_batch_on_and_looks_up_the_places_of_examples_all_at_once() -> None:
     planned = plan_memory(MODEL, replace(COUNTED, is_on_device=True), PLENTY).rows
     assert planned["a batch's slots and activations"] == 100 * 4000 * (1 + 5)
-    assert planned["moments and examples"] == 4000 * (48 + 2 * 5 * 166) + 3 * 8 * 5000
+    assert planned["moments and examples"] == 4000 * (48 + 2 * 5 * 166 + 2 * 4 * 174 + 2 * 2 * 110) + 3 * 8 * 5000
 
 
 def test_small_blocks_take_half_and_each_domain_takes_eight_blocks_more() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from assets.contracts import TABLES, Table
-from assets.counting.histograms import Histograms
+from assets.counting.histograms import ActivationBins, Histograms
 from assets.quality import table_violations
 from assets.quality.check import Check
 from assets.quality.checks import causes, counters, inputs, probes, statistics
@@ -43,8 +43,8 @@ def sample_quality(histograms: Histograms, token_windows: pl.DataFrame) -> list[
     return check("position_samples", "merged_histograms").judged({"samples": sample_violations(histograms, token_windows.lazy())})
 
 
-def example_context_quality(histograms: Histograms, asset: str = "merged_histograms") -> list[Outcome]:
-    return check("example_contexts", asset).judged(counters.context_frames(histograms))
+def example_context_quality(histograms: Histograms, bins: ActivationBins, asset: str = "merged_histograms") -> list[Outcome]:
+    return check("example_contexts", asset).judged(counters.context_frames(histograms, bins.to_frame()))
 
 
 def prediction_quality(position_predictions: pl.DataFrame, token_windows: pl.DataFrame, histograms: Histograms) -> list[Outcome]:

@@ -12,6 +12,7 @@ from assets.atlas.atlas_histograms import atlas_histograms
 from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
 from assets.contracts import TABLES
+from assets.counting.histograms import CONTEXT
 from assets.quality import atlas_violations
 from assets.quality.expectations import Outcome
 from assets.statistics.neuron_statistics import neuron_statistics
@@ -32,6 +33,7 @@ REACH = "the list around an example is no longer than what is kept"
 WITH_TEXT = "the text around every example is in atlas_texts"
 OUTWARDS = "examples are ranked by activation, outermost first"
 ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
+NOT_SHOWN = "no example of the levels between is among the highest or lowest"
 RANKED = "tokens are ranked by the size of their difference"
 OWN_END = "a token stands at the end that its means say"
 ONCE = "no token goes twice with a neuron"
@@ -72,10 +74,11 @@ def test_sound_tables_pass_and_so_do_empty_ones(sound: Tables) -> None:
     assert failures(outcomes(sound)) == {}
     observed = {outcome.expectation: outcome.observed for outcome in outcomes(sound)}
     assert observed[BALANCED] == "0 of 8 neurons unbalanced"
-    assert observed[OWN] == f"0 of {8 * 2 * KEPT} examples unlike"
+    assert observed[OWN] == f"0 of {sound['examples'].height} examples unlike"
+    assert set(sound["examples"]["side"]) == {"top", "bottom", "between_top", "between_bottom", "random"}
     empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "texts", "tokens")}
     found = outcomes({**empty, "statistics": sound["statistics"]})
-    assert len(found) == 14, "a check that looks at nothing stops the study"
+    assert len(found) == 15, "a check that looks at nothing stops the study"
     assert failures(found) == {}
 
 
@@ -97,6 +100,20 @@ def exchange(row: int, *columns: str) -> Change:
     )
 
 
+def put_whole(column: str, value: Any) -> Change:
+    """As put, in the first example with as much text on either side of it as is kept."""
+    return lambda table: put(column, table["activations"].list.len().to_list().index(CONTEXT), value)(table)
+
+
+def shown_again(table: pl.DataFrame) -> pl.DataFrame:
+    """The first example of the levels between at the place of the neuron's highest, of which its lists begin as far before it."""
+    row = table["side"].to_list().index("between_top")
+    highest = table.with_row_index().filter(side="top", rank=1, layer=table["layer"][row], neuron=table["neuron"][row])["index"][0]
+    for name in ("document", "window_in_document", "position", "first_position", "activations", "activation"):
+        table = put(name, row, table[name].to_list()[highest])(table)
+    return table
+
+
 @pytest.mark.parametrize(
     ("name", "change", "broken"),
     [
@@ -104,8 +121,8 @@ def exchange(row: int, *columns: str) -> Change:
         ("histograms", put("counts", 2, lambda counts: [-1, *counts[1:-1], counts[0] + counts[-1] + 1]), {NOT_NEGATIVE}),
         ("histograms", put("counts", 3, lambda counts: [*counts, 0]), {AS_MANY}),
         ("examples", put("activation", 0, 7.5), {OWN}),
-        ("examples", put("position", 8, lambda position: position - 1), {OWN, REACH}),
-        ("examples", put("activations", 9, lambda values: values * 2), {REACH, WITH_TEXT}),
+        ("examples", put_whole("position", lambda position: position - 1), {OWN, REACH}),
+        ("examples", put_whole("activations", lambda values: values * 2), {REACH, WITH_TEXT}),
         ("texts", put("token_ids", 3, lambda ids: [*ids, 1]), {ONE_LENGTH}),
         ("texts", put("prediction_ids", 3, []), {ONE_LENGTH}),
         ("texts", put("first_position", 1, 63), {BEGINNING, WITH_TEXT}),
@@ -115,6 +132,7 @@ def exchange(row: int, *columns: str) -> Change:
         ("examples", exchange(KEPT - 1, "document", "window_in_document", "position", "activation", "first_position", "activations"),
          {OUTWARDS}),
         ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT, WITH_TEXT}),
+        ("examples", lambda table: shown_again(table), {NOT_SHOWN}),
         ("tokens", exchange(1, "rank"), {RANKED}),
         ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
         ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),

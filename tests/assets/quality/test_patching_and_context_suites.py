@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from assets.contracts import ACTIVATION_PATCHING, NEURON_CONTEXTS
-from assets.counting.histograms import BEFORE
+from assets.counting.histograms import BEFORE, BETWEEN
 from assets.quality.expectations import Outcome
-from tests.assets.counting.made_batches import random_histograms
+from tests.assets.counting.made_batches import made_bins, random_histograms
 from tests.assets.quality.judged import context_quality, example_context_quality, patching_quality
 
 NAN = float("nan")
@@ -71,6 +71,7 @@ def test_contexts_of_an_unknown_side_without_their_place_or_at_odds_with_it_fail
 
 
 MIDDLE = "in the middle of every example's context stands its own activation, and nothing before its window"
+IN_BAND = "every example of the levels between is in its band of the bins"
 NOTHING = "where there is no example there is no context"
 
 
@@ -84,7 +85,7 @@ def put(name: str, index: tuple[int, ...], value: float) -> dict[str, np.ndarray
 
 def test_contexts_of_examples_pass_and_each_fault_is_found() -> None:
     histograms = random_histograms(3)
-    outcomes = example_context_quality(histograms)
+    outcomes = example_context_quality(histograms, made_bins(2, 3))
     assert failures(outcomes) == {}
     assert {outcome.severity for outcome in outcomes} == {"blocking"}
     ranks = histograms["top_document"].shape[2]
@@ -95,9 +96,28 @@ def test_contexts_of_examples_pass_and_each_fault_is_found() -> None:
         (put("bottom_context", (1, 0, 0, 0), 1), MIDDLE),
         (put("bottom_value", (1, 0, 0), 77), MIDDLE),
         (put("top_document", (1, 2, 0), -1), NOTHING),
+        (put("between_bottom_context", (1, 0, 0, BEFORE), 77), MIDDLE),
+        (put("random_value", (1, 0, 1), 77), MIDDLE),
+        (put("random_context", (1, 0, 1, 0), 7), MIDDLE),
     ):
-        (found,) = failures(example_context_quality(dataclasses.replace(histograms, tensors=tensors))).items()
+        (found,) = failures(example_context_quality(dataclasses.replace(histograms, tensors=tensors), made_bins(2, 3))).items()
         assert found[0] == broken
         assert found[1].startswith("1 ")
         assert "layer 1" in found[1]
     assert histograms["bottom_position"][1, 0, 0] < BEFORE
+
+
+def test_an_example_in_another_band_than_its_own_is_found() -> None:
+    histograms = random_histograms(3)
+    held = np.argwhere(histograms["between_bottom_document"][1] >= 0)
+    neuron, band = held[-1].tolist()
+    for other in (0.01, -(2.0**-band) * 0.499 if band < 3 else -0.5, 1.0):
+        tensors = put("between_bottom_value", (1, neuron, band), other)
+        tensors["between_bottom_context"] = histograms["between_bottom_context"].copy()
+        tensors["between_bottom_context"][1, neuron, band, BEFORE] = other
+        found = failures(example_context_quality(dataclasses.replace(histograms, tensors=tensors), made_bins(2, 3)))
+        assert set(found) == {IN_BAND}
+    no_bins = example_context_quality(histograms, made_bins(2, 3, first_bin=0))
+    every = sum(int((histograms[f"{side}_document"][:] >= 0).sum()) for side in BETWEEN)
+    assert every > 0
+    assert set(failures(no_bins)) == {IN_BAND}, "bins that do not reach below 0 have no bands there"

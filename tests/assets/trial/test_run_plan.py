@@ -7,6 +7,7 @@ import pytest
 from assets.trial.run_plan import (
     AT_MOST,
     BEFORE,
+    BETWEEN_AND_RANDOM,
     BYTES_OF_EXAMPLE,
     BYTES_OF_NEURON,
     ESTIMATED,
@@ -95,12 +96,12 @@ def test_the_plan_is_a_table_with_the_longest_first_and_what_it_is_made_from() -
 
 def test_the_size_of_the_atlas_is_told_where_it_is_to_be_made() -> None:
     sizes = replace(SIZES, layers=30, neurons=1536, atlas_examples=6)
-    assert bytes_of_atlas(sizes) == 46_080 * (BYTES_OF_NEURON + 12 * BYTES_OF_EXAMPLE)
+    assert bytes_of_atlas(sizes) == 46_080 * (BYTES_OF_NEURON + (12 + BETWEEN_AND_RANDOM) * BYTES_OF_EXAMPLE)
     told = f"; about {round(bytes_of_atlas(sizes) / 1e6)} MB for the atlas of all neurons"
     assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1].endswith(told)
     assert "atlas" not in plan_lines([Planned("congruence", 5.0, ESTIMATED)], 40, sizes, 9.0)[-1]
     assert "for the atlas" not in plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(sizes, atlas_examples=0), 9.0)[-1]
-    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(SIZES, atlas_examples=1), 9.0)[-1].endswith(
+    assert plan_lines([Planned("atlas", 5.0, ESTIMATED)], 40, replace(SIZES, layers=1, atlas_examples=1), 9.0)[-1].endswith(
         "; about 1 MB for the atlas of all neurons"
     )
 
