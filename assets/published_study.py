@@ -65,8 +65,7 @@ class PublishedStudy:
 
         Raises StoreError for a neuron that the model has not, or where the atlas was left out.
         """
-        tables = {name: self._scan(name).filter(layer=layer, neuron=neuron).collect() for name in TABLES_READ}
-        record = neuron_record(tables, layer, neuron)
+        record = neuron_record({name: self._scan(name) for name in TABLES_READ}, layer, neuron)
         if record is None:
             facts = self.facts("model_snapshot")
             raise StoreError(

@@ -18,6 +18,8 @@ Records = list[dict[str, Any]]
 DIGITS = 4  # of every number but an example's peak, which stands as it was counted
 SHADES = 3  # digits of the largest activation of an example: all others have as many places behind the point
 RIGHT = "logits"  # the convention of congruence that reports take as right
+FIRST_PATCHED = 100  # of a prompt and a way of patching: of other neurons than these and the studied ones patching is not told
+ABLATION, EFFECT = "mean", "log_probability"  # of the ablations and of their measures the ones that are told
 BLOCK = 1024  # neurons at a time: their examples are some hundred thousand numbers
 _PLACE = ("layer", "neuron")
 _STATISTICS = (
@@ -42,6 +44,11 @@ _LISTS = (
     _Part("scores", "token_neuron_scores", ("token_id", "auroc", "direction", "separation", "average_precision", "highest_proportion")),
     _Part("screened", "token_neuron_screen", ("token_id", "predictions", "rank", "standardized_difference", "variance_explained")),
     _Part("contributions", "contribution_screen", ("token_id", "predictions", "end", "rank", "contribution")),
+    _Part("neighbours", "atlas_neighbours", ("kind", "end", "rank", "other_layer", "other_neuron", "likeness")),
+    _Part("evidence", "evidence_cards", ("token_id", "line", "verdict", "value")),
+    _Part("patched", "neuron_patching", ("prompt", "positions", "rank", "improvement")),
+    _Part("ablated", "neuron_ablation", ("token_id", "positions", "effect", "ci_low", "ci_high", "q_value")),
+    _Part("prompt_ablated", "prompt_ablation", ("prompt", "positions", "token_id", "before", "after")),
 )  # fmt: skip
 TABLES_READ = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))
 
@@ -51,17 +58,18 @@ def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
 
     `tables` are those of TABLES_READ by name. One that is absent counts as empty.
     """
-    given = {name: _frame(tables, name) for name in TABLES_READ}
+    given = {name: frame.collect() for name, frame in _told(tables).items()}
     neurons = given["atlas_histograms"].select(_PLACE).sort(_PLACE)
     for start in range(0, neurons.height, BLOCK):
         block = neurons.slice(start, BLOCK)
         yield _records(block, {name: frame.join(block, on=_PLACE, how="semi", maintain_order="left") for name, frame in given.items()})
 
 
-def neuron_record(tables: Mapping[str, pl.DataFrame], layer: int, neuron: int) -> dict[str, Any] | None:
-    """The record of one neuron; None where the atlas has none of that name."""
-    own = {name: _frame(tables, name).filter(layer=layer, neuron=neuron) for name in TABLES_READ}
-    return next((record for records in neuron_records(own) for record in records), None)
+def neuron_record(tables: Mapping[str, pl.DataFrame | pl.LazyFrame], layer: int, neuron: int) -> dict[str, Any] | None:
+    """The record of one neuron; None where the atlas has none of that name. `tables` are whole: a place is one among all neurons."""
+    own = {name: frame.filter(layer=layer, neuron=neuron).collect() for name, frame in _told(tables).items()}
+    neurons = own["atlas_histograms"].select(_PLACE)
+    return _records(neurons, own)[0] if neurons.height else None
 
 
 def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
@@ -76,10 +84,23 @@ def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
         yield value
 
 
-def _frame(tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
-    """The table; of congruence the right convention alone."""
-    frame = tables[name] if name in tables else pl.DataFrame(schema=TABLES[name].schema)
-    return frame.filter(convention=RIGHT) if name == "congruence_neurons" else frame
+def _told(tables: Mapping[str, pl.DataFrame | pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
+    """The tables with the rows alone that records tell; of congruence those of the right convention."""
+    given = {name: tables[name].lazy() if name in tables else TABLES[name].schema.to_frame().lazy() for name in TABLES_READ}
+    rank = pl.col("improvement").rank("min", descending=True).over("prompt", "positions").cast(pl.Int64)
+    patching, studied = (
+        given["neuron_patching"].with_columns(rank=rank),
+        given["evidence_cards"].select(_PLACE, is_studied=pl.lit(True)).unique(),
+    )
+    first = patching.join(studied, on=_PLACE, how="left", maintain_order="left").filter(
+        (pl.col("rank") <= FIRST_PATCHED) | pl.col("is_studied")
+    )
+    return given | {
+        "congruence_neurons": given["congruence_neurons"].filter(convention=RIGHT),
+        "neuron_patching": first,
+        "neuron_ablation": given["neuron_ablation"].filter(ablation=ABLATION, measure=EFFECT),
+        "prompt_ablation": given["prompt_ablation"].filter(ablation=ABLATION, variant="clean"),
+    }
 
 
 def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Records:

@@ -45,6 +45,8 @@
     drawHistogram(part("histogram"), record.histogram);
     fillContexts(record);
     fillTables(record);
+    fillNeighbours(record);
+    fillCause(record);
     part("study").textContent = studyLines(record);
     fillPager(neuron);
     if (!isFirst) { scrollTo(0, 0); part("title").focus({ preventScroll: true }); }
@@ -124,6 +126,26 @@
     part("scores-part").hidden = !scores.length;
     put("[data-scores]", scores, (rows) => [table([["Token"], ["AUROC", true], ["Read downwards", true], ["Avg. precision", true], ["Highest proportion", true]],
       rows.map((row) => [token(row.token_id), fixed(row.auroc), row.direction === -1 ? fixed(row.separation) : "–", fixed(row.average_precision), fixed(row.highest_proportion)]))]);
+  }
+  function fillNeighbours(record) {
+    for (const place of document.querySelectorAll("[data-neighbours]")) {
+      const [kind, end] = place.dataset.neighbours.split(" ");
+      const rows = record.neighbours.filter((row) => row.kind === kind && row.end === end);
+      place.replaceChildren(rows.length ? table([["Neuron"], [kind === "together" ? "Correlation" : "Cosine", true]],
+        rows.map((row) => [Atlas.neuronLink([row.other_layer, row.other_neuron]), fixed(row.likeness)])) : nothing("None known."));
+    }
+  }
+  function fillCause(record) {
+    const untold = [record.ablated.length + record.prompt_ablated.length ? "" : "Not studied: no ablation.", record.patched.length ? "" : "Among the first 100 of no patched prompt."];
+    part("cause").textContent = untold.filter(Boolean).join(" ");
+    const told = (selector, title, rows, heads, cells) => put(selector, rows, () => [of("h3", {}, title), scrolling(table(heads, rows.map(cells)))]);
+    told("[data-ablated]", "Ablated over the corpus: what its mean instead of its activation changes, in nat", record.ablated, [["Token"], ["Where"], ["Change", true], ["95 % interval", true], ["q", true]],
+      (row) => [token(row.token_id), row.positions, signed(row.effect), row.ci_low === null ? "–" : `${signed(row.ci_low)} to ${signed(row.ci_high)}`, number(row.q_value)]);
+    told("[data-prompt-ablated]", "Ablated on the prompts: probability of a token", record.prompt_ablated, [["Prompt"], ["Ablated at"], ["Token"], ["Before", true], ["After", true]],
+      (row) => [row.prompt, row.positions, token(row.token_id), percent(row.before), percent(row.after)]);
+    told("[data-patched]", "Patched: how much of an answer it restores alone", [...record.patched].sort((one, other) => one.rank - other.rank), [["Prompt"], ["Positions"], ["Restores", true], ["Place", true]],
+      (row) => [row.prompt, row.positions, percent(row.improvement), count(row.rank)]);
+    told("[data-evidence]", "Lines of evidence", record.evidence, [["Token"], ["Line"], ["Verdict"], ["Number", true]], (row) => [token(row.token_id), row.line, row.verdict, number(row.value)]);
   }
   const scrolling = (made) => of("div", { className: "scroll" }, made);
 
