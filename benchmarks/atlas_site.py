@@ -34,6 +34,7 @@ def made(layers: int, neurons: int, vocabulary: int) -> ReportData:
         "activation_bins": _places(layers, neurons).with_columns(per_unit=pl.lit(8.0), first_bin=pl.lit(-8), bins=pl.lit(BINS)),
         "neuron_statistics": _statistics(random, _places(layers, neurons)),
         "atlas_examples": _examples(random, layers, neurons, vocabulary),
+        "atlas_neighbours": _neighbours(random, layers, neurons),
         "token_counts": pl.DataFrame({"token_id": np.arange(vocabulary), "token": words, "occurrences": 9, "predictions": 9, "correct_predictions": 3}),
     }  # fmt: skip
     for name, ends in (("atlas_tokens", ("high", "low")), ("congruence_neurons", ("top", "bottom"))):
@@ -80,6 +81,21 @@ def _examples(random: np.random.Generator, layers: int, neurons: int, vocabulary
         side=pl.Series(np.where(signs > 0, "top", "bottom")), rank=pl.Series(np.tile(np.arange(1, EXAMPLES + 1), 2 * layers * neurons)),
         document=pl.Series(random.integers(0, 100_000, amount)), window_in_document=pl.lit(0), position=pl.lit(PEAK + 60), first_position=pl.lit(60),
         activation=pl.Series(peak), token_ids=_lists(tokens), activations=_lists(activations), prediction_ids=_lists(predictions.astype(np.int32)),
+    )  # fmt: skip
+
+
+def _neighbours(random: np.random.Generator, layers: int, neurons: int) -> pl.DataFrame:
+    told = [
+        (kind, end, rank)
+        for kind, last in (("together", 4), ("writes", 3), ("reads", 3))
+        for end in ("alike", "opposite")
+        for rank in range(1, last + 1)
+    ]
+    places = _places(layers, neurons, len(told))
+    return places.with_columns(
+        **{name: pl.Series(list(column) * (layers * neurons)) for name, column in zip(("kind", "end", "rank"), zip(*told, strict=True), strict=True)},
+        other_layer=random.integers(0, layers, places.height), other_neuron=random.integers(0, neurons, places.height),
+        likeness=random.uniform(-1, 1, places.height),
     )  # fmt: skip
 
 

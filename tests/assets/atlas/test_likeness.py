@@ -13,7 +13,7 @@ def slowly(values: np.ndarray, told: int, is_centred: bool) -> Neighbours:
     """One pair after the other is looked at; every vector must have a length."""
     exact = values.astype(np.float64)
     length = np.linalg.norm(exact, axis=1)
-    every = np.corrcoef(exact) if is_centred else exact @ exact.T / np.outer(length, length)
+    every = np.asarray(np.corrcoef(exact) if is_centred else exact @ exact.T / np.outer(length, length))
     found = Neighbours(np.full((len(values), 2, told), -1, np.int32), np.zeros((len(values), 2, told), np.float32))
     for one in range(len(values)):
         for end, sign in enumerate(ENDS.values()):
