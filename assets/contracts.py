@@ -1098,6 +1098,32 @@ ATLAS_TOKENS = Table(
     ),
 )
 
+ATLAS_NEIGHBOURS = Table(
+    "atlas_neighbours",
+    "atlas",
+    "Of every neuron the neurons most like it, over all layers, and those most opposite: whose activation goes with its own, whose weights write alike, "
+    "and whose weights read alike. A neuron that does not vary over the sample, or whose weights are 0, has none; where the study keeps no positions, none go together.",
+    ("layer", "neuron", "kind", "end", "rank"),
+    (
+        LAYER,
+        NEURON,
+        Column(
+            "kind",
+            pl.String(),
+            "name",
+            "`together`: correlation of the activations over a seeded sample of at most 1,024 counted positions, in half precision. `writes`: cosine of the output weights, "
+            "with the norm behind the MLP. `reads`: cosine of the input weights, of a gated MLP the gate's, with the gain of the norm before it.",
+        ),
+        Column("end", pl.String(), "name", "`alike`: likeness above 0. `opposite`: below 0."),
+        Column(
+            "rank", pl.Int32(), "index", "Place by the size of the likeness at the end, 1 is largest; ties to the lower layer and neuron."
+        ),
+        Column("other_layer", pl.Int32(), "index", "Layer of the neighbour."),
+        Column("other_neuron", pl.Int32(), "index", "The neighbour, in its layer."),
+        Column("likeness", pl.Float32(), "correlation", "Pearson's correlation or the cosine, as the kind says.", between=(-1, 1)),
+    ),
+)
+
 NEURON_CONTEXTS = Table(
     "neuron_contexts",
     "neuron_contexts",
@@ -1770,7 +1796,7 @@ TABLES: dict[str, Table] = {
     for table in (
         MODEL_SNAPSHOT, TRACKED_TOKENS, TOKEN_GROUPS, CORPUS_DOCUMENTS, CORPUS_DOMAINS, CORPUS_FILES, TOKEN_WINDOWS, POSITION_PREDICTIONS, MODEL_PARITY, ACTIVATION_BINS, TOKEN_COUNTS, NEURON_STATISTICS,
         TOKEN_NEURON_SCORES, SCREENED_TOKENS, TOKEN_NEURON_SCREEN, CONTRIBUTIONS, CONTRIBUTION_SCREEN, PROPOSED_PAIRS, CANDIDATES, PROPORTION_CURVES, EMBEDDING_PREDICTIONS, EMBEDDING_CURVES, TOKEN_OUTCOMES, OUTCOME_SCORES, OUTCOME_CURVES, HALF_CURVES, OUTCOME_CONTRIBUTIONS, CONTRASTS, SPARSE_PROBES, PROBE_NEURONS, NEURON_BANDS, NEURON_BAND_TOKENS, NEURON_CONTEXTS,
-        ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TEXTS, ATLAS_TOKENS,
+        ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TEXTS, ATLAS_TOKENS, ATLAS_NEIGHBOURS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
         STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,

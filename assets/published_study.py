@@ -75,11 +75,8 @@ class PublishedStudy:
         layers = range(facts["layers"]) if chosen is None else sorted({layer for layer, _ in chosen})
         for layer in layers:
             wanted = set(range(facts["neurons"])) if chosen is None else {neuron for own, neuron in chosen if own == layer}
-            tables = {
-                name: self._scan(name).filter(layer=layer).filter(pl.col("neuron").is_in(sorted(wanted))).collect()
-                for name in TABLES_OF_NEURONS
-            }
-            for records in neuron_records(tables):
+            tables = {name: self._scan(name) for name in TABLES_OF_NEURONS}
+            for records in neuron_records(tables, (pl.col("layer") == layer) & pl.col("neuron").is_in(sorted(wanted))):
                 wanted -= {record["neuron"] for record in records}
                 yield from with_text(records, around)
             if wanted:

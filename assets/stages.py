@@ -229,9 +229,11 @@ _STAGES = (
         tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
-        "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, and the tokens that go with its activation.",
-        reads=reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts"), fields=("atlas", "min_count"),
-        tables=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens"), kinds=frozenset({"polars"}),
+        "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, the tokens that go with its activation, "
+        "and the neurons most like it.",
+        reads=(*MODEL, *reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts")),
+        fields=(*MODEL_FIELDS, "atlas", "min_count"),
+        tables=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
         "neuron_ablation", "ablation", "What ablating each studied neuron changes at sampled positions of the corpus, against control neurons of its layer; direct and mediated.",

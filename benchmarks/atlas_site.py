@@ -38,6 +38,7 @@ def made(layers: int, neurons: int, vocabulary: int, examples: int) -> ReportDat
         "neuron_statistics": _statistics(random, _places(layers, neurons)),
         "atlas_examples": _examples(random, layers, neurons, examples),
         "atlas_texts": _texts(random, vocabulary),
+        "atlas_neighbours": _neighbours(random, layers, neurons),
         "token_counts": pl.DataFrame({"token_id": np.arange(vocabulary), "token": words, "occurrences": 9, "predictions": 9, "correct_predictions": 3}),
     }  # fmt: skip
     for name, ends in (("atlas_tokens", ("high", "low")), ("congruence_neurons", ("top", "bottom"))):
@@ -96,6 +97,21 @@ def _texts(random: np.random.Generator, vocabulary: int) -> pl.DataFrame:
         "document": np.repeat(np.arange(DOCUMENTS), WINDOW // PIECE), "window_in_document": 0,
         "first_position": np.tile(np.arange(0, WINDOW, PIECE), DOCUMENTS), "token_ids": _lists(tokens), "prediction_ids": _lists(predictions.astype(np.int32)),
     })  # fmt: skip
+
+
+def _neighbours(random: np.random.Generator, layers: int, neurons: int) -> pl.DataFrame:
+    told = [
+        (kind, end, rank)
+        for kind, last in (("together", 4), ("writes", 3), ("reads", 3))
+        for end in ("alike", "opposite")
+        for rank in range(1, last + 1)
+    ]
+    places = _places(layers, neurons, len(told))
+    return places.with_columns(
+        **{name: pl.Series(list(column) * (layers * neurons)) for name, column in zip(("kind", "end", "rank"), zip(*told, strict=True), strict=True)},
+        other_layer=random.integers(0, layers, places.height), other_neuron=random.integers(0, neurons, places.height),
+        likeness=random.uniform(-1, 1, places.height),
+    )  # fmt: skip
 
 
 def _by_neuron(random: np.random.Generator, name: str, layers: int, neurons: int, vocabulary: int, ends: tuple[str, str]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """Dagster asset of the atlas: what the counters and the corpus hold of every neuron, studied or not."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,16 +10,22 @@ import polars as pl
 
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_neighbours import KINDS, atlas_neighbours
 from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
+from assets.atlas.likeness import Neighbours, neighbours
+from assets.atlas.neuron_directions import read_directions, written_directions
+from assets.atlas.sampled_activations import sampled_activations
 from assets.counting.histograms import Histograms
 from assets.histograms.histogram_store import read_histograms
+from assets.model.loading import model_of
+from assets.model.refusals import UnsupportedModelError
 from assets.progress import Progress, Tally
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
 
-TABLES = ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens")
+TABLES = ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours")
 WINDOWS_AT_ONCE = 1024  # of the corpus, while passages are looked up
 
 
@@ -38,6 +45,24 @@ def _atlas(work: Work) -> None:
     texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
     told = Progress(work.tell, "atlas, tokens", "layers")
     work.write_in_parts("atlas_tokens", atlas_tokens(histograms, texts, work.study.min_count, told))
+    found = dict(_neighbours(work, histograms))
+    work.write_in_parts("atlas_neighbours", atlas_neighbours(found, histograms.layers, histograms.neurons))
+
+
+def _neighbours(work: Work, histograms: Histograms) -> Iterator[tuple[str, Neighbours]]:
+    """The neighbours by kind; of a kind only where its vectors are known. One kind's vectors are in memory at a time."""
+    model = model_of(work)
+    vectors = {
+        "together": partial(sampled_activations, histograms),
+        "writes": partial(written_directions, model),
+        "reads": partial(read_directions, model),
+    }
+    for kind, of in KINDS.items():
+        told = Progress(work.tell, f"atlas, neurons that are alike ({kind})", "pairs")
+        try:
+            yield kind, neighbours(vectors[kind](), of.told, of.is_centred, model.device.type, told)
+        except UnsupportedModelError as error:
+            work.tell(f"atlas: no neurons that are alike by what they do ({kind}): {error}")
 
 
 def _write_examples(work: Work, histograms: Histograms) -> None:

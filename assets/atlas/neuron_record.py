@@ -15,10 +15,13 @@ from assets.atlas.atlas_texts import Texts
 from assets.contracts import TABLES
 
 Records = list[dict[str, Any]]
+Tables = Mapping[str, pl.DataFrame | pl.LazyFrame]
 
 DIGITS = 4  # of every number but an example's peak, which stands as it was counted
 SHADES = 3  # digits of the largest activation of an example: all others have as many places behind the point
 RIGHT = "logits"  # the convention of congruence that reports take as right
+FIRST_PATCHED = 100  # of a prompt and a way of patching: of other neurons than these and the studied ones patching is not told
+ABLATION, EFFECT = "mean", "log_probability"  # of the ablations and of their measures the ones that are told
 BLOCK = 1024  # neurons at a time: their examples are some hundred thousand numbers
 _PLACE = ("layer", "neuron")
 _STATISTICS = (
@@ -43,31 +46,38 @@ _LISTS = (
     _Part("scores", "token_neuron_scores", ("token_id", "auroc", "direction", "separation", "average_precision", "highest_proportion")),
     _Part("screened", "token_neuron_screen", ("token_id", "predictions", "rank", "standardized_difference", "variance_explained")),
     _Part("contributions", "contribution_screen", ("token_id", "predictions", "end", "rank", "contribution")),
+    _Part("neighbours", "atlas_neighbours", ("kind", "end", "rank", "other_layer", "other_neuron", "likeness")),
+    _Part("evidence", "evidence_cards", ("token_id", "line", "verdict", "value")),
+    _Part("patched", "neuron_patching", ("prompt", "positions", "rank", "improvement")),
+    _Part("ablated", "neuron_ablation", ("token_id", "positions", "effect", "ci_low", "ci_high", "q_value")),
+    _Part("prompt_ablated", "prompt_ablation", ("prompt", "positions", "token_id", "before", "after")),
 )  # fmt: skip
 TABLES_OF_NEURONS = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))  # rows of neurons
 TABLES_READ = (*TABLES_OF_NEURONS, "atlas_texts")
 
 
-def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
+def neuron_records(tables: Tables, chosen: pl.Expr | None = None) -> Iterator[Records]:
     """The records of all neurons of atlas_histograms, ascending by layer and neuron, some at a time; their examples without the text.
 
-    `tables` are those of TABLES_OF_NEURONS by name. One that is absent counts as empty.
+    `tables` are those of TABLES_OF_NEURONS by name, whole: a place is one among all neurons. One that is absent counts as empty. `chosen`
+    says of layer and neuron which are told.
     """
-    given = {name: _frame(tables, name) for name in TABLES_OF_NEURONS}
+    wanted = _told(tables).items()
+    given = {name: (frame if chosen is None else frame.filter(chosen)).collect() for name, frame in wanted}
     neurons = given["atlas_histograms"].select(_PLACE).sort(_PLACE)
     for start in range(0, neurons.height, BLOCK):
         block = neurons.slice(start, BLOCK)
         yield _records(block, {name: frame.join(block, on=_PLACE, how="semi", maintain_order="left") for name, frame in given.items()})
 
 
-def neuron_record(tables: Mapping[str, pl.DataFrame], layer: int, neuron: int) -> dict[str, Any] | None:
+def neuron_record(tables: Tables, layer: int, neuron: int) -> dict[str, Any] | None:
     """The record of one neuron, with the text of its examples; None where the atlas has none of that name.
 
     `tables` are those of TABLES_READ by name. Raises HistogramError where atlas_texts lacks the text of an example.
     """
-    own = {name: _frame(tables, name).filter(layer=layer, neuron=neuron) for name in TABLES_OF_NEURONS}
-    texts = Texts.of(_frame(tables, "atlas_texts"))
-    return next((record for records in neuron_records(own) for record in with_text(records, texts)), None)
+    chosen = (pl.col("layer") == layer) & (pl.col("neuron") == neuron)
+    texts = Texts.of(_frame(tables, "atlas_texts").collect())
+    return next((record for records in neuron_records(tables, chosen) for record in with_text(records, texts)), None)
 
 
 def with_text(records: Records, texts: Texts) -> Records:
@@ -92,10 +102,27 @@ def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
         yield value
 
 
-def _frame(tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
-    """The table; of congruence the right convention alone."""
-    frame = tables[name] if name in tables else pl.DataFrame(schema=TABLES[name].schema)
-    return frame.filter(convention=RIGHT) if name == "congruence_neurons" else frame
+def _frame(tables: Tables, name: str) -> pl.LazyFrame:
+    return tables[name].lazy() if name in tables else TABLES[name].schema.to_frame().lazy()
+
+
+def _told(tables: Tables) -> dict[str, pl.LazyFrame]:
+    """The tables with the rows alone that records tell; of congruence those of the right convention."""
+    given = {name: _frame(tables, name) for name in TABLES_OF_NEURONS}
+    rank = pl.col("improvement").rank("min", descending=True).over("prompt", "positions").cast(pl.Int64)
+    patching, studied = (
+        given["neuron_patching"].with_columns(rank=rank),
+        given["evidence_cards"].select(_PLACE, is_studied=pl.lit(True)).unique(),
+    )
+    first = patching.join(studied, on=_PLACE, how="left", maintain_order="left").filter(
+        (pl.col("rank") <= FIRST_PATCHED) | pl.col("is_studied")
+    )
+    return given | {
+        "congruence_neurons": given["congruence_neurons"].filter(convention=RIGHT),
+        "neuron_patching": first,
+        "neuron_ablation": given["neuron_ablation"].filter(ablation=ABLATION, measure=EFFECT),
+        "prompt_ablation": given["prompt_ablation"].filter(ablation=ABLATION, variant="clean"),
+    }
 
 
 def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Records:

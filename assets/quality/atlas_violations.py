@@ -1,6 +1,6 @@
 """Exact numbers of broken rules in the tables of the atlas: frames that are then judged, one row a layer. Holds counting only.
 
-Each function takes a table whole or a part of it that holds whole neurons, so that a check can look at one layer after the other.
+Each function but `neighbours` takes a table whole or a part of it that holds whole neurons, so that a check can look at one layer after the other.
 """
 
 import numpy as np
@@ -88,6 +88,25 @@ def _is_in(atlas_texts: pl.DataFrame, examples: pl.DataFrame, position: pl.Expr)
     places = examples.select(*WINDOW, position=position).with_columns(first_position=piece_of(pl.col("position")).cast(pl.Int32))
     joined = places.join(ends, on=KEY, how="left", maintain_order="left")
     return (joined["position"] < joined["end"]).fill_null(False)
+
+
+def neighbours(atlas_neighbours: pl.DataFrame) -> pl.DataFrame:
+    """Per layer: `neighbours`; `misranked`: those out of the order of their neuron, kind and end; `astray`: those at the end that their likeness
+    does not say; `twice`: those that their neuron and kind has already; `itself`: those that are their own neuron; `one_sided`: those whose
+    likeness is not the one that the neighbour's own row says. The table must be whole."""
+    end, other = [*NEURON, "kind", "end"], ["other_layer", "other_neuron"]
+    place = pl.struct(pl.col("likeness").abs() * -1, *other)
+    back = atlas_neighbours.select("kind", *(pl.col(name).alias(turned) for name, turned in zip(NEURON, other, strict=True)),
+                                   *(pl.col(turned).alias(name) for name, turned in zip(NEURON, other, strict=True)), back="likeness")  # fmt: skip
+    pairs = back.unique(["kind", *NEURON, *other], keep="first", maintain_order=True)  # one that stands twice is counted as such
+    found = atlas_neighbours.join(pairs, on=["kind", *NEURON, *other], how="left", maintain_order="left").with_columns(
+        misranked=_is_misranked(end) | (place.rank("ordinal").over(end) != pl.int_range(1, pl.len() + 1).over(end)),
+        astray=~pl.when(pl.col("end") == "alike").then(pl.col("likeness") > 0).otherwise(pl.col("likeness") < 0),
+        twice=pl.struct(*NEURON, "kind", *other).is_first_distinct().not_(),
+        itself=(pl.col("layer") == pl.col("other_layer")) & (pl.col("neuron") == pl.col("other_neuron")),
+        one_sided=(pl.col("back") != pl.col("likeness")).fill_null(False),
+    )
+    return _by_layer(found, "neighbours", "misranked", "astray", "twice", "itself", "one_sided")
 
 
 def _is_misranked(group: list[str]) -> pl.Expr:

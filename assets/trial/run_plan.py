@@ -26,7 +26,13 @@ SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron unde
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
 BETWEEN_AND_RANDOM = 8  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about six
-BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 450, 200  # of the atlas's tables: histogram and tokens of a neuron; one highest or lowest example
+BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 600, 200  # of the atlas's tables: histogram, tokens and neighbours of a neuron; one example
+SECONDS_OF_ATLAS = 3e-4  # a neuron: its histogram, examples and tokens, on a core of 2023
+# Positions that neurons are compared over at most, and ways to be alike: by activation, two by weights.
+SAMPLED_FOR_NEIGHBOURS, KINDS_OF_NEIGHBOURS = 1024, 3
+# Of two neurons, by each position or coordinate, where the processor multiplies bfloat16; elsewhere nine times that.
+SECONDS_OF_PRODUCT = 2e-12
+SECONDS_OF_CHOICE = 3e-9  # and to choose from the products of one kind
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,16 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),
+        ATLAS: (_atlas(sizes, every) if sizes.atlas_examples else 0.0, ESTIMATED),
         "neuron_ablation": (clean * position + changed * sizes.layers / 2 * block * BATCHED, AT_MOST),
     }
+
+
+def _atlas(sizes: Sizes, every: int) -> float:
+    """Seconds of the atlas of `every` neuron. Each is compared with all others, one of a pair with the other at once."""
+    compared = min(sizes.kept - sizes.kept // 2, SAMPLED_FOR_NEIGHBOURS)
+    of_pair = (compared + 2 * sizes.width) / 2 * SECONDS_OF_PRODUCT + KINDS_OF_NEIGHBOURS * SECONDS_OF_CHOICE
+    return every * SECONDS_OF_ATLAS + every**2 * of_pair
 
 
 def _shares(sizes: Sizes) -> tuple[float, float]:

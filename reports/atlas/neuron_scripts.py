@@ -17,7 +17,9 @@ from reports.atlas.text_scripts import PieceNumbers
 
 NEURONS_PER_FILE = 32  # of some kilobytes each: a file is read within milliseconds
 SINGLE = ("statistics", "histogram")  # one row a neuron, or none
-LISTS = ("examples", "writes", "tokens", "scores", "screened", "contributions")
+LISTS = (
+    "examples", "writes", "tokens", "scores", "screened", "contributions", "neighbours", "evidence", "patched", "ablated", "prompt_ablated",
+)  # fmt: skip
 
 
 _OF_PIECE = ("document", "window_in_document", "first_position")  # a piece says these, or they follow from the example's position

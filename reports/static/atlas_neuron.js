@@ -3,7 +3,7 @@
 (() => {
   const MOST_NEIGHBOURS = 6; // that are offered for a comparison
   const MOST_WRITTEN = 6; // tokens that a study file is offered: a neuron can be the first writer of a hundred
-  const { of, token, number, fixed, signed, count, visible, shortened, table } = Atlas;
+  const { of, token, number, fixed, signed, percent, count, visible, shortened, table } = Atlas;
   const part = (name) => document.querySelector(`[data-${name}]`);
 
   function fill([record], [neuron]) {
@@ -15,6 +15,8 @@
     drawHistogram(part("histogram"), [record.histogram]);
     fillContexts(record);
     fillTables(record);
+    fillNeighbours(record);
+    fillCause(record);
     part("study").textContent = studyLines(record);
     fillPager(neuron);
     fillComparisons(record, neuron);
@@ -58,6 +60,26 @@
     part("scores-part").hidden = !scores.length;
     put("[data-scores]", scores, (rows) => [table([["Token"], ["AUROC", true], ["Read downwards", true], ["Avg. precision", true], ["Highest proportion", true]],
       rows.map((row) => [token(row.token_id), fixed(row.auroc), row.direction === -1 ? fixed(row.separation) : "–", fixed(row.average_precision), fixed(row.highest_proportion)]))]);
+  }
+  function fillNeighbours(record) {
+    for (const place of document.querySelectorAll("[data-neighbours]")) {
+      const [kind, end] = place.dataset.neighbours.split(" ");
+      const rows = record.neighbours.filter((row) => row.kind === kind && row.end === end);
+      place.replaceChildren(rows.length ? table([["Neuron"], [kind === "together" ? "Correlation" : "Cosine", true]],
+        rows.map((row) => [Atlas.neuronLink([row.other_layer, row.other_neuron]), fixed(row.likeness)])) : nothing("None known."));
+    }
+  }
+  function fillCause(record) {
+    const untold = [record.ablated.length + record.prompt_ablated.length ? "" : "Not studied: no ablation.", record.patched.length ? "" : "Among the first 100 of no patched prompt."];
+    part("cause").textContent = untold.filter(Boolean).join(" ");
+    const told = (selector, title, rows, heads, cells) => put(selector, rows, () => [of("h3", {}, title), ...Atlas.folded(heads, rows.map(cells))]);
+    told("[data-ablated]", "Ablated over the corpus: what its mean instead of its activation changes, in nat", record.ablated, [["Token"], ["Where"], ["Change", true], ["95 % interval", true], ["q", true]],
+      (row) => [token(row.token_id), row.positions, signed(row.effect), row.ci_low === null ? "–" : `${signed(row.ci_low)} to ${signed(row.ci_high)}`, number(row.q_value)]);
+    told("[data-prompt-ablated]", "Ablated on the prompts: probability of a token", record.prompt_ablated, [["Prompt"], ["Ablated at"], ["Token"], ["Before", true], ["After", true]],
+      (row) => [row.prompt, row.positions, token(row.token_id), percent(row.before), percent(row.after)]);
+    told("[data-patched]", "Patched: how much of an answer it restores alone", [...record.patched].sort((one, other) => one.rank - other.rank), [["Prompt"], ["Positions"], ["Restores", true], ["Place", true]],
+      (row) => [row.prompt, row.positions, percent(row.improvement), count(row.rank)]);
+    told("[data-evidence]", "Lines of evidence", record.evidence, [["Token"], ["Line"], ["Verdict"], ["Number", true]], (row) => [token(row.token_id), row.line, row.verdict, number(row.value)]);
   }
 
   // What a study file needs: the neuron, the first token of each list, and those that it writes most of all neurons. Tokens by id, which names them whatever their text is.

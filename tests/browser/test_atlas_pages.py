@@ -80,8 +80,28 @@ def test_a_page_shows_what_the_record_says(watched: Watched) -> None:
     assert written == [visible(named[row["token_id"]]) for row in record["writes"] if row["end"] == "top"]
     along = page.locator('[data-tokens="low"] tbody tr').count()
     assert along == sum(row["end"] == "low" for row in record["tokens"])
+    for place in page.locator("[data-neighbours]").all():
+        kind, end = (place.get_attribute("data-neighbours") or "").split()
+        own = [row for row in record["neighbours"] if (row["kind"], row["end"]) == (kind, end)]
+        assert place.locator("a").all_inner_texts() == [f"L{row['other_layer']} N{row['other_neuron']}" for row in own]
+        assert place.locator("a").first.get_attribute("href") == f"neuron.html#L{own[0]['other_layer']}-N{own[0]['other_neuron']}"
+    assert page.locator("[data-neighbours]").count() == 6
+    assert page.locator("[data-ablated] tbody tr").count() == len(record["ablated"])
+    assert page.locator("[data-patched] tbody tr").count() == len(record["patched"])
     assert page.locator("[data-histogram] .over").count() >= sum(amount > 0 for amount in record["histogram"]["counts"])
     assert page.locator("[data-study]").inner_text().startswith("neurons: [[0, 5]]\ntokens: [")
+
+
+def test_a_page_tells_what_is_known_of_cause_and_that_nothing_is(watched: Watched) -> None:
+    page = watched.open("atlas/neuron.html#L1-N17")
+    title(page, "Layer 1 · neuron 17")
+    assert page.locator("[data-cause]").inner_text() == ""
+    assert page.locator("[data-ablated] tbody tr").count() > 0
+    assert "50.3" in page.locator("[data-patched]").inner_text()
+    page.evaluate("location.hash = '#L2-N63'")
+    title(page, "Layer 2 · neuron 63")
+    assert page.locator("[data-cause]").inner_text().startswith("Not studied: no ablation.")
+    assert page.locator("[data-ablated] tbody tr, [data-prompt-ablated] tbody tr, [data-evidence] tbody tr").count() == 0
 
 
 def test_negated_weights_change_places_of_high_and_low_and_nothing_else(browser: Browser, watched: Watched, tmp_path: Path) -> None:

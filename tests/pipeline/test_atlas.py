@@ -14,6 +14,7 @@ from assets.contracts import TABLES
 from assets.counting.batches import Batch
 from assets.deployment import Deployment
 from assets.freshness import Freshness
+from assets.histograms.histogram_store import read_histograms
 from assets.publication import materialize
 from assets.quality.every_check import outcomes_of
 from assets.stages import STAGES, ancestors
@@ -102,6 +103,34 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
         assert row["mean_elsewhere"] == pytest.approx(own[~is_here].mean(), abs=1e-5)
     planted = tokens.filter(layer=1, neuron=3, end="high", rank=1)
     assert planted["token"].to_list() == [" an"]
+
+
+def test_neighbours_are_those_of_all_pairs(ground: Ground, made: tuple[Path, dict[Place, Record]]) -> None:
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(str(ground.folder / "model"))
+    counters = read_histograms(made[1][Place(NAME, "merged_histograms")])
+    kept, background = np.asarray(counters["kept_activations"]), np.asarray(counters["kept_is_background"]).astype(bool)
+    written = [block.mlp.c_proj.weight for block in model.transformer.h]  # [neuron, width]
+    read = [(block.ln_2.weight[:, None] * block.mlp.c_fc.weight).T for block in model.transformer.h]
+    centred = [np.concatenate([weight.detach().double().numpy() for weight in of]) for of in (written, read)]
+    vectors = [kept[background].reshape(background.sum(), -1).T.astype(np.float64), *(of - of.mean(1, keepdims=True) for of in centred)]
+    table = tables_of(made[1])["atlas_neighbours"]
+    for kind, values, told in zip(("together", "writes", "reads"), vectors, (4, 3, 3), strict=True):
+        if kind == "together":
+            values = values - values.mean(1, keepdims=True)
+        length = np.linalg.norm(values, axis=1)
+        every = values @ values.T / np.maximum(np.outer(length, length), 1e-30)
+        np.fill_diagonal(every, 0)
+        own = table.filter(kind=kind)
+        assert own["layer"].n_unique() == 3
+        for (layer, neuron, end), rows in own.group_by("layer", "neuron", "end"):
+            sign = 1 if end == "alike" else -1
+            likeness = sign * every[16 * layer + neuron]
+            assert rows.height == min(told, (likeness > 1e-9).sum())
+            assert rows["likeness"].to_list() == pytest.approx((sign * np.sort(likeness)[::-1][: rows.height]).tolist(), abs=2e-6)
+            others = (16 * rows["other_layer"] + rows["other_neuron"]).to_numpy()
+            assert every[16 * layer + neuron, others].tolist() == pytest.approx(rows["likeness"].to_list(), abs=2e-6)
 
 
 def test_all_checks_of_the_atlas_hold_of_the_study_and_of_an_empty_one(

@@ -153,6 +153,24 @@ def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
     assert_equal(one.sort(order), other.with_columns(end=end, **negated).sort(order), 1e-12)
 
 
+def test_neighbours_of_a_negated_neuron_change_ends_but_for_what_reads_alike(two: Two) -> None:
+    one, other = two.tables("atlas_neighbours")
+    is_read, is_other_flipped = pl.col("kind") == "reads", pl.col("other_neuron") % 2 == 0
+    sign = pl.when(~is_read & (is_other_flipped != IS_FLIPPED)).then(-1).otherwise(1)
+    turned = other.with_columns(likeness=sign * pl.col("likeness"))
+    # What was least at one end may now not be told at the other: compared is what both tell.
+    pair = ["layer", "neuron", "kind", "other_layer", "other_neuron"]
+    both = one.join(turned, on=pair, suffix="_turned")
+    assert both.filter(is_other_flipped != IS_FLIPPED).group_by("kind").len().filter(pl.col("len") > 20).height == 3
+    assert both.filter(pl.col("likeness") != pl.col("likeness_turned")).is_empty()
+    reads = [frame.filter(is_read) for frame in (one, other)]
+    assert_equal(*reads)
+    # The neighbours of a neuron, over both ends, are those of the negated one: all of them where all others are flipped too.
+    size = pl.col("likeness").abs().max().over("layer", "neuron", "kind")
+    first = [frame.filter(pl.col("likeness").abs() == size).select(pair).sort(pair) for frame in (one, other)]
+    assert_equal(*first)
+
+
 def test_bands_of_a_negated_neuron_have_their_ends_exchanged_and_probes_stay(two: Two) -> None:
     turned_end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
     order = ["layer", "neuron", "end", "band"]

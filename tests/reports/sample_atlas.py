@@ -32,6 +32,7 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
         "atlas_texts": [
             row for document in sorted({row[4] for row in examples}) for row in _pieces(document, len(vocabulary), lemons, token)
         ],
+        "atlas_neighbours": [row for place in neurons for row in _neighbours(generator, place, neurons)],
         "atlas_tokens": [row for place in neurons for row in _tokens(generator, place, vocabulary, token if place == planted else None)],
     }
     return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows.items()}
@@ -79,4 +80,16 @@ def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: 
         size = (3.5 if token is not None and end == "high" else 0.8) / rank
         difference = size if end == "high" else -size
         rows.append((*place, end, rank, entry, vocabulary[entry], 300 + 7 * number, 0.4 * difference, -0.02, difference))
+    return rows
+
+
+def _neighbours(generator: np.random.Generator, place: tuple[int, int], neurons: list[tuple[int, int]]) -> list[tuple[object, ...]]:
+    """Some others at either end of each kind."""
+    others = [other for other in neurons if other != place]
+    rows: list[tuple[object, ...]] = []
+    for kind, told in (("together", 4), ("writes", 3), ("reads", 3)):
+        chosen = generator.choice(len(others), 2 * told, replace=False).tolist()
+        for number, entry in enumerate(chosen):
+            end, rank = ("alike", number + 1) if number < told else ("opposite", number - told + 1)
+            rows.append((*place, kind, end, rank, *others[entry], (0.9 if end == "alike" else -0.8) / rank))
     return rows

@@ -20,6 +20,9 @@ def _atlas(reading: Reading, shard: str | None) -> Frames:
         "texts": atlas_violations.texts(texts),
         "examples": _by_layer(reading, "atlas_examples", lambda part: atlas_violations.examples(part, texts)),
         "tokens": _by_layer(reading, "atlas_tokens", atlas_violations.tokens),
+        "neighbours": atlas_violations.neighbours(
+            reading.read("atlas_neighbours")
+        ),  # pairs lie in different layers; some hundred bytes a neuron
     }
 
 
@@ -36,7 +39,7 @@ CHECKS = (
         name="atlas_values",
         asset="atlas",
         promise="Histograms hold the counted positions, examples the activations that the pass kept around them, and ranks follow the numbers.",
-        needs=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "neuron_statistics"),
+        needs=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours", "neuron_statistics"),
         count=_atlas,
         sentences={
             "histograms": [
@@ -64,6 +67,13 @@ CHECKS = (
                 none_of("tokens are ranked by the size of their difference", "misranked", "tokens out of order", of="tokens", by=_LAYER),
                 none_of("a token stands at the end that its means say", "astray", "tokens at the other end", of="tokens", by=_LAYER),
                 none_of("no token goes twice with a neuron", "twice", "tokens repeated", of="tokens", by=_LAYER),
+            ],
+            "neighbours": [
+                none_of("neighbours are ranked by likeness, the largest first", "misranked", "neighbours out of order", of="neighbours", by=_LAYER),
+                none_of("a neighbour stands at the end that its likeness says", "astray", "neighbours at the other end", of="neighbours", by=_LAYER),
+                none_of("no neuron is twice a neighbour of one kind", "twice", "neighbours repeated", of="neighbours", by=_LAYER),
+                none_of("no neuron is its own neighbour", "itself", "neurons beside themselves", of="neighbours", by=_LAYER),
+                none_of("either of two neighbours says the same likeness", "one_sided", "neighbours that say another", of="neighbours", by=_LAYER),
             ],
         },
     ),

@@ -8,14 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from assets.ablation.replacements import TOLD_ABLATION
 from assets.atlas import neuron_record as module
-from assets.atlas.neuron_record import BLOCK, DIGITS, RIGHT, SHADES, TABLES_OF_NEURONS, neuron_record, neuron_records
+from assets.atlas.neuron_record import ABLATION, BLOCK, DIGITS, EFFECT, RIGHT, SHADES, TABLES_OF_NEURONS, neuron_record, neuron_records
 from assets.contracts import TABLES
 
 NEURONS = 5
 LISTED = {
     "examples": "atlas_examples", "writes": "congruence_neurons", "tokens": "atlas_tokens", "scores": "token_neuron_scores",
     "screened": "token_neuron_screen", "contributions": "contribution_screen",
+    "neighbours": "atlas_neighbours", "evidence": "evidence_cards", "patched": "neuron_patching", "ablated": "neuron_ablation",
+    "prompt_ablated": "prompt_ablation",
 }  # fmt: skip
 
 
@@ -64,6 +67,15 @@ def tables() -> dict[str, pl.DataFrame]:
         "token_neuron_scores": made_up("token_neuron_scores", [{**row, "direction": -1} for row in numbers(auroc=1, separation=1)]),
         "token_neuron_screen": made_up("token_neuron_screen", [{**row, "rank": 4} for row in numbers(variance_explained=1)]),
         "contribution_screen": made_up("contribution_screen", [{**row, "end": "writes", "rank": 2} for row in numbers(contribution=1)]),
+        "atlas_neighbours": made_up("atlas_neighbours", [{**place, "kind": "reads", "end": "alike", "rank": rank, "other_layer": 1, "other_neuron": rank,
+                                                          "likeness": 0.987654 / rank} for place in some for rank in (1, 2)]),
+        "evidence_cards": made_up("evidence_cards", [{**row, "line": "ablation", "verdict": "against"} for row in numbers(value=1) if row["neuron"] == 1]),
+        "neuron_patching": made_up("neuron_patching", [{**place, "prompt": prompt, "positions": "last", "improvement": round(float(generator.normal()))}
+                                                       for prompt in ("first", "second") for place in some]),
+        "neuron_ablation": made_up("neuron_ablation", [{**row, "positions": "predicted", "ablation": ablation, "measure": measure}
+                                                       for ablation in ("mean", "zero") for measure in ("loss", "log_probability") for row in numbers(effect=1, q_value=1)]),
+        "prompt_ablation": made_up("prompt_ablation", [{**row, "prompt": "first", "variant": variant, "positions": "all", "ablation": ablation}
+                                                       for ablation in ("mean", "zero") for variant in ("clean", "corrupt") for row in numbers(before=1, after=1)]),
     }  # fmt: skip
 
 
@@ -82,7 +94,15 @@ def slowly(tables: dict[str, pl.DataFrame], layer: int, neuron: int) -> dict[str
         "histogram": {"per_unit": bins["per_unit"], "first_bin": bins["first_bin"], "counts": counts},
     }  # fmt: skip
     for part in module._LISTS:
-        rows = [row for row in own[part.table] if row.get("convention", RIGHT) == RIGHT]
+        rows = [row for row in own[part.table] if row.get("convention", RIGHT) == RIGHT and row.get("ablation", ABLATION) == ABLATION]
+        rows = [row for row in rows if row.get("variant", "clean") == "clean" and row.get("measure", EFFECT) == EFFECT]
+        if part.name == "patched":
+            every = tables["neuron_patching"].rows(named=True)
+            rows = [
+                {**row, "rank": 1 + sum(one["prompt"] == row["prompt"] and one["improvement"] > row["improvement"] for one in every)}
+                for row in rows
+            ]
+            rows = [row for row in rows if row["rank"] <= module.FIRST_PATCHED or own["evidence_cards"]]
         record[part.name] = [{name: told(row[name]) for name in part.columns} for row in rows]
         if part.name == "examples":
             for place, row in enumerate(rows):
@@ -117,6 +137,24 @@ def test_records_are_what_the_tables_say(tables: dict[str, pl.DataFrame]) -> Non
     assert found[2]["statistics"] is None
     assert found[2]["examples"] == []
     assert len(found[0]["writes"]) == 2
+
+
+def test_patching_is_told_of_the_first_neurons_of_a_prompt_and_of_the_studied_ones(
+    tables: dict[str, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PATCHED", 2)
+    found = {(record["layer"], record["neuron"]): record for records in neuron_records(tables) for record in records}
+    assert {place: record["patched"] for place, record in found.items()} == {place: slowly(tables, *place)["patched"] for place in found}
+    assert all(len(found[layer, 1]["patched"]) == 2 for layer in range(2))  # studied: on both prompts
+    assert 0 < sum(len(record["patched"]) for record in found.values()) < tables["neuron_patching"].height
+    assert neuron_record(tables, 0, 1) == found[0, 1]
+
+
+def test_the_ablation_that_is_told_is_the_one_that_reports_tell(tables: dict[str, pl.DataFrame]) -> None:
+    assert ABLATION == TOLD_ABLATION
+    record = neuron_record(tables, 0, 1)
+    assert record is not None
+    assert (len(record["ablated"]), len(record["prompt_ablated"])) == (2, 2)  # of eight rows each
 
 
 def test_one_record_is_that_of_all(tables: dict[str, pl.DataFrame]) -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
+from assets.atlas.atlas_neighbours import KINDS, Kind, atlas_neighbours
 from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
+from assets.atlas.likeness import Neighbours, neighbours
 from assets.contracts import TABLES
 from assets.counting.histograms import CONTEXT
 from assets.quality import atlas_violations
@@ -37,6 +39,11 @@ NOT_SHOWN = "no example of the levels between is among the highest or lowest"
 RANKED = "tokens are ranked by the size of their difference"
 OWN_END = "a token stands at the end that its means say"
 ONCE = "no token goes twice with a neuron"
+NEAREST = "neighbours are ranked by likeness, the largest first"
+NEIGHBOURS_END = "a neighbour stands at the end that its likeness says"
+NEIGHBOUR_ONCE = "no neuron is twice a neighbour of one kind"
+NOT_ITSELF = "no neuron is its own neighbour"
+TWO_SIDED = "either of two neighbours says the same likeness"
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +58,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Tables:
         "examples": pl.concat(atlas_examples(made.histograms, pieces.lengths, KEPT)),
         "texts": pl.concat(pieces.frames()),
         "tokens": pl.concat(atlas_tokens(screen, dict(enumerate(TEXTS)), 1)),
+        "neighbours": pl.concat(atlas_neighbours({kind: alike(random, of) for kind, of in KINDS.items()}, 2, 4)),
         "statistics": neuron_statistics(made.histograms, is_gated=False),
     }
+
+
+def alike(random: np.random.Generator, kind: Kind) -> Neighbours:
+    return neighbours(random.normal(0, 1, (8, 30)).astype(np.float32), kind.told, kind.is_centred)
 
 
 def outcomes(tables: Tables) -> list[Outcome]:
@@ -61,6 +73,7 @@ def outcomes(tables: Tables) -> list[Outcome]:
         "examples": atlas_violations.examples(tables["examples"], tables["texts"]),
         "texts": atlas_violations.texts(tables["texts"]),
         "tokens": atlas_violations.tokens(tables["tokens"]),
+        "neighbours": atlas_violations.neighbours(tables["neighbours"]),
     }
     return judged.check("atlas_values", "atlas").judged(frames)
 
@@ -76,9 +89,9 @@ def test_sound_tables_pass_and_so_do_empty_ones(sound: Tables) -> None:
     assert observed[BALANCED] == "0 of 8 neurons unbalanced"
     assert observed[OWN] == f"0 of {sound['examples'].height} examples unlike"
     assert set(sound["examples"]["side"]) == {"top", "bottom", "between_top", "between_bottom", "random"}
-    empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "texts", "tokens")}
+    empty = {name: TABLES[f"atlas_{name}"].schema.to_frame() for name in ("histograms", "examples", "texts", "tokens", "neighbours")}
     found = outcomes({**empty, "statistics": sound["statistics"]})
-    assert len(found) == 15, "a check that looks at nothing stops the study"
+    assert len(found) == 20, "a check that looks at nothing stops the study"
     assert failures(found) == {}
 
 
@@ -114,6 +127,11 @@ def shown_again(table: pl.DataFrame) -> pl.DataFrame:
     return table
 
 
+def beside_itself(table: pl.DataFrame) -> pl.DataFrame:
+    """The first row alone, of a neuron that is its own neighbour."""
+    return table.head(1).with_columns(other_layer="layer", other_neuron="neuron")
+
+
 @pytest.mark.parametrize(
     ("name", "change", "broken"),
     [
@@ -137,6 +155,12 @@ def shown_again(table: pl.DataFrame) -> pl.DataFrame:
         ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
         ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),
         ("tokens", lambda table: put("token_id", 1, table["token_id"][0])(table), {ONCE}),
+        ("neighbours", exchange(1, "rank"), {NEAREST}),
+        ("neighbours", exchange(1, "other_layer", "other_neuron", "likeness"), {NEAREST}),
+        ("neighbours", lambda table: table.with_columns(-pl.col("likeness")), {NEIGHBOURS_END}),
+        ("neighbours", lambda table: table.with_columns(kind=pl.lit("reads"), rank=pl.int_range(1, pl.len() + 1).over("layer", "neuron", "end")), {NEAREST, NEIGHBOUR_ONCE, TWO_SIDED}),
+        ("neighbours", beside_itself, {NOT_ITSELF}),
+        ("neighbours", lambda table: put("likeness", 0, lambda likeness: likeness * 1.0001)(table), {TWO_SIDED}),
     ],
 )  # fmt: skip
 def test_each_fault_is_found_and_named(sound: Tables, name: str, change: Change, broken: set[str]) -> None:

@@ -12,6 +12,9 @@ from assets.trial.run_plan import (
     BYTES_OF_NEURON,
     ESTIMATED,
     PASS,
+    SECONDS_OF_ATLAS,
+    SECONDS_OF_CHOICE,
+    SECONDS_OF_PRODUCT,
     Earlier,
     Planned,
     Sizes,
@@ -48,6 +51,16 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
     # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
     assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
+
+
+def test_the_atlas_grows_with_its_neurons_and_with_their_pairs() -> None:
+    assert seconds(SIZES)["atlas"] == 0
+    # 800 neurons; 640,000 pairs by 2 x 100 coordinates, then by as many positions as are background too, half of them for either.
+    of_weights = 800 * SECONDS_OF_ATLAS + 640_000 * (100 * SECONDS_OF_PRODUCT + 3 * SECONDS_OF_CHOICE)
+    assert seconds(replace(SIZES, atlas_examples=6))["atlas"] == pytest.approx(of_weights)
+    for kept, compared in ((600, 300), (8192, 1024)):
+        found = seconds(replace(SIZES, atlas_examples=6, kept=kept))["atlas"]
+        assert found == pytest.approx(of_weights + 640_000 * compared / 2 * SECONDS_OF_PRODUCT)
 
 
 def test_a_faster_machine_takes_less_and_a_larger_corpus_more_of_the_pass_alone() -> None:
