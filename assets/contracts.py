@@ -2065,6 +2065,8 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
     Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), _SCALED, "Sum of the activations there, each over what the final norm divides by at its position (times what a norm behind the MLP divides by, if there is one), rounded to a multiple of 2^-30."),
+    Tensor("screen_current_count", "int64", ("group",), "position", "Positions that hold a token of the group."),
+    Tensor("screen_current_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "As screen_sum, over the positions that hold a token of the group."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

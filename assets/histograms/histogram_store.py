@@ -25,6 +25,7 @@ from assets.counting.histograms import (
     OUTSIDE,
     PREDICTIONS,
     PROBABILITY,
+    SCREEN_COUNTS,
     SCREEN_SUMS,
     HistogramError,
     Histograms,
@@ -88,8 +89,8 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
             for name in SCREEN_SUMS:
                 arrays[name][layer, groups] = histograms[name][place]
     if part.groups:
-        arrays["screen_token"][groups] = histograms["screen_token"][:]
-        arrays["screen_count"][groups] = histograms["screen_count"][:]
+        for name in ("screen_token", *SCREEN_COUNTS):
+            arrays[name][groups] = histograms[name][:]
     if part.is_first_of_layers:
         arrays[BLOCK_POSITIONS][:] = histograms[BLOCK_POSITIONS][:]
     _write_vocabulary_sums(arrays, histograms)
