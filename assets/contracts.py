@@ -1052,22 +1052,35 @@ ATLAS_EXAMPLES = Table(
 ATLAS_TOKENS = Table(
     "atlas_tokens",
     "atlas",
-    "Of every neuron the screened tokens that go with its activation: where the model predicts them it is higher, or lower, than elsewhere. At most five at "
-    "either end, of those with at least min_count predictions. Empty where the screen is off.",
-    ("layer", "neuron", "end", "rank"),
+    "Of every neuron the screened tokens that go with its activation: where the model predicts them, or where they stand, it is higher, or lower, than "
+    "elsewhere. At most five at either end by either, of those with at least min_count positions. Empty where the screen is off.",
+    ("layer", "neuron", "by", "end", "rank"),
     (
         LAYER,
         NEURON,
-        Column("end", pl.String(), "name", "`high`: higher where the token is predicted. `low`: lower."),
+        Column(
+            "by",
+            pl.String(),
+            "name",
+            "`predicted`: positions at which the token is the model's top prediction. `current`: those that hold it.",
+        ),
+        Column("end", pl.String(), "name", "`high`: higher at the token's positions. `low`: lower."),
         Column(
             "rank", pl.Int32(), "index", "Place by standardized_difference at the end, 1 is furthest from 0; ties to the lower token id."
         ),
         TOKEN_ID,
         TOKEN,
-        _PREDICTIONS,
-        _MEAN_WHERE_PREDICTED,
+        Column("positions", pl.Int64(), "position", "Counted positions of the token, by predicted or by current token."),
+        Column("mean_there", _float, "activation", "Mean activation over these positions."),
         _MEAN_ELSEWHERE,
-        _DIFFERENCE,
+        Column(
+            "standardized_difference",
+            _float,
+            "standard deviations",
+            "(mean_there - mean_elsewhere) / pooled standard deviation, which is the root of the sum of squares within the two groups / (positions of "
+            "the corpus - 2). Missing where the neuron varies within neither group.",
+            True,
+        ),
     ),
 )
 
@@ -1134,6 +1147,28 @@ CONGRUENCE_NEURONS = Table(
         TOKEN,
         CONGRUENCE,
         _GAP,
+    ),
+)
+
+CONGRUENCE_READS = Table(
+    "congruence_reads",
+    "congruence",
+    "For each neuron, the tokens whose embedding its input weights like most (`top`) and least (`bottom`), three at either end.",
+    ("layer", "neuron", "end", "rank"),
+    (
+        LAYER,
+        NEURON,
+        Column("end", pl.String(), "name", "`top` or `bottom`."),
+        RANK,
+        TOKEN_ID,
+        TOKEN,
+        Column(
+            "congruence",
+            pl.Float32(),
+            "dot product",
+            "Input weights (W_in; the gate of a gated MLP), with the gain of the norm before the MLP, times the token's embedding W_E; the norm's scale is left "
+            "out.",
+        ),
     ),
 )
 
@@ -1746,7 +1781,7 @@ TABLES: dict[str, Table] = {
         ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TOKENS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
-        STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
+        STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_READS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_SETS, PROMPT_SET_PAIRS,
         PROMPT_SET_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, EVIDENCE_CARDS, REPLICATION_SCORECARD, DATA_QUALITY,

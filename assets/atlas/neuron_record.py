@@ -5,7 +5,7 @@ Its keys are the tables' columns; a token is its id, as its text stands in token
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -27,23 +27,27 @@ _STATISTICS = (
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a record: rows of a table, with these of its columns."""
+    """One part of a record: rows of a table, with these of its columns. Where `where` names a column, those alone that have its value."""
 
     name: str
     table: str
     columns: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
 
 
+_OF_TOKEN = ("end", "rank", "token_id", "positions", "mean_there", "mean_elsewhere", "standardized_difference")
 _LISTS = (
     _Part("examples", "atlas_examples", ("side", "rank", "document", "window_in_document", "position", "activation", "first_position",
                                          "token_ids", "activations", "prediction_ids")),
-    _Part("writes", "congruence_neurons", ("end", "rank", "token_id", "congruence")),
-    _Part("tokens", "atlas_tokens", ("end", "rank", "token_id", "predictions", "mean_where_predicted", "mean_elsewhere", "standardized_difference")),
+    _Part("writes", "congruence_neurons", ("end", "rank", "token_id", "congruence"), {"convention": RIGHT}),
+    _Part("reads", "congruence_reads", ("end", "rank", "token_id", "congruence")),
+    _Part("tokens", "atlas_tokens", _OF_TOKEN, {"by": "predicted"}),
+    _Part("current_tokens", "atlas_tokens", _OF_TOKEN, {"by": "current"}),
     _Part("scores", "token_neuron_scores", ("token_id", "auroc", "direction", "separation", "average_precision", "highest_proportion")),
     _Part("screened", "token_neuron_screen", ("token_id", "predictions", "rank", "standardized_difference", "variance_explained")),
     _Part("contributions", "contribution_screen", ("token_id", "predictions", "end", "rank", "contribution")),
 )  # fmt: skip
-TABLES_READ = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))
+TABLES_READ = ("atlas_histograms", "neuron_statistics", "activation_bins", *dict.fromkeys(part.table for part in _LISTS))
 
 
 def neuron_records(tables: Mapping[str, pl.DataFrame]) -> Iterator[Records]:
@@ -77,9 +81,7 @@ def token_ids_in(value: Any, key: str = "") -> Iterator[int]:
 
 
 def _frame(tables: Mapping[str, pl.DataFrame], name: str) -> pl.DataFrame:
-    """The table; of congruence the right convention alone."""
-    frame = tables[name] if name in tables else pl.DataFrame(schema=TABLES[name].schema)
-    return frame.filter(convention=RIGHT) if name == "congruence_neurons" else frame
+    return tables[name] if name in tables else pl.DataFrame(schema=TABLES[name].schema)
 
 
 def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Records:
@@ -88,7 +90,7 @@ def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Recor
     rows = _joined(rows, "statistics", _rounded(tables["neuron_statistics"].select(*_PLACE, *_STATISTICS)))
     rows = _joined(rows, "histogram", _histograms(tables))
     for part in _LISTS:
-        frame = tables[part.table].select(*_PLACE, *part.columns)
+        frame = tables[part.table].filter([pl.col(name) == value for name, value in part.where.items()]).select(*_PLACE, *part.columns)
         frame = _rounded_examples(frame) if part.name == "examples" else _rounded(frame)
         listed = frame.group_by(_PLACE, maintain_order=True).agg(pl.struct(part.columns).alias(part.name))
         rows = rows.join(listed, on=_PLACE, how="left", maintain_order="left")

@@ -221,7 +221,9 @@ def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
 
 
 def _refusal(least: MemoryPlan, whole: MemoryPlan) -> str:
-    fixed = least.peak - sum(least.rows[name] for name in ("histograms", "histograms of tracked tokens", "sums by predicted and current token"))
+    fixed = least.peak - sum(
+        least.rows[name] for name in ("histograms", "histograms of tracked tokens", "sums by predicted and current token")
+    )
     return "\n".join(
         [
             f"memory: at most {size(least.budget)} may be used, but at least {size(least.peak)} are needed, even with one layer and one "

@@ -14,7 +14,7 @@ from reports.atlas.scripts import packed, write_script
 
 NEURONS_PER_FILE = 32  # of some kilobytes each: a file is read within milliseconds
 SINGLE = ("statistics", "histogram")  # one row a neuron, or none
-LISTS = ("examples", "writes", "tokens", "scores", "screened", "contributions")
+LISTS = ("examples", "writes", "reads", "tokens", "current_tokens", "scores", "screened", "contributions")
 FOLLOWS = -1  # in prediction_ids: the token that does come next in the list
 
 

@@ -24,7 +24,12 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
             for side in ("top", "bottom")
             for rank in range(1, EXAMPLES + 1)
         ],
-        "atlas_tokens": [row for place in neurons for row in _tokens(generator, place, vocabulary, token if place == planted else None)],
+        "atlas_tokens": [
+            row
+            for place in neurons
+            for by, watched in (("predicted", token), ("current", LEMON))
+            for row in _tokens(generator, place, by, vocabulary, watched if place == planted else None)
+        ],
     }
     return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows.items()}
 
@@ -48,8 +53,10 @@ def _example(generator: np.random.Generator, side: str, rank: int, vocabulary: i
     return document, 0, position, float(activation), first, tokens.tolist(), activations.tolist(), predictions.tolist()
 
 
-def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: list[str], token: int | None) -> list[tuple[object, ...]]:
-    """Five tokens at either end, by the size of the difference."""
+def _tokens(
+    generator: np.random.Generator, place: tuple[int, int], by: str, vocabulary: list[str], token: int | None
+) -> list[tuple[object, ...]]:
+    """Five tokens at either end by predicted or by current token, by the size of the difference."""
     chosen = generator.choice(60, 2 * FIVE, replace=False).tolist()
     if token is not None:
         chosen = [token, *(entry for entry in chosen if entry != token)][: 2 * FIVE]
@@ -58,5 +65,5 @@ def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: 
         end, rank = ("high", number + 1) if number < FIVE else ("low", number - FIVE + 1)
         size = (3.5 if token is not None and end == "high" else 0.8) / rank
         difference = size if end == "high" else -size
-        rows.append((*place, end, rank, entry, vocabulary[entry], 300 + 7 * number, 0.4 * difference, -0.02, difference))
+        rows.append((*place, by, end, rank, entry, vocabulary[entry], 300 + 7 * number, 0.4 * difference, -0.02, difference))
     return rows

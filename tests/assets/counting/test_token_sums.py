@@ -63,7 +63,9 @@ def test_sums_are_those_worked_out_by_hand_and_all_other_tokens_are_one_group(ki
 def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infinity_the_largest(kind: str) -> None:
     counter = counter_of(kind, made_bins(1, 1), screened=(1, 2, 3, 4, 5), count_bos=True)
     values = [2**-24 * 2.5, 2**-24 * 3.5, np.nan, np.inf, -1e30]  # halves go to the even unit
-    add(counter, made_batch([[5, 4, 3, 2, 1]], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]]))
+    add(
+        counter, made_batch([[5, 4, 3, 2, 1]], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]])
+    )
     found = screen_of(counter)
     assert found["screen_sum"][0, :5, 0].tolist() == [2, 4, 0, 2**43, -(2**43)]
     assert found["screen_current_sum"][0, :5, 0].tolist() == [-(2**43), 2**43, 0, 4, 2]

@@ -30,7 +30,7 @@ OUTWARDS = "examples are ranked by activation, outermost first"
 ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
 RANKED = "tokens are ranked by the size of their difference"
 OWN_END = "a token stands at the end that its means say"
-ONCE = "no token goes twice with a neuron"
+ONCE = "no token goes twice with a neuron, by predicted or by current token"
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def exchange(row: int, *columns: str) -> Change:
                               "prediction_ids"), {OUTWARDS}),
         ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT}),
         ("tokens", exchange(1, "rank"), {RANKED}),
-        ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
-        ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),
+        ("tokens", exchange(1, "token_id", "token", "mean_there", "mean_elsewhere", "standardized_difference"), {RANKED}),
+        ("tokens", lambda table: table.rename({"mean_there": "mean_elsewhere", "mean_elsewhere": "mean_there"}), {OWN_END}),
         ("tokens", lambda table: put("token_id", 1, table["token_id"][0])(table), {ONCE}),
     ],
 )  # fmt: skip
