@@ -152,7 +152,13 @@ def test_blocks_beyond_what_their_counters_hold_are_not_merged(tmp_path: Path) -
     block = int(np.argmax(part["block_positions"]))
     more = 2**31 - 1 - int(part["block_positions"][block])  # then the block is as large as one may be
     large = dataclasses.replace(part, positions=part.positions + more)
-    for name, place in (("block_positions", block), ("predictions", 0), ("occurrences", 0), ("screen_count", 2)):
+    for name, place in (
+        ("block_positions", block),
+        ("predictions", 0),
+        ("occurrences", 0),
+        ("screen_count", 2),
+        ("screen_current_count", 2),
+    ):
         large = broken(large, name, (place,), more)
     with pytest.raises(HistogramError, match=rf"merge: {2**32 - 2 - more} positions would be counted in one block of documents, at most"):
         merge_histograms([large, part], tmp_path / "merged")
