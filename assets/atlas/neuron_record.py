@@ -90,7 +90,8 @@ def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Recor
     rows = _joined(rows, "statistics", _rounded(tables["neuron_statistics"].select(*_PLACE, *_STATISTICS)))
     rows = _joined(rows, "histogram", _histograms(tables))
     for part in _LISTS:
-        frame = tables[part.table].filter([pl.col(name) == value for name, value in part.where.items()]).select(*_PLACE, *part.columns)
+        is_own = pl.all_horizontal(pl.lit(True), *(pl.col(name) == value for name, value in part.where.items()))
+        frame = tables[part.table].filter(is_own).select(*_PLACE, *part.columns)
         frame = _rounded_examples(frame) if part.name == "examples" else _rounded(frame)
         listed = frame.group_by(_PLACE, maintain_order=True).agg(pl.struct(part.columns).alias(part.name))
         rows = rows.join(listed, on=_PLACE, how="left", maintain_order="left")

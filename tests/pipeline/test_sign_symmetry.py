@@ -141,6 +141,8 @@ def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
     assert one.filter(IS_FLIPPED).height > 30
     assert_equal(one.sort(order), turned.sort(order))
 
+    assert_equal(*two.tables("congruence_reads"))  # of the gate, whose sign is no convention
+
     one, other = two.tables("atlas_tokens")
     end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
     numbers = ("mean_there", "mean_elsewhere", "standardized_difference")
