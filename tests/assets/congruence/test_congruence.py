@@ -411,9 +411,9 @@ def test_a_real_gated_model_equals_the_slow_loops_on_sampled_tokens_and_neurons(
             np.testing.assert_allclose(inputs.to_numpy(), weights.embedding @ read, atol=2e-6)
 
 
-def test_progress_counts_the_neurons_of_both_conventions(tmp_path: Path) -> None:
+def test_progress_counts_the_neurons_of_both_conventions_and_of_the_input_side(tmp_path: Path) -> None:
     model = load(tiny_model(tmp_path / "told", "gpt2"), device="cpu")
     every, row = model.facts.layers * model.facts.neurons, 4 * model.facts.vocabulary
     steps = steps_told(lambda progress: congruence(model, [14], [], chunk_bytes=5 * row, progress=progress))
     assert steps[0] == 5
-    assert steps[-1] == 2 * every
+    assert steps[-1] == 3 * every
