@@ -1079,22 +1079,35 @@ ATLAS_TEXTS = Table(
 ATLAS_TOKENS = Table(
     "atlas_tokens",
     "atlas",
-    "Of every neuron the screened tokens that go with its activation: where the model predicts them it is higher, or lower, than elsewhere. At most five at "
-    "either end, of those with at least min_count predictions. Empty where the screen is off.",
-    ("layer", "neuron", "end", "rank"),
+    "Of every neuron the screened tokens that go with its activation: where the model predicts them, or where they stand, it is higher, or lower, than "
+    "elsewhere. At most five at either end by either, of those with at least min_count positions. Empty where the screen is off.",
+    ("layer", "neuron", "by", "end", "rank"),
     (
         LAYER,
         NEURON,
-        Column("end", pl.String(), "name", "`high`: higher where the token is predicted. `low`: lower."),
+        Column(
+            "by",
+            pl.String(),
+            "name",
+            "`predicted`: positions at which the token is the model's top prediction. `current`: those that hold it.",
+        ),
+        Column("end", pl.String(), "name", "`high`: higher at the token's positions. `low`: lower."),
         Column(
             "rank", pl.Int32(), "index", "Place by standardized_difference at the end, 1 is furthest from 0; ties to the lower token id."
         ),
         TOKEN_ID,
         TOKEN,
-        _PREDICTIONS,
-        _MEAN_WHERE_PREDICTED,
+        Column("positions", pl.Int64(), "position", "Counted positions of the token, by predicted or by current token."),
+        Column("mean_there", _float, "activation", "Mean activation over these positions."),
         _MEAN_ELSEWHERE,
-        _DIFFERENCE,
+        Column(
+            "standardized_difference",
+            _float,
+            "standard deviations",
+            "(mean_there - mean_elsewhere) / pooled standard deviation, which is the root of the sum of squares within the two groups / (positions of "
+            "the corpus - 2). Missing where the neuron varies within neither group.",
+            True,
+        ),
     ),
 )
 
@@ -1187,6 +1200,28 @@ CONGRUENCE_NEURONS = Table(
         TOKEN,
         CONGRUENCE,
         _GAP,
+    ),
+)
+
+CONGRUENCE_READS = Table(
+    "congruence_reads",
+    "congruence",
+    "For each neuron, the tokens whose embedding its input weights like most (`top`) and least (`bottom`), three at either end.",
+    ("layer", "neuron", "end", "rank"),
+    (
+        LAYER,
+        NEURON,
+        Column("end", pl.String(), "name", "`top` or `bottom`."),
+        RANK,
+        TOKEN_ID,
+        TOKEN,
+        Column(
+            "congruence",
+            pl.Float32(),
+            "dot product",
+            "Input weights (W_in; the gate of a gated MLP), with the gain of the norm before the MLP, times the token's embedding W_E; the norm's scale is left "
+            "out.",
+        ),
     ),
 )
 
@@ -1799,7 +1834,7 @@ TABLES: dict[str, Table] = {
         ATLAS_HISTOGRAMS, ATLAS_EXAMPLES, ATLAS_TEXTS, ATLAS_TOKENS, ATLAS_NEIGHBOURS,
         HALF_SCORES, HALF_AGREEMENT, CORPUS_GROWTH, DOMAIN_SCORES, DOMAIN_CURVES, DOMAIN_TESTS,
         CONGRUENCE_TOKENS, CONGRUENCE_NEURONS, CONGRUENCE_TRACKED_TOKENS, CONGRUENCE_NEURONS_OF_INTEREST, CONGRUENCE_MUTUAL_PAIRS,
-        STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
+        STRONGEST_NEURONS, CORRECTED_MUTUAL_PAIRS, CONGRUENCE_HUBS, CONGRUENCE_READS, CONGRUENCE_AGREEMENT, PROMPT_TOKENS,
         PROMPT_PREDICTIONS, LOGIT_LENS, ACTIVATION_PATCHING, NEURON_PATCHING, ATTRIBUTION_PATCHING, PATCHED_NEURON_SETS, PROMPT_SETS, PROMPT_SET_PAIRS,
         PROMPT_SET_PATCHING, PROMPT_ACTIVATIONS, NEURON_INPUTS, NEURON_RESIDUAL_READS,
         NEURON_ABLATION, ABLATION_CONTROLS, PROMPT_ABLATION, EVIDENCE_CARDS, REPLICATION_SCORECARD, DATA_QUALITY,
@@ -2137,6 +2172,8 @@ HISTOGRAM_TENSORS: tuple[Tensor, ...] = (
     Tensor("screen_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "Sum of the activations there, each rounded to a multiple of 2^-24."),
     Tensor("screen_squares", "int64", ("layer", "group", "neuron"), "activation^2 / 2^24", "Sum of their squares, each rounded to a multiple of 2^-24."),
     Tensor("screen_scaled", "int64", ("layer", "group", "neuron"), _SCALED, "Sum of the activations there, each over what the final norm divides by at its position (times what a norm behind the MLP divides by, if there is one), rounded to a multiple of 2^-30."),
+    Tensor("screen_current_count", "int64", ("group",), "position", "Positions that hold a token of the group."),
+    Tensor("screen_current_sum", "int64", ("layer", "group", "neuron"), "activation / 2^24", "As screen_sum, over the positions that hold a token of the group."),
     Tensor("occurrences", "int64", ("vocabulary",), "position", "Counted positions that hold the token."),
     Tensor("predictions", "int64", ("vocabulary",), "position", "Counted positions at which the token is the top prediction."),
     Tensor("correct_predictions", "int64", ("vocabulary",), "position", "Of these, positions after which the token follows."),

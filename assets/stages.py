@@ -150,10 +150,10 @@ _STAGES = (
         tables=("corpus_growth",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
-        "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, without holding the whole matrix.",
+        "congruence", "congruence", "Output weights of every neuron against the vector of every token, both conventions, and its input weights, without holding the whole matrix.",
         reads=(*MODEL, *reads("tracked_tokens")), fields=(*MODEL_FIELDS, "neurons"),
         tables=("congruence_tokens", "congruence_neurons", "congruence_tracked_tokens", "congruence_neurons_of_interest", "congruence_mutual_pairs",
-                "strongest_neurons", "corrected_mutual_pairs", "congruence_hubs"),
+                "strongest_neurons", "corrected_mutual_pairs", "congruence_hubs", "congruence_reads"),
         kinds=frozenset({"pytorch", "polars"}), runs_model=True, may_be_refused=True,
     ),
     Stage(
@@ -229,8 +229,8 @@ _STAGES = (
         tables=("neuron_contexts",), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),
     Stage(
-        "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, the tokens that go with its activation, "
-        "and the neurons most like it.",
+        "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, the predicted and current tokens that go "
+        "with its activation, and the neurons most like it.",
         reads=(*MODEL, *reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts")),
         fields=(*MODEL_FIELDS, "atlas", "min_count"),
         tables=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,

@@ -65,6 +65,7 @@ class SlowCounts:
         self.seen: list[tuple[np.ndarray, int, int, int]] = []  # activations [layer, neuron], document, window, position
         self.rows: dict[tuple[int, int], np.ndarray] = {}  # activations [layer, position, neuron] of every window, by document and window
         self.predicted: list[int] = []  # the top prediction at each of these positions
+        self.current: list[int] = []  # the token there
         self.inverse_scale: list[float] = []  # 1 over the final norm's scale there
         self.met: dict[str, list[tuple[int, int, int, int]]] = {"prediction": [], "next_token": []}  # token, document, window, position
 
@@ -98,6 +99,7 @@ class SlowCounts:
                     self.met["prediction"].append((int(predictions[row, position]), *place))
                     self.met["next_token"].append((int(follows), *place))
                 self.predicted.append(int(predictions[row, position]))
+                self.current.append(int(batch.token_ids[row, position]))
                 self.inverse_scale.append(1.0 if inverse_scale is None else float(inverse_scale[row, position]))
                 self.domain_of.append(0 if batch.domains is None else int(batch.domains[row]))
                 self.followed.append(None if follows is None else int(follows))
@@ -269,25 +271,30 @@ class SlowCounts:
         )
 
     def _screen(self) -> dict[str, np.ndarray]:
-        """By predicted token, and for all other tokens together: positions, and sums in whole units of 2^-24 and, over the scale, 2^-30."""
+        """By predicted token, and for all other tokens together: positions, and sums in whole units of 2^-24 and, over the scale, 2^-30.
+        Positions and sums by current token."""
         groups = [*self.screened, -1] if self.screened else []
         layers, neurons = self.per_unit.shape
-        sums, squares, scaled = (np.zeros((layers, len(groups), neurons), int) for _ in range(3))
-        counts = np.zeros(len(groups), int)
-        for (here, *_), predicted, inverse in zip(self.seen, self.predicted, self.inverse_scale, strict=True):
+        sums, squares, scaled, current_sums = (np.zeros((layers, len(groups), neurons), int) for _ in range(4))
+        counts, current_counts = (np.zeros(len(groups), int) for _ in range(2))
+        seen = zip(self.seen, self.predicted, self.current, self.inverse_scale, strict=True)
+        for (here, *_), predicted, current, inverse in seen:
             if not groups:
                 break
             group = groups.index(predicted) if predicted in self.screened else len(groups) - 1
             counts[group] += 1
+            of_current = groups.index(current) if current in self.screened else len(groups) - 1
+            current_counts[of_current] += 1
             for layer, neuron in np.ndindex(layers, neurons):
                 value = float(here[layer, neuron])
                 if value == value:
                     value = max(-(2.0**19), min(2.0**19, value))
                     sums[layer, group, neuron] += round(value * 2**24)
+                    current_sums[layer, of_current, neuron] += round(value * 2**24)
                     squares[layer, group, neuron] += round(value * value * 2**24)
                     scaled[layer, group, neuron] += round(max(-(2.0**19), min(2.0**19, value * inverse)) * 2**30)
-        by_group = {"screen_sum": sums, "screen_squares": squares, "screen_scaled": scaled}
-        return {"screen_token": np.array(groups, int), "screen_count": counts, **by_group}
+        by_group = {"screen_sum": sums, "screen_squares": squares, "screen_scaled": scaled, "screen_current_sum": current_sums}
+        return {"screen_token": np.array(groups, int), "screen_count": counts, "screen_current_count": current_counts, **by_group}
 
     def _samples(self) -> dict[str, np.ndarray]:
         """Of each tracked token 1,024 positions of lowest hash, at most four of a document."""

@@ -5,7 +5,7 @@ Its keys are the tables' columns; a token is its id, as its text stands in token
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -31,28 +31,38 @@ _STATISTICS = (
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a record: rows of a table, with these of its columns."""
+    """One part of a record: rows of a table, with these of its columns. Where `where` names a column, those alone that have its value."""
 
     name: str
     table: str
     columns: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
 
 
+_OF_TOKEN = ("end", "rank", "token_id", "positions", "mean_there", "mean_elsewhere", "standardized_difference")
 _LISTS = (
     _Part("examples", "atlas_examples", ("side", "rank", "document", "window_in_document", "position", "activation", "first_position",
                                          "activations")),
-    _Part("writes", "congruence_neurons", ("end", "rank", "token_id", "congruence")),
-    _Part("tokens", "atlas_tokens", ("end", "rank", "token_id", "predictions", "mean_where_predicted", "mean_elsewhere", "standardized_difference")),
+    _Part("writes", "congruence_neurons", ("end", "rank", "token_id", "congruence"), {"convention": RIGHT}),
+    _Part("reads", "congruence_reads", ("end", "rank", "token_id", "congruence")),
+    _Part("tokens", "atlas_tokens", _OF_TOKEN, {"by": "predicted"}),
+    _Part("current_tokens", "atlas_tokens", _OF_TOKEN, {"by": "current"}),
     _Part("scores", "token_neuron_scores", ("token_id", "auroc", "direction", "separation", "average_precision", "highest_proportion")),
     _Part("screened", "token_neuron_screen", ("token_id", "predictions", "rank", "standardized_difference", "variance_explained")),
     _Part("contributions", "contribution_screen", ("token_id", "predictions", "end", "rank", "contribution")),
     _Part("neighbours", "atlas_neighbours", ("kind", "end", "rank", "other_layer", "other_neuron", "likeness")),
     _Part("evidence", "evidence_cards", ("token_id", "line", "verdict", "value")),
     _Part("patched", "neuron_patching", ("prompt", "positions", "rank", "improvement")),
-    _Part("ablated", "neuron_ablation", ("token_id", "positions", "effect", "ci_low", "ci_high", "q_value")),
-    _Part("prompt_ablated", "prompt_ablation", ("prompt", "positions", "token_id", "before", "after")),
+    _Part("ablated", "neuron_ablation", ("token_id", "positions", "effect", "ci_low", "ci_high", "q_value"),
+          {"ablation": ABLATION, "measure": EFFECT}),
+    _Part("prompt_ablated", "prompt_ablation", ("prompt", "positions", "token_id", "before", "after"), {"ablation": ABLATION, "variant": "clean"}),
 )  # fmt: skip
-TABLES_OF_NEURONS = ("atlas_histograms", "neuron_statistics", "activation_bins", *(part.table for part in _LISTS))  # rows of neurons
+TABLES_OF_NEURONS = (
+    "atlas_histograms",
+    "neuron_statistics",
+    "activation_bins",
+    *dict.fromkeys(part.table for part in _LISTS),
+)  # rows of neurons
 TABLES_READ = (*TABLES_OF_NEURONS, "atlas_texts")
 
 
@@ -107,22 +117,12 @@ def _frame(tables: Tables, name: str) -> pl.LazyFrame:
 
 
 def _told(tables: Tables) -> dict[str, pl.LazyFrame]:
-    """The tables with the rows alone that records tell; of congruence those of the right convention."""
+    """The tables; of patching the rows alone that records tell, with each neuron's place among all of a prompt."""
     given = {name: _frame(tables, name) for name in TABLES_OF_NEURONS}
     rank = pl.col("improvement").rank("min", descending=True).over("prompt", "positions").cast(pl.Int64)
-    patching, studied = (
-        given["neuron_patching"].with_columns(rank=rank),
-        given["evidence_cards"].select(_PLACE, is_studied=pl.lit(True)).unique(),
-    )
-    first = patching.join(studied, on=_PLACE, how="left", maintain_order="left").filter(
-        (pl.col("rank") <= FIRST_PATCHED) | pl.col("is_studied")
-    )
-    return given | {
-        "congruence_neurons": given["congruence_neurons"].filter(convention=RIGHT),
-        "neuron_patching": first,
-        "neuron_ablation": given["neuron_ablation"].filter(ablation=ABLATION, measure=EFFECT),
-        "prompt_ablation": given["prompt_ablation"].filter(ablation=ABLATION, variant="clean"),
-    }
+    studied = given["evidence_cards"].select(_PLACE, is_studied=pl.lit(True)).unique()
+    patching = given["neuron_patching"].with_columns(rank=rank).join(studied, on=_PLACE, how="left", maintain_order="left")
+    return given | {"neuron_patching": patching.filter((pl.col("rank") <= FIRST_PATCHED) | pl.col("is_studied"))}
 
 
 def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Records:
@@ -131,7 +131,8 @@ def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Recor
     rows = _joined(rows, "statistics", _rounded(tables["neuron_statistics"].select(*_PLACE, *_STATISTICS)))
     rows = _joined(rows, "histogram", _histograms(tables))
     for part in _LISTS:
-        frame = tables[part.table].select(*_PLACE, *part.columns)
+        is_own = pl.all_horizontal(pl.lit(True), *(pl.col(name) == value for name, value in part.where.items()))
+        frame = tables[part.table].filter(is_own).select(*_PLACE, *part.columns)
         frame = _rounded_examples(frame) if part.name == "examples" else _rounded(frame)
         listed = frame.group_by(_PLACE, maintain_order=True).agg(pl.struct(part.columns).alias(part.name))
         rows = rows.join(listed, on=_PLACE, how="left", maintain_order="left")

@@ -1,7 +1,8 @@
 """Congruence of every neuron with every token, kept where it says something: the tables of the asset `congruence`.
 
-For each convention the neurons pass by once (scan) and what was kept becomes the contract tables (frames). Which weights are multiplied
-is in conventions, how ties are broken in ordering, what is taken from a score so that hubs do not lead everywhere in correction.
+For each convention the neurons pass by once (scan) and what was kept becomes the contract tables (frames); once more for what they read
+(congruence_reads). Which weights are multiplied is in conventions, how ties are broken in ordering, what is taken from a score so that hubs
+do not lead everywhere in correction.
 Definition of congruence, gaps and mutual pairs: clementneo.com, "We Found An Neuron in GPT-2".
 """
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from assets import contracts
 from assets.congruence import frames
+from assets.congruence.congruence_reads import congruence_reads
 from assets.congruence.conventions import CONVENTIONS
 from assets.congruence.scan import CHUNK_BYTES, Wanted, scan
 from assets.model.direct_effect import refuse_indirect
@@ -30,12 +32,12 @@ def congruence(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Told | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """The eight congruence tables by name, each as its contract says (logits per unit of activation): five in both conventions, and three that
-    hold congruence as it is (convention `logits`) against congruence corrected by neuron and by token.
+    """The nine congruence tables by name, each as its contract says (logits per unit of activation): five in both conventions, three that
+    hold congruence as it is (convention `logits`) against congruence corrected by neuron and by token, and one of the input side alone.
 
     `token_ids` are the tracked tokens, `neurons` the (layer, neuron) pairs of interest, `top` how many neurons are listed per
     token and, up to TOKENS_PER_END, how many tokens per end of a neuron. Scores are computed `chunk_bytes` at a time, on the
-    model's device and in float32, whatever the model's dtype. `progress` is told neurons done and in all, of both conventions.
+    model's device and in float32, whatever the model's dtype. `progress` is told neurons done and in all, of both conventions and of the input side.
 
     Raises ModelError for a neuron or token that the model lacks, for weights that are not finite, and for architectures whose
     output weights are not the neuron's direct effect.
@@ -51,16 +53,18 @@ def congruence(
         neurons_per_token=top,
         tokens_per_end=min(top, TOKENS_PER_END),
     )
-    parts, tally = [], Tally(progress, len(CONVENTIONS) * model.facts.layers * model.facts.neurons)
+    parts, tally = [], Tally(progress, (len(CONVENTIONS) + 1) * model.facts.layers * model.facts.neurons)
     with torch.inference_mode():
         for convention in CONVENTIONS:
             kept = scan(model, convention, wanted, chunk_bytes, tally)
             names = frames.Names(convention, pl.Series(model.token_texts, dtype=pl.String), model.facts.neurons)
             parts.append({table: make(kept, wanted, names) for table, make in frames.TABLES.items()})
-    return {
+        reads = congruence_reads(model, wanted.ranked_ids, chunk_bytes, tally)
+    both = {
         table: contracts.conform(contracts.TABLES[table], pl.concat([part[table] for part in parts], rechunk=False))
         for table in frames.TABLES
     }
+    return both | {"congruence_reads": reads}
 
 
 def _refuse_unknown(model: LanguageModel, token_ids: Sequence[int], neurons: Sequence[tuple[int, int]]) -> None:

@@ -130,12 +130,12 @@ def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> I
     """Number of the first neuron and the scores float32 [neuron, token] of each chunk, in rising order."""
     facts = model.facts
     vectors = token_vectors(model, convention)  # [model_width, token]
-    _refuse_not_finite(vectors, "embedding or unembedding")
+    refuse_not_finite(vectors, "embedding or unembedding")
     at_once = max(1, chunk_bytes // (4 * facts.vocabulary))
     first = 0
     for layer in range(facts.layers):
         weights = writing_weights(model, layer)  # [neuron, model_width]
-        _refuse_not_finite(weights, f"layer {layer}: MLP output")
+        refuse_not_finite(weights, f"layer {layer}: MLP output")
         for part in weights.split(at_once):
             yield first, part @ vectors
             first += len(part)
@@ -149,7 +149,7 @@ def _input_side(model: LanguageModel, tracked: "Tensor", numbers: tuple[int, ...
     rows = np.empty((len(numbers), facts.vocabulary), dtype=np.float32)
     for layer in range(facts.layers):
         weights = reading_weights(model, layer)  # [neuron, model_width]
-        _refuse_not_finite(weights, f"layer {layer}: MLP input")
+        refuse_not_finite(weights, f"layer {layer}: MLP input")
         first = layer * facts.neurons
         columns[:, first : first + facts.neurons] = (weights @ vectors[:, tracked]).T.cpu().numpy()
         inside = [place for place, number in enumerate(numbers) if number // facts.neurons == layer]
@@ -157,6 +157,7 @@ def _input_side(model: LanguageModel, tracked: "Tensor", numbers: tuple[int, ...
     return columns, rows
 
 
-def _refuse_not_finite(weights: "Tensor", where: str) -> None:
+def refuse_not_finite(weights: "Tensor", where: str) -> None:
+    """Raise ModelError for weights among which a ranking means nothing; `where` they are, for the message."""
     if not bool(weights.isfinite().all()):
         raise ModelError(f"{where} weights hold NaN or infinity, so nothing can be ranked; download or convert the model again")

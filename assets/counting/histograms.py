@@ -176,7 +176,8 @@ OUTCOME_SUMS = {
     NEXT_TOKEN: ("no_next_token_count", "no_next_token_outside", "next_token_scaled", "no_next_token_scaled"),
     PROBABILITY: ("probability_scaled",),
 }
-SCREEN_SUMS = ("screen_sum", "screen_squares", "screen_scaled")
+SCREEN_COUNTS = ("screen_count", "screen_current_count")
+SCREEN_SUMS = ("screen_sum", "screen_squares", "screen_scaled", "screen_current_sum")
 LEFT_OUT = -1  # in screen_token: the group of all tokens that are not screened
 VOCABULARY_SUMS = ("occurrences", "predictions", "correct_predictions")
 MOMENTS = ("mean", "moment_2", "moment_3", "moment_4")
@@ -264,7 +265,7 @@ def merge(a: Histograms, b: Histograms) -> Histograms:
         {name: pair[0] for name, pair in neurons.items()}, a.positions, {name: pair[1] for name, pair in neurons.items()}, b.positions
     )
     of_blocks = [tensor.name for tensor in a.block_sums]
-    summed = (*a.token_sums, *SCREEN_SUMS, "screen_count", *a.outcome_sums, *a.vocabulary_sums, *of_blocks)
+    summed = (*a.token_sums, *SCREEN_SUMS, *SCREEN_COUNTS, *a.outcome_sums, *a.vocabulary_sums, *of_blocks)
     merged |= {name: a[name][:] + b[name][:] for name in summed}
     merged["screen_token"] = a.screened_ids
     merged |= _merged_random(a, b)

@@ -210,6 +210,8 @@ class KernelSums(DeviceSums):
         places = grouped.places[order]
         null_groups, null_order = grouped.null_groups.sort(stable=True)
         null_places = grouped.places[null_order]
+        current_groups, current_order = grouped.current_groups.sort(stable=True)
+        current_places = grouped.places[current_order]
         blocks = torch.where(grouped.groups != IGNORED, grouped.blocks, IGNORED)
         neurons = held.sums.shape[-1]
         for layer, kept in enumerate(activations):
@@ -231,6 +233,7 @@ class KernelSums(DeviceSums):
                     **kernels.OPTIONS,
                 )
             _add_rows(values, null_places, null_groups, held.null_sums[layer], scale, is_scaled=False)
+            _add_rows(values, current_places, current_groups, held.current_sums[layer], scale, is_scaled=False)
             _add_rows(values, grouped.places, blocks, held.block_scaled[layer], scale, is_scaled=True)
 
 

@@ -40,10 +40,11 @@ def rotated(batch: Batch, counted: np.ndarray, with_next_token: bool = False) ->
 
 @dataclass(frozen=True)
 class CountedPositions:
-    """The counted positions of a batch, int64 [counted]: `places` flattened, the block of each, and `source`, the place in `places` from
-    which each gets its null label."""
+    """The counted positions of a batch, int64 [counted]: `places` flattened, the token and the block of each, and `source`, the place in
+    `places` from which each gets its null label."""
 
     places: np.ndarray
+    token_ids: np.ndarray
     blocks: np.ndarray
     source: np.ndarray
 
@@ -51,4 +52,4 @@ class CountedPositions:
     def of(cls, batch: Batch, count_bos: bool) -> "CountedPositions":
         """Of one batch."""
         places = batch.counted(count_bos)
-        return cls(places, batch.blocks_of(places), rotated(batch, places))
+        return cls(places, batch.token_ids.reshape(-1)[places], batch.blocks_of(places), rotated(batch, places))

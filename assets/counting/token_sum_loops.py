@@ -1,4 +1,4 @@
-"""Sums of activations on the CPU, by predicted token and under the outcomes of tracked tokens: compiled loops over a layer's activations.
+"""Sums of activations on the CPU, by predicted and by current token and under the outcomes of tracked tokens: compiled loops over a layer's activations.
 
 An activation is rounded to a multiple of 2^-24 and its square too, and to one of 2^-30 over the final norm's scale, so that the sums are
 whole numbers: exact, and the same in whatever order positions, batches and shards are added. They release the interpreter lock;
@@ -89,11 +89,13 @@ def add_groups(
     groups: np.ndarray,
     blocks: np.ndarray,
     null_groups: np.ndarray,
+    current_groups: np.ndarray,
     sums: np.ndarray,
     squares: np.ndarray,
     scaled: np.ndarray,
     null_sums: np.ndarray,
     block_scaled: np.ndarray,
+    current_sums: np.ndarray,
 ) -> None:
     """Add one layer's activations to the sums of the groups and blocks that its positions belong to, in place. NaN adds nothing.
 
@@ -101,7 +103,9 @@ def add_groups(
     places: int64, the positions, those of one group and block side by side, and the blocks of a group, so that a group's sums, which are
     in no cache, are written once. Run k has places[starts[k]:starts[k + 1]] and is row groups[k]
     of sums, squares and scaled, int64 [group, neuron], and blocks[k] of block_scaled, int64 [block, neuron]; of none where groups[k] is
-    negative. null_groups: int64, the row of null_sums, int64 [group, neuron], of each place; negative is none.
+    negative. null_groups, current_groups: int64, the row of null_sums and of current_sums, int64 [group, neuron], of each place; negative
+    is none. They go by predicted token, so rows of these two are written once a position: 20 % of the loop for either, less than reading
+    all activations again in the order of another token.
     """
     neurons = activations.shape[1]
     for begin in range(0, neurons, NEURONS_AT_ONCE):
@@ -116,6 +120,8 @@ def add_groups(
                 _own_units(values, is_small, units, squares_of)
                 if null_groups[place] >= 0:
                     add_units(null_sums[null_groups[place], begin:end], units)
+                if current_groups[place] >= 0:
+                    add_units(current_sums[current_groups[place], begin:end], units)
                 if groups[k] >= 0:
                     scaled_units(values, np.float64(inverse_scale[places[place]]), is_small, scaled_of)
                     add_units(here[0], units)

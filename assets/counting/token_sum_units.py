@@ -1,4 +1,4 @@
-"""The whole numbers in which activations are summed by predicted token, so that sums are exact in any order.
+"""The whole numbers in which activations are summed by predicted and by current token, so that sums are exact in any order.
 
 Holds the constants alone: who reads the sums needs neither the compiled loops nor the tensor operations that make them.
 """

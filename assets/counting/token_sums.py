@@ -1,6 +1,7 @@
-"""Counting by predicted token around another counter: the same steps a batch, and sums more for every group of tokens.
+"""Counting by predicted and by current token around another counter: the same steps a batch, and sums more for every group of tokens.
 
-Beside the groups' own sums: those under null labels (null_labels), and those of all positions by block of documents.
+Beside the groups' own sums: those under null labels (null_labels), and those of all positions by block of documents. The groups of predicted
+and of current tokens are the same tokens.
 
 Predictions are known only after the last layer, so a batch's activations are kept until then: the tensors themselves, no copy.
 Whoever hands over activations must not write into them before `add_answers`. The compiled loops serve the CPU, tensor
@@ -17,7 +18,7 @@ import numpy as np
 from assets.counting.batch_counter import Answers, Counter
 from assets.counting.batches import Batch
 from assets.counting.document_blocks import FOLDS
-from assets.counting.histograms import LEFT_OUT, Histograms
+from assets.counting.histograms import LEFT_OUT, SCREEN_COUNTS, Histograms
 from assets.counting.inverse_scales import inverse_scales, of_layer
 from assets.counting.null_labels import CountedPositions
 from assets.counting.number_formats import singles
@@ -48,9 +49,10 @@ def group_tokens(screened_ids: Sequence[int], groups: range) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GroupSums:
-    """What is counted of groups of tokens: positions int64 [group]; int64 [layer, group, neuron] sums of activations, of their squares, and
-    of activations over the final norm's scale, and sums of activations under null labels; int64 [layer, block, neuron] sums over the
-    scale of the positions of all groups here.
+    """What is counted of groups of tokens: positions int64 [group] by predicted and by current token; int64 [layer, group, neuron] by predicted
+    token sums of activations, of their squares, and of activations over the final norm's scale, and sums of activations under null
+    labels; int64 [layer, block, neuron] sums over the scale of the positions of all groups here; int64 [layer, group, neuron] sums of
+    activations by current token.
 
     `group_of_token` is as the function gives it, `group_on_device` the same where the sums are.
     """
@@ -58,11 +60,13 @@ class GroupSums:
     group_of_token: np.ndarray
     group_on_device: "torch.Tensor"
     counts: "torch.Tensor"
+    current_counts: "torch.Tensor"
     sums: "torch.Tensor"
     squares: "torch.Tensor"
     scaled: "torch.Tensor"
     null_sums: "torch.Tensor"
     block_scaled: "torch.Tensor"
+    current_sums: "torch.Tensor"
 
     def of_layer(self, layer: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
         """The groups' three sums [group, neuron]."""
@@ -96,21 +100,24 @@ class CompiledSums:
         import assets.counting.token_sum_loops as token_sum_loops
 
         groups = held.group_of_token[answers.predictions.numpy().reshape(-1)[counted.places]]
-        held.counts.add_(torch.from_numpy(np.bincount(groups[groups != IGNORED], minlength=len(held.counts))))
+        current_groups = held.group_of_token[counted.token_ids]
+        for counts, own in ((held.counts, groups), (held.current_counts, current_groups)):
+            counts.add_(torch.from_numpy(np.bincount(own[own != IGNORED], minlength=len(counts))))
         null_groups = groups[counted.source]
-        is_here = np.flatnonzero((groups != IGNORED) | (null_groups != IGNORED))
+        is_here = np.flatnonzero((groups != IGNORED) | (null_groups != IGNORED) | (current_groups != IGNORED))
         run = groups * held.block_scaled.shape[1] + counted.blocks
         order = is_here[np.argsort(run[is_here], kind="stable")]
         starts = np.flatnonzero(np.diff(run[order], prepend=run[order[:1]] - 1))
         first = order[starts]  # of each run
         inverse_scale = scale_of(answers)
-        of_runs = (counted.places[order], np.append(starts, order.size), groups[first], counted.blocks[first], null_groups[order])
+        of_runs = (counted.places[order], np.append(starts, order.size), groups[first], counted.blocks[first])
+        of_places = (null_groups[order], current_groups[order])
 
         def add_layer(layer: int) -> None:
             values = singles(activations[layer])
-            sums = (*held.of_layer(layer), held.null_sums[layer], held.block_scaled[layer])
-            own = of_layer(inverse_scale, layer).numpy()
-            token_sum_loops.add_groups(values, own, *of_runs, *(held_here.numpy() for held_here in sums))
+            sums = (*held.of_layer(layer), held.null_sums[layer], held.block_scaled[layer], held.current_sums[layer])
+            scale = of_layer(inverse_scale, layer).numpy()
+            token_sum_loops.add_groups(values, scale, *of_runs, *of_places, *(held_here.numpy() for held_here in sums))
 
         for done in [self._pool.submit(add_layer, layer) for layer in range(len(activations))]:
             done.result()
@@ -118,12 +125,13 @@ class CompiledSums:
 
 @dataclass(frozen=True)
 class GroupedPlaces:
-    """Counted positions of a batch on a device, int64 [counted]: flattened places, the group of each, its group under null labels (both
-    IGNORED where another pass counts it), and its block."""
+    """Counted positions of a batch on a device, int64 [counted]: flattened places, the group of what is predicted at each, its group under
+    null labels, the group of its current token (all IGNORED where another pass counts it), and its block."""
 
     places: "torch.Tensor"
     groups: "torch.Tensor"
     null_groups: "torch.Tensor"
+    current_groups: "torch.Tensor"
     blocks: "torch.Tensor"
 
 
@@ -133,10 +141,14 @@ class DeviceSums:
     def add(self, activations: "Sequence[torch.Tensor]", counted: CountedPositions, answers: Answers, held: GroupSums) -> None:
         """As AddGroups."""
         predictions = answers.predictions
-        places, blocks, source = (sent(of, predictions.device) for of in (counted.places, counted.blocks, counted.source))
+        of_counted = (counted.places, counted.token_ids, counted.blocks, counted.source)
+        places, token_ids, blocks, source = (sent(of, predictions.device) for of in of_counted)
         groups = held.group_on_device.index_select(0, predictions.reshape(-1).index_select(0, places))
-        held.counts.scatter_add_(0, groups.clamp(min=0), (groups != IGNORED).long())
-        self(activations, GroupedPlaces(places, groups, groups.index_select(0, source), blocks), scale_of(answers), held)
+        current_groups = held.group_on_device.index_select(0, token_ids)
+        for counts, own in ((held.counts, groups), (held.current_counts, current_groups)):
+            counts.scatter_add_(0, own.clamp(min=0), (own != IGNORED).long())
+        grouped = GroupedPlaces(places, groups, groups.index_select(0, source), current_groups, blocks)
+        self(activations, grouped, scale_of(answers), held)
 
     def __call__(
         self, activations: "Sequence[torch.Tensor]", grouped: GroupedPlaces, inverse_scale: "torch.Tensor", held: GroupSums
@@ -145,13 +157,15 @@ class DeviceSums:
 
         inverse_scale: float32 [1 or layer, row x position].
         """
-        places, groups, nulls = grouped.places, grouped.groups, grouped.null_groups
-        rows, is_here = groups.clamp(min=0), (groups != IGNORED)[:, None]
-        null_rows, is_null_here = nulls.clamp(min=0), (nulls != IGNORED)[:, None]
+        places = grouped.places
+        (rows, is_here), (null_rows, is_null_here), (current_rows, is_current_here) = (
+            (groups.clamp(min=0), (groups != IGNORED)[:, None]) for groups in (grouped.groups, grouped.null_groups, grouped.current_groups)
+        )
         scales = inverse_scale.index_select(1, places).double()[..., None]
         for layer, kept in enumerate(activations):
             values = kept.flatten(0, 1).index_select(0, places).double().nan_to_num(0.0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST)
             held.null_sums[layer].index_add_(0, null_rows, (values * is_null_here * UNITS).round().long())
+            held.current_sums[layer].index_add_(0, current_rows, (values * is_current_here * UNITS).round().long())
             values = values * is_here
             sums, squares, scaled = held.of_layer(layer)
             sums.index_add_(0, rows, (values * UNITS).round().long())
@@ -182,11 +196,11 @@ class TokenSums:
         import torch
 
         self._counter, self._count_bos, self._add_groups, self._tokens = counter, count_bos, add_groups, tokens
-        counts = torch.zeros(len(tokens), dtype=torch.int64, device=device)
-        rows = (len(tokens), len(tokens), len(tokens), len(tokens), blocks)
+        counts = [torch.zeros(len(tokens), dtype=torch.int64, device=device) for _ in SCREEN_COUNTS]
+        rows = (len(tokens), len(tokens), len(tokens), len(tokens), blocks, len(tokens))
         sums = [torch.zeros((layers, of, neurons), dtype=torch.int64, device=device) for of in rows]
         self._outcome_sums = outcome_sums
-        self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), counts, *sums)
+        self._held = GroupSums(group_of_token, torch.from_numpy(group_of_token).to(device), *counts, *sums)
         self._kept: list[torch.Tensor] = []
 
     def start(self, batch: Batch) -> None:
@@ -215,9 +229,11 @@ class TokenSums:
         screen = {
             "screen_token": self._tokens,
             "screen_count": self._held.counts.cpu().numpy(),
+            "screen_current_count": self._held.current_counts.cpu().numpy(),
             "screen_sum": self._held.sums.cpu().numpy(),
             "screen_squares": self._held.squares.cpu().numpy(),
             "screen_scaled": self._held.scaled.cpu().numpy(),
+            "screen_current_sum": self._held.current_sums.cpu().numpy(),
             "screen_null_sum": self._held.null_sums.cpu().numpy(),
             "block_scaled": self._held.block_scaled.cpu().numpy().swapaxes(0, 1),
         }

@@ -26,6 +26,7 @@ from assets.counting.histograms import (
     OUTSIDE,
     PREDICTIONS,
     PROBABILITY,
+    SCREEN_COUNTS,
     SCREEN_SUMS,
     HistogramError,
     Histograms,
@@ -75,7 +76,6 @@ def shapes_of(
 
 def write_part(group: Any, part: Part, histograms: Histograms) -> None:
     """Write what one pass counted to its place in a group, layer by layer. Every part must be written before `finish_group`."""
-    groups = slice(part.groups.start, part.groups.stop)
     arrays = {name: group[name] for name in histograms.tensors}  # each look-up reads the array's metadata again
     for place, layer in enumerate(part.layers):
         if part.is_first_of_layers:
@@ -87,12 +87,7 @@ def write_part(group: Any, part: Part, histograms: Histograms) -> None:
             write_token_counts(arrays, kind, own, layer, counts)  # many tokens in one call: 2.5 times less time than one by one
         _write_outcome_sums(arrays, part, place, layer, histograms)
         _write_block_sums(arrays, part, place, layer, histograms)
-        if part.groups:
-            for name in SCREEN_SUMS:
-                arrays[name][layer, groups] = histograms[name][place]
-    if part.groups:
-        arrays["screen_token"][groups] = histograms["screen_token"][:]
-        arrays["screen_count"][groups] = histograms["screen_count"][:]
+    _write_screen(arrays, part, histograms)
     _write_shared(arrays, part, histograms)
     _write_vocabulary_sums(arrays, histograms)
     _write_samples(arrays, part, histograms)
@@ -105,6 +100,16 @@ def _write_shared(arrays: Mapping[str, Any], part: Part, histograms: Histograms)
     if part.is_first_of_layers:
         for name in (BLOCK_POSITIONS, *RANDOM_PLACE):
             arrays[name][:] = histograms[name][:]
+
+
+def _write_screen(arrays: Mapping[str, Any], part: Part, histograms: Histograms) -> None:
+    """The groups of screened tokens: which they are, their positions, and the sums of the part's layers."""
+    groups = slice(part.groups.start, part.groups.stop)
+    if part.groups:
+        for name in ("screen_token", *SCREEN_COUNTS):
+            arrays[name][groups] = histograms[name][:]
+        for (place, layer), name in itertools.product(enumerate(part.layers), SCREEN_SUMS):
+            arrays[name][layer, groups] = histograms[name][place]
 
 
 def _write_outcome_sums(arrays: Mapping[str, Any], part: Part, place: int, layer: int, histograms: Histograms) -> None:

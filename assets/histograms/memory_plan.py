@@ -168,7 +168,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "histograms": neurons * by_block * counted.counter,
         "histograms of tracked tokens": neurons * _bytes_of_tokens(counted, tokens),
         "moments and examples": neurons * _bytes_of_examples(counted) + (2 + kinds) * COUNTER * model.vocabulary,
-        "sums by predicted token": neurons * by_predicted,
+        "sums by predicted and current token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
         "positions waiting to be sampled": BYTES_OF_POSITION * min(AT_ONCE, counted.shard_tokens),
         "predictions of the shard": 2 * 4 * counted.shard_tokens,  # as they are taken, and the table's
@@ -232,7 +232,9 @@ def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
 
 
 def _refusal(least: MemoryPlan, whole: MemoryPlan) -> str:
-    fixed = least.peak - sum(least.rows[name] for name in ("histograms", "histograms of tracked tokens", "sums by predicted token"))
+    fixed = least.peak - sum(
+        least.rows[name] for name in ("histograms", "histograms of tracked tokens", "sums by predicted and current token")
+    )
     return "\n".join(
         [
             f"memory: at most {size(least.budget)} may be used, but at least {size(least.peak)} are needed, even with one layer and one "

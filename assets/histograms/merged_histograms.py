@@ -21,6 +21,7 @@ from assets.counting.histograms import (
     PREDICTIONS,
     PROBABILITY,
     PROBABILITY_UNITS,
+    SCREEN_COUNTS,
     SCREEN_SUMS,
     HistogramError,
     Histograms,
@@ -73,7 +74,7 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_blocks(arrays, layer, names, parts)
         if kept:
             arrays["kept_activations"][:, layer] = kept.values(partial(_kept_of_layer, parts, layer))
-    for tensor in (*first.vocabulary_sums, "screen_count", BLOCK_POSITIONS):
+    for tensor in (*first.vocabulary_sums, *SCREEN_COUNTS, BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes
             total += part[tensor][:]
@@ -138,7 +139,7 @@ def _merge_outcomes(arrays: Mapping[str, Any], layer: int, names: Sequence[str],
 
 
 def _merge_screen(arrays: Mapping[str, Any], layer: int, names: Sequence[str], parts: Sequence[Histograms]) -> None:
-    """The sums of a layer by predicted token, a block of groups at a time."""
+    """The sums of a layer by predicted and by current token, a block of groups at a time."""
     groups, block = arrays["screen_sum"].shape[1], arrays["screen_sum"].chunks[1]
     for start in range(0, groups, block):
         rows = slice(start, min(start + block, groups))
@@ -307,10 +308,12 @@ def _check_predictions(name: str, part: Histograms) -> None:
         if tensor in _OF_ALL_POSITIONS and values.sum() != part.positions:
             raise HistogramError(f"shard {name}: {tensor} sum to {values.sum()}, but {part.positions} positions were counted; "
                                  "materialize the shard again")  # fmt: skip
-    screened, count = part.screened_ids, part["screen_count"][:]
-    if screened.size and (count.sum() != part.positions or (count[:-1] != part["predictions"][:][screened[:-1]]).any()):
-        raise HistogramError(f"shard {name}: screened positions sum to {count.sum()} of {part.positions}, or differ from the predictions of "
-                             "their tokens; materialize the shard again")  # fmt: skip
+    screened = part.screened_ids
+    for tensor, counted_as in zip(SCREEN_COUNTS, ("predictions", "occurrences"), strict=True):
+        count = part[tensor][:]
+        if screened.size and (count.sum() != part.positions or (count[:-1] != part[counted_as][:][screened[:-1]]).any()):
+            raise HistogramError(f"shard {name}: {tensor} sums to {count.sum()} of {part.positions} positions, or differs from the {counted_as} "
+                                 "of the screened tokens; materialize the shard again")  # fmt: skip
     held = part[BLOCK_POSITIONS][:]
     if (held < 0).any() or held.sum() != part.positions:
         raise HistogramError(f"shard {name}: the positions of its blocks sum to {held.sum()}, but {part.positions} were counted; "

@@ -68,16 +68,16 @@ def examples(atlas_examples: pl.DataFrame, atlas_texts: pl.DataFrame) -> pl.Data
 
 
 def tokens(atlas_tokens: pl.DataFrame) -> pl.DataFrame:
-    """Per layer: `tokens`; `misranked`: those out of the order of their neuron and end; `astray`: those at the end that their means do not
-    say; `twice`: those that their neuron has already."""
-    end = [*NEURON, "end"]
+    """Per layer, by predicted and by current token: `tokens`; `misranked`: those out of the order of their neuron and end; `astray`: those at
+    the end that their means do not say; `twice`: those that their neuron has already."""
+    end = [*NEURON, "by", "end"]
     # A missing difference is an infinite one: the neuron varies within neither group.
     size = pl.col("standardized_difference").abs().fill_null(np.inf)
-    gap = pl.col("mean_where_predicted") - pl.col("mean_elsewhere")
+    gap = pl.col("mean_there") - pl.col("mean_elsewhere")
     found = atlas_tokens.with_columns(
         misranked=_is_misranked(end) | (size > size.shift().over(end)).fill_null(False),
         astray=~pl.when(pl.col("end") == "high").then(gap > 0).otherwise(gap < 0),
-        twice=pl.struct(*NEURON, "token_id").is_first_distinct().not_(),
+        twice=pl.struct(*NEURON, "by", "token_id").is_first_distinct().not_(),
     )
     return _by_layer(found, "tokens", "misranked", "astray", "twice")
 

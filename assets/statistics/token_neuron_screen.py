@@ -60,9 +60,10 @@ def token_neuron_screen(histograms: Histograms, token_texts: TokenTexts, min_cou
     return conform(TOKEN_NEURON_SCREEN, table)
 
 
-def told_groups(histograms: Histograms, min_count: int) -> np.ndarray:
-    """Int64 [token]: the groups of the tokens that are told, ascending by token id: predicted often enough, and not everywhere."""
-    screened, counts = histograms.screened_ids, np.asarray(histograms["screen_count"][:])
+def told_groups(histograms: Histograms, min_count: int, counted: str = "screen_count") -> np.ndarray:
+    """Int64 [token]: the groups of the tokens that are told, ascending by token id: at enough positions by the tensor `counted`, and not
+    everywhere."""
+    screened, counts = histograms.screened_ids, np.asarray(histograms[counted][:])
     # The last group, all tokens that are not screened, belongs to no token.
     return np.flatnonzero((screened >= 0) & (counts >= max(min_count, 1)) & (counts < histograms.positions - 1))
 

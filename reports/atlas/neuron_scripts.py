@@ -18,7 +18,8 @@ from reports.atlas.text_scripts import PieceNumbers
 NEURONS_PER_FILE = 32  # of some kilobytes each: a file is read within milliseconds
 SINGLE = ("statistics", "histogram")  # one row a neuron, or none
 LISTS = (
-    "examples", "writes", "tokens", "scores", "screened", "contributions", "neighbours", "evidence", "patched", "ablated", "prompt_ablated",
+    "examples", "writes", "reads", "tokens", "current_tokens", "scores", "screened", "contributions", "neighbours", "evidence", "patched", "ablated",
+    "prompt_ablated",
 )  # fmt: skip
 
 

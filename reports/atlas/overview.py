@@ -39,7 +39,7 @@ def overview(data: ReportData, layers: int, neurons: int) -> dict[str, np.ndarra
     frames = [
         statistics.select(*_PLACE, "mean", "deviation", "skewness", "kurtosis", "minimum", "maximum", "share_above_zero"),
         _largest(data.table("token_neuron_scores"), "separation", "separation"),
-        _largest(data.table("atlas_tokens"), "standardized_difference", "difference"),
+        _largest(data.table("atlas_tokens").filter(by="predicted"), "standardized_difference", "difference"),
         _largest(data.table("contribution_screen"), "contribution", "contribution"),
         _largest(data.table("congruence_neurons").filter(convention=RIGHT), "congruence", "congruence"),
     ]

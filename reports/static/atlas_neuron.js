@@ -47,12 +47,18 @@
       put(`[data-writes="${end}"]`, record.writes.filter((row) => row.end === end), (rows) => [table([["Token"], ["Logits", true], ["Contribution", true]],
         rows.map((row) => [token(row.token_id), signed(row.congruence), contribution.has(row.token_id) ? signed(contribution.get(row.token_id)) : "–"]))], "Not known for this model.");
     }
+    for (const end of ["top", "bottom"]) {
+      put(`[data-reads="${end}"]`, record.reads.filter((row) => row.end === end), (rows) => [table([["Token"], ["Congruence", true]],
+        rows.map((row) => [token(row.token_id), signed(row.congruence)]))], "Not known for this model.");
+    }
     const listed = [...record.contributions].sort((one, other) => one.rank - other.rank || Math.abs(other.contribution) - Math.abs(one.contribution));
     put("[data-contributions]", listed, (rows) => [of("h3", {}, "Where it is among the first of a token"), ...Atlas.folded([["Token"], ["Does", false], ["Contribution", true], ["Place", true], ["Predicted", true]],
       rows.map((row) => [token(row.token_id), row.end === "writes" ? "writes it" : "writes against it", signed(row.contribution), count(row.rank), count(row.predictions)]))]);
     for (const end of ["high", "low"]) {
       put(`[data-tokens="${end}"]`, record.tokens.filter((row) => row.end === end), (rows) => [table([["Token"], ["Difference", true], ["Mean there", true], ["Elsewhere", true], ["Predicted", true]],
-        rows.map((row) => [token(row.token_id), signed(row.standardized_difference), number(row.mean_where_predicted), number(row.mean_elsewhere), count(row.predictions)]))], "No screened token.");
+        rows.map((row) => [token(row.token_id), signed(row.standardized_difference), number(row.mean_there), number(row.mean_elsewhere), count(row.positions)]))], "No screened token.");
+      put(`[data-current="${end}"]`, record.current_tokens.filter((row) => row.end === end), (rows) => [table([["Token"], ["Difference", true], ["Mean there", true], ["Elsewhere", true], ["Positions", true]],
+        rows.map((row) => [token(row.token_id), signed(row.standardized_difference), number(row.mean_there), number(row.mean_elsewhere), count(row.positions)]))], "No screened token.");
     }
     put("[data-screened]", [...record.screened].sort((one, other) => one.rank - other.rank || other.variance_explained - one.variance_explained), (rows) => [of("h3", {}, "Where it stands out among all neurons"),
       ...Atlas.folded([["Token"], ["Place", true], ["Difference", true], ["Explained", true]], rows.map((row) => [token(row.token_id), count(row.rank), signed(row.standardized_difference), fixed(row.variance_explained)]))]);

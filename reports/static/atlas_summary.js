@@ -34,12 +34,26 @@ const summaryOf = (() => {
     if (isOften(predictions)) said.push([`after ${predictions} of ${said.length ? "these" : places} the model predicts `, token(predicted)]);
     return said.length ? sentence(said) : [];
   }
+  const farthest = (rows) => [...rows].sort((one, other) => Math.abs(other.standardized_difference) - Math.abs(one.standardized_difference) || one.token_id - other.token_id)[0];
   function byTokens(record) {
-    const [best] = [...record.tokens].sort((one, other) => Math.abs(other.standardized_difference) - Math.abs(one.standardized_difference) || one.token_id - other.token_id);
+    const best = farthest(record.tokens);
     if (!best || best.standardized_difference === null) return [];
     const size = Math.abs(best.standardized_difference);
     if (size < NOTABLE) return sentence([["no screened token goes along with it by half a standard deviation; first is ", token(best.token_id), ` with ${fixed(size, 2)}`]]);
-    return sentence([["where the model predicts ", token(best.token_id), ` (${plural(best.predictions, "position")}) it is ${fixed(size, 2)} standard deviations ${best.standardized_difference > 0 ? "higher" : "lower"} than elsewhere`]]);
+    return sentence([["where the model predicts ", token(best.token_id), ` (${plural(best.positions, "position")}) it is ${fixed(size, 2)} standard deviations ${best.standardized_difference > 0 ? "higher" : "lower"} than elsewhere`]]);
+  }
+  // What it reads: the token at which it differs most, and how many of its outermost examples stand at a token at which it differs notably
+  function byCurrent(record) {
+    const best = farthest(record.current_tokens);
+    const isNotable = (row) => row.standardized_difference !== null && Math.abs(row.standardized_difference) >= NOTABLE;
+    if (!best || !isNotable(best)) return [];
+    const isHigher = best.standardized_difference > 0;
+    const { examples } = inCommon(record, isHigher ? "top" : "bottom");
+    const listed = new Set(record.current_tokens.filter((row) => row.end === best.end && isNotable(row)).map((row) => row.token_id));
+    const held = examples.filter((example) => listed.has(example.token_ids[example.position - example.first_position])).length;
+    const at = listed.size > 1 ? `one of the ${listed.size} tokens listed with half a deviation or more` : "that token";
+    return sentence([["at ", token(best.token_id), ` (${plural(best.positions, "position")}) it is ${fixed(Math.abs(best.standardized_difference), 2)} standard deviations ${isHigher ? "higher" : "lower"} than elsewhere`],
+      ...(examples.length ? [[`${held} of its ${examples.length} ${isHigher ? "highest" : "lowest"} activations stand at ${at}`]] : [])]);
   }
   function byContribution(record) {
     const [best] = [...record.contributions].sort((one, other) => one.rank - other.rank || Math.abs(other.contribution) - Math.abs(one.contribution));
@@ -54,6 +68,6 @@ const summaryOf = (() => {
     return [...parts, ". "];
   }
   return (record) => [
-    ...(record.statistics?.is_dead ? ["It never rises above 0 on this corpus. "] : []), ...byExamples(record), ...byTokens(record), ...byContribution(record),
+    ...(record.statistics?.is_dead ? ["It never rises above 0 on this corpus. "] : []), ...byExamples(record), ...byCurrent(record), ...byTokens(record), ...byContribution(record),
   ];
 })();

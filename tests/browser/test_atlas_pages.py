@@ -88,6 +88,10 @@ def test_a_page_shows_what_the_record_says(watched: Watched) -> None:
     assert page.locator("[data-neighbours]").count() == 6
     assert page.locator("[data-ablated] tbody tr").count() == len(record["ablated"])
     assert page.locator("[data-patched] tbody tr").count() == len(record["patched"])
+    current = page.locator('[data-current="high"] tbody tr td:nth-child(1)').all_inner_texts()
+    assert current == [visible(named[row["token_id"]]) for row in record["current_tokens"] if row["end"] == "high"]
+    liked = page.locator('[data-reads="bottom"] tbody tr td:nth-child(1)').all_inner_texts()
+    assert liked == [visible(named[row["token_id"]]) for row in record["reads"] if row["end"] == "bottom"]
     assert page.locator("[data-histogram] .over").count() >= sum(amount > 0 for amount in record["histogram"]["counts"])
     assert page.locator("[data-study]").inner_text().startswith("neurons: [[0, 5]]\ntokens: [")
 
@@ -133,7 +137,7 @@ def negated(data: ReportData) -> ReportData:
     turned = {
         "atlas_examples": examples.with_columns(side=pl.col("side").replace(ends), activation=-pl.col("activation"), activations=pl.col("activations") * -1),
         "atlas_tokens": tokens.with_columns(
-            pl.col("end").replace(ends), *(-pl.col(name) for name in ("mean_where_predicted", "mean_elsewhere", "standardized_difference"))
+            pl.col("end").replace(ends), *(-pl.col(name) for name in ("mean_there", "mean_elsewhere", "standardized_difference"))
         ),
         "congruence_neurons": written.with_columns(pl.col("end").replace(ends), -pl.col("congruence")),
     }  # fmt: skip

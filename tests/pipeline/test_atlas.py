@@ -72,7 +72,10 @@ def plain(ground: Ground, records: dict[Place, Record]) -> dict[tuple[int, int],
 def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground: Ground, made: tuple[Path, dict[Place, Record]]) -> None:
     tables, known = tables_of(made[1]), plain(ground, made[1])
     counted = np.concatenate([activations[:, 1:] for _, activations, _ in known.values()], axis=1)  # [layer, position, neuron]
-    predicted = np.concatenate([predictions[1:] for *_, predictions in known.values()])
+    tokens_of = {
+        "predicted": np.concatenate([predictions[1:] for *_, predictions in known.values()]),
+        "current": np.concatenate([ids[1:] for ids, *_ in known.values()]),
+    }
 
     histograms = tables["atlas_histograms"]
     assert histograms.select("layer", "neuron").rows() == list(np.ndindex(3, 16))
@@ -95,13 +98,14 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
             assert row["activation"] == pytest.approx(most.max() if row["side"] == "top" else most.min(), abs=1e-5)
 
     tokens = tables["atlas_tokens"]
-    assert tokens.height > 100
+    assert tokens.filter(by="predicted").height > 100
+    assert tokens.filter(by="current").height > 100
     for row in tokens.iter_rows(named=True):
-        own, is_here = counted[row["layer"], :, row["neuron"]], predicted == row["token_id"]
-        assert row["predictions"] == is_here.sum()
-        assert row["mean_where_predicted"] == pytest.approx(own[is_here].mean(), abs=1e-5)
+        own, is_here = counted[row["layer"], :, row["neuron"]], tokens_of[row["by"]] == row["token_id"]
+        assert row["positions"] == is_here.sum()
+        assert row["mean_there"] == pytest.approx(own[is_here].mean(), abs=1e-5)
         assert row["mean_elsewhere"] == pytest.approx(own[~is_here].mean(), abs=1e-5)
-    planted = tokens.filter(layer=1, neuron=3, end="high", rank=1)
+    planted = tokens.filter(layer=1, neuron=3, by="predicted", end="high", rank=1)
     assert planted["token"].to_list() == [" an"]
 
 

@@ -96,14 +96,15 @@ def assert_equal(one: pl.DataFrame, other: pl.DataFrame, tolerance: float = 0.0)
 
 def test_the_counters_of_a_negated_neuron_are_mirrored_and_all_others_stay(two: Two) -> None:
     one, other = two.counters(0), two.counters(1)
-    for name in ("predictions", "occurrences", "screen_count"):
+    for name in ("predictions", "occurrences", "screen_count", "screen_current_count"):
         np.testing.assert_array_equal(one[name][:], other[name][:])
     count, mirrored = np.asarray(one["count"][:]), np.asarray(other["count"][:]).copy()
     mirrored[:, ::2] = mirrored[:, ::2, ::-1]
     np.testing.assert_array_equal(count, mirrored)
-    scaled, negated = np.asarray(one["screen_scaled"][:]), np.asarray(other["screen_scaled"][:]).copy()
-    negated[..., ::2] *= -1
-    np.testing.assert_array_equal(scaled, negated)
+    for name in ("screen_scaled", "screen_current_sum"):
+        sums, negated = np.asarray(one[name][:]), np.asarray(other[name][:]).copy()
+        negated[..., ::2] *= -1
+        np.testing.assert_array_equal(sums, negated)
 
 
 @pytest.mark.parametrize("table", ["token_neuron_scores", "outcome_scores"])
@@ -144,12 +145,15 @@ def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
     assert set(one.filter(IS_FLIPPED)["side"]) == {"random", *ENDS}
     assert_equal(one.sort(order), turned.sort(order))
 
+    assert_equal(*two.tables("congruence_reads"))  # of the gate, whose sign is no convention
+
     one, other = two.tables("atlas_tokens")
     end = pl.when(IS_FLIPPED).then(pl.col("end").replace({"high": "low", "low": "high"})).otherwise("end")
-    numbers = ("mean_where_predicted", "mean_elsewhere", "standardized_difference")
+    numbers = ("mean_there", "mean_elsewhere", "standardized_difference")
     negated = {name: pl.when(IS_FLIPPED).then(-pl.col(name)).otherwise(name) for name in numbers}
-    order = ["layer", "neuron", "end", "rank"]
-    assert one.filter(IS_FLIPPED).height > 30
+    order = ["layer", "neuron", "by", "end", "rank"]
+    for by in ("predicted", "current"):
+        assert one.filter(IS_FLIPPED, by=by).height > 30
     assert_equal(one.sort(order), other.with_columns(end=end, **negated).sort(order), 1e-12)
 
 

@@ -33,7 +33,12 @@ def atlas_tables(counts: np.ndarray, vocabulary: list[str], planted: tuple[int, 
             row for document in sorted({row[4] for row in examples}) for row in _pieces(document, len(vocabulary), lemons, token)
         ],
         "atlas_neighbours": [row for place in neurons for row in _neighbours(generator, place, neurons)],
-        "atlas_tokens": [row for place in neurons for row in _tokens(generator, place, vocabulary, token if place == planted else None)],
+        "atlas_tokens": [
+            row
+            for place in neurons
+            for by, watched in (("predicted", token), ("current", LEMON))
+            for row in _tokens(generator, place, by, vocabulary, watched if place == planted else None)
+        ],
     }
     return {name: pl.DataFrame(part, schema=TABLES[name].schema, orient="row") for name, part in rows.items()}
 
@@ -69,8 +74,10 @@ def _pieces(document: int, vocabulary: int, lemons: set[tuple[int, int]], token:
     ]
 
 
-def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: list[str], token: int | None) -> list[tuple[object, ...]]:
-    """Five tokens at either end, by the size of the difference."""
+def _tokens(
+    generator: np.random.Generator, place: tuple[int, int], by: str, vocabulary: list[str], token: int | None
+) -> list[tuple[object, ...]]:
+    """Five tokens at either end by predicted or by current token, by the size of the difference."""
     chosen = generator.choice(60, 2 * FIVE, replace=False).tolist()
     if token is not None:
         chosen = [token, *(entry for entry in chosen if entry != token)][: 2 * FIVE]
@@ -79,7 +86,7 @@ def _tokens(generator: np.random.Generator, place: tuple[int, int], vocabulary: 
         end, rank = ("high", number + 1) if number < FIVE else ("low", number - FIVE + 1)
         size = (3.5 if token is not None and end == "high" else 0.8) / rank
         difference = size if end == "high" else -size
-        rows.append((*place, end, rank, entry, vocabulary[entry], 300 + 7 * number, 0.4 * difference, -0.02, difference))
+        rows.append((*place, by, end, rank, entry, vocabulary[entry], 300 + 7 * number, 0.4 * difference, -0.02, difference))
     return rows
 
 

@@ -438,6 +438,10 @@ def _congruence(generator: np.random.Generator) -> dict[str, pl.DataFrame]:
                 frames["congruence_mutual_pairs"].append(
                     pairs.with_columns(score=pl.col("token_gap") * pl.col("neuron_gap")).sort("token_id")
                 )
+    reads = pl.concat(
+        _ranked(long, ["layer", "neuron"], 3, descending=end == "top").with_columns(end=pl.lit(end)) for end in ("top", "bottom")
+    )
+    frames["congruence_reads"] = [reads]
     return beyond | {name: pl.concat([part.select(TABLES[name].schema.names()) for part in parts]) for name, parts in frames.items()}
 
 

@@ -66,7 +66,7 @@ CHECKS = (
             "tokens": [
                 none_of("tokens are ranked by the size of their difference", "misranked", "tokens out of order", of="tokens", by=_LAYER),
                 none_of("a token stands at the end that its means say", "astray", "tokens at the other end", of="tokens", by=_LAYER),
-                none_of("no token goes twice with a neuron", "twice", "tokens repeated", of="tokens", by=_LAYER),
+                none_of("no token goes twice with a neuron, by predicted or by current token", "twice", "tokens repeated", of="tokens", by=_LAYER),
             ],
             "neighbours": [
                 none_of("neighbours are ranked by likeness, the largest first", "misranked", "neighbours out of order", of="neighbours", by=_LAYER),

@@ -108,7 +108,7 @@ BIN_COUNTS = {
 
 
 def screen_frames(histograms: Histograms) -> Frames:
-    """Violations in the sums by predicted token of a shard or of the whole corpus."""
+    """Violations in the sums by predicted and by current token of a shard or of the whole corpus."""
     from assets.quality.screen_violations import screen_violations
 
     found = screen_violations(histograms)
@@ -123,12 +123,20 @@ SCREEN = {
             "positions",
             lambda frame: f"{frame['positions'][0]:,} positions" if frame["positions"][0] else "no screen",
         ),
+        equal("current tokens of all groups add up to the counted positions", "held_current", "positions"),
         none_of("no count and no sum of squares is negative", "negative", "negative counters"),
     ],
     "tokens": [
         none_of(
             "every screened token has as many positions as predictions",
             "unlike_predictions",
+            "tokens differ",
+            of="tokens",
+            by=("token_id",),
+        ),
+        none_of(
+            "every screened token is the current token as often as it occurs",
+            "unlike_occurrences",
             "tokens differ",
             of="tokens",
             by=("token_id",),
@@ -145,7 +153,14 @@ SCREEN = {
             of="neurons",
             by=("layer",),
             severity="warning",
-        )
+        ),
+        none_of(
+            "for every neuron, the sums of all groups are the same by current as by predicted token",
+            "unlike_current",
+            "neurons differ",
+            of="neurons",
+            by=("layer",),
+        ),
     ],
 }
 
@@ -331,7 +346,7 @@ def _checks(asset: str) -> list[Check]:
         Check(
             name="screen",
             asset=asset,
-            promise="Sums by predicted token add up to the positions that were counted.",
+            promise="Sums by predicted and by current token add up to the positions that were counted.",
             needs=needs,
             count=lambda reading, shard: screen_frames(_histograms(asset, reading, shard)),
             sentences=SCREEN,

@@ -10,12 +10,12 @@ import pytest
 
 from assets.ablation.replacements import TOLD_ABLATION
 from assets.atlas import neuron_record as module
-from assets.atlas.neuron_record import ABLATION, BLOCK, DIGITS, EFFECT, RIGHT, SHADES, TABLES_OF_NEURONS, neuron_record, neuron_records
+from assets.atlas.neuron_record import ABLATION, BLOCK, DIGITS, RIGHT, SHADES, TABLES_OF_NEURONS, neuron_record, neuron_records
 from assets.contracts import TABLES
 
 NEURONS = 5
 LISTED = {
-    "examples": "atlas_examples", "writes": "congruence_neurons", "tokens": "atlas_tokens", "scores": "token_neuron_scores",
+    "examples": "atlas_examples", "writes": "congruence_neurons", "reads": "congruence_reads", "tokens": "atlas_tokens", "current_tokens": "atlas_tokens", "scores": "token_neuron_scores",
     "screened": "token_neuron_screen", "contributions": "contribution_screen",
     "neighbours": "atlas_neighbours", "evidence": "evidence_cards", "patched": "neuron_patching", "ablated": "neuron_ablation",
     "prompt_ablated": "prompt_ablation",
@@ -63,7 +63,9 @@ def tables() -> dict[str, pl.DataFrame]:
         "atlas_texts": made_up("atlas_texts", TEXTS),
         "congruence_neurons": made_up("congruence_neurons", [{**row, "convention": convention, "end": "top", "rank": 1}
                                                              for convention in ("published", RIGHT) for row in numbers(congruence=1)]),
-        "atlas_tokens": made_up("atlas_tokens", [{**row, "end": "high", "rank": 1} for row in numbers(standardized_difference=2, mean_elsewhere=1e-7)]),
+        "congruence_reads": made_up("congruence_reads", [{**row, "end": "top", "rank": 1} for row in numbers(congruence=1)]),
+        "atlas_tokens": made_up("atlas_tokens", [{**row, "by": by, "end": "high", "rank": 1}
+                                                  for by in ("predicted", "current") for row in numbers(standardized_difference=2, mean_elsewhere=1e-7)]),
         "token_neuron_scores": made_up("token_neuron_scores", [{**row, "direction": -1} for row in numbers(auroc=1, separation=1)]),
         "token_neuron_screen": made_up("token_neuron_screen", [{**row, "rank": 4} for row in numbers(variance_explained=1)]),
         "contribution_screen": made_up("contribution_screen", [{**row, "end": "writes", "rank": 2} for row in numbers(contribution=1)]),
@@ -94,8 +96,7 @@ def slowly(tables: dict[str, pl.DataFrame], layer: int, neuron: int) -> dict[str
         "histogram": {"per_unit": bins["per_unit"], "first_bin": bins["first_bin"], "counts": counts},
     }  # fmt: skip
     for part in module._LISTS:
-        rows = [row for row in own[part.table] if row.get("convention", RIGHT) == RIGHT and row.get("ablation", ABLATION) == ABLATION]
-        rows = [row for row in rows if row.get("variant", "clean") == "clean" and row.get("measure", EFFECT) == EFFECT]
+        rows = [row for row in own[part.table] if all(row[name] == value for name, value in part.where.items())]
         if part.name == "patched":
             every = tables["neuron_patching"].rows(named=True)
             rows = [
@@ -136,7 +137,8 @@ def test_records_are_what_the_tables_say(tables: dict[str, pl.DataFrame]) -> Non
     assert found == [slowly(tables, layer, neuron) for layer in range(2) for neuron in range(NEURONS)]
     assert found[2]["statistics"] is None
     assert found[2]["examples"] == []
-    assert len(found[0]["writes"]) == 2
+    assert len(found[0]["writes"]) == len(found[0]["tokens"]) == len(found[0]["current_tokens"]) == 2
+    assert found[0]["tokens"] != found[0]["current_tokens"]
 
 
 def test_patching_is_told_of_the_first_neurons_of_a_prompt_and_of_the_studied_ones(

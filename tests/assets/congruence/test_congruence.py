@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from assets import contracts
 from assets.congruence.congruence import congruence
+from assets.congruence.congruence_reads import READS_PER_END
 from assets.model.direct_effect import refuse_indirect
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
@@ -260,6 +261,22 @@ def test_tokens_of_each_neuron_equal_a_slow_ranking(everything, convention: str,
     assert rows.select("layer", "neuron", "rank", "token_id", "congruence", "gap").rows() == expected
 
 
+@pytest.mark.parametrize(("end", "sign"), [("top", 1), ("bottom", -1)])
+def test_tokens_that_each_neuron_reads_equal_a_slow_ranking(everything, end: str, sign: int) -> None:
+    model, _, tables = everything
+    matrix = _matrix(tables, "logits", "input", model.facts.vocabulary)
+    rows = tables["congruence_reads"].filter(end=end)
+    expected = []
+    for number, row in enumerate(matrix):
+        ranked = slow.ranking((sign * row).tolist(), list(range(len(VOCABULARY))))[:READS_PER_END]
+        expected += [(*divmod(number, model.facts.neurons), rank, token) for rank, (token, _, _) in enumerate(ranked, start=1)]
+    assert rows.select("layer", "neuron", "rank", "token_id").rows() == expected
+    assert rows["congruence"].to_numpy() == pytest.approx(
+        [matrix[layer * model.facts.neurons + neuron, token] for layer, neuron, _, token in expected], abs=1e-5
+    )
+    assert rows["token"].to_list() == [VOCABULARY[token] for *_, token in expected]
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_mutual_pairs_equal_a_slow_search(everything, convention: str) -> None:
     model, _, tables = everything
@@ -290,7 +307,7 @@ def test_entries_that_the_tokenizer_lacks_take_no_place_in_any_ranking(tmp_path:
     # Padding entries hold twice the vector of " an": ranked, they would come before it.
     model = load(planted_model(tmp_path / "padded", padding_entries=3), device="cpu")
     tables = congruence(model, [planted_token_id(" an")], [(PLANTED_LAYER, PLANTED_NEURON)])
-    for name in ("congruence_tokens", "congruence_neurons", "congruence_mutual_pairs"):
+    for name in ("congruence_tokens", "congruence_neurons", "congruence_mutual_pairs", "congruence_reads"):
         assert tables[name]["token_id"].max() < len(VOCABULARY)  # type: ignore[operator]
     of_interest = tables["congruence_neurons_of_interest"].filter(convention="published", side="output")
     assert of_interest["congruence"].to_list()[-3:] == pytest.approx([2.0, 2.0, 2.0], abs=1e-6)
@@ -394,9 +411,9 @@ def test_a_real_gated_model_equals_the_slow_loops_on_sampled_tokens_and_neurons(
             np.testing.assert_allclose(inputs.to_numpy(), weights.embedding @ read, atol=2e-6)
 
 
-def test_progress_counts_the_neurons_of_both_conventions(tmp_path: Path) -> None:
+def test_progress_counts_the_neurons_of_both_conventions_and_of_the_input_side(tmp_path: Path) -> None:
     model = load(tiny_model(tmp_path / "told", "gpt2"), device="cpu")
     every, row = model.facts.layers * model.facts.neurons, 4 * model.facts.vocabulary
     steps = steps_told(lambda progress: congruence(model, [14], [], chunk_bytes=5 * row, progress=progress))
     assert steps[0] == 5
-    assert steps[-1] == 2 * every
+    assert steps[-1] == 3 * every

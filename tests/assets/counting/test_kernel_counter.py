@@ -285,13 +285,13 @@ def test_sums_by_predicted_token_leave_out_the_groups_of_another_pass() -> None:
     activations = stored_activations(1, 40, 300, torch.bfloat16)
     random = torch.Generator().manual_seed(0)
     places = torch.randperm(120, generator=random)[:97]
-    groups, null_groups = (torch.randint(-1, 3, (97,), generator=random) for _ in range(2))
-    grouped = GroupedPlaces(places, groups, null_groups, torch.randint(0, 3, (97,), generator=random))
+    groups, null_groups, current_groups = (torch.randint(-1, 3, (97,), generator=random) for _ in range(3))
+    grouped = GroupedPlaces(places, groups, null_groups, current_groups, torch.randint(0, 3, (97,), generator=random))
     scale = torch.rand(1, 120, generator=random)
-    found, expected = (torch.zeros(5, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
+    found, expected = (torch.zeros(6, 5, 3, 300, dtype=torch.int64) for _ in range(2))  # a layer more on both sides stays empty
     for kept, sums in ((found, KernelSums()), (expected, DeviceSums())):
         unused = torch.zeros(0)
-        sums(list(activations), grouped, scale, GroupSums(unused.numpy(), unused, unused, *kept[:, 1:3]))
+        sums(list(activations), grouped, scale, GroupSums(unused.numpy(), unused, unused, unused, *kept[:, 1:3]))
     assert expected[:, 1:3].any(-1).all()
     assert torch.equal(found, expected)
 

@@ -1,4 +1,4 @@
-"""Sums by predicted token: worked out by hand, equal to the loop over positions to the last bit, and the same in any order."""
+"""Sums by predicted and by current token: worked out by hand, equal to the loop over positions to the last bit, and the same in any order."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from tests.assets.counting.made_batches import (
 )
 
 KINDS = ("compiled", "device", KERNEL, "slow")
-SCREEN = ("screen_token", "screen_count", "screen_sum", "screen_squares", "screen_scaled")
+SCREEN = (
+    "screen_token", "screen_count", "screen_sum", "screen_squares", "screen_scaled", "screen_current_count", "screen_current_sum",
+)  # fmt: skip
 UNIT = 2**24
 
 
@@ -45,7 +47,7 @@ def screen_of(counter) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_are_those_worked_out_by_hand_and_all_other_tokens_are_one_group(kind: str) -> None:
     counter = counter_of(kind, made_bins(1, 1), screened=(4, 1))
-    batch = made_batch([[0, 3, 3, 3, 3, 0]], [5], [0], [0])  # position 0 is the beginning, position 5 is padding
+    batch = made_batch([[0, 4, 3, 1, 4, 1]], [5], [0], [0])  # position 0 is the beginning, position 5 is padding
     activations = np.array([9, 0.5, -0.25, 3, 2, 9], np.float32).reshape(1, 1, 6, 1)
     add(counter, batch, activations, np.array([[4, 1, 4, 6, 1, 4]]))
     found = screen_of(counter)
@@ -53,15 +55,20 @@ def test_sums_are_those_worked_out_by_hand_and_all_other_tokens_are_one_group(ki
     assert found["screen_count"].tolist() == [1, 2, 1]
     assert (found["screen_sum"][0, :, 0] / UNIT).tolist() == [-0.25, 2.5, 3.0]
     assert (found["screen_squares"][0, :, 0] / UNIT).tolist() == [0.0625, 4.25, 9.0]
+    assert found["screen_current_count"].tolist() == [2, 1, 1]
+    assert (found["screen_current_sum"][0, :, 0] / UNIT).tolist() == [2.5, 3.0, -0.25]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_activation_is_rounded_to_the_nearest_unit_nan_adds_nothing_and_infinity_the_largest(kind: str) -> None:
     counter = counter_of(kind, made_bins(1, 1), screened=(1, 2, 3, 4, 5), count_bos=True)
     values = [2**-24 * 2.5, 2**-24 * 3.5, np.nan, np.inf, -1e30]  # halves go to the even unit
-    add(counter, made_batch([[0] * 5], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]]))
+    add(
+        counter, made_batch([[5, 4, 3, 2, 1]], [5], [0], [0]), np.array(values, np.float32).reshape(1, 1, 5, 1), np.array([[1, 2, 3, 4, 5]])
+    )
     found = screen_of(counter)
     assert found["screen_sum"][0, :5, 0].tolist() == [2, 4, 0, 2**43, -(2**43)]
+    assert found["screen_current_sum"][0, :5, 0].tolist() == [-(2**43), 2**43, 0, 4, 2]
     assert found["screen_scaled"][0, 2:4, 0].tolist() == [0, 2**49]
     assert found["screen_squares"][0, :5, 0].tolist() == [0, 0, 0, 2**62, 2**62]
     assert found["screen_count"].tolist() == [1, 1, 1, 1, 1, 0]

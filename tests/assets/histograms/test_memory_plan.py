@@ -41,7 +41,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "histograms": 4000 * 8 * 400,
         "histograms of tracked tokens": 3 * 4000 * (8 + 1) * (400 + 8),  # of 8 blocks and null labels; and sums over the scale
         "moments and examples": 4000 * (48 + 2 * 5 * 138 + 2 * 4 * 146 + 2 * 2 * 110) + 3 * 8 * 5000,
-        "sums by predicted token": 4000 * (10 * 32 + 8 * 8),
+        "sums by predicted and current token": 4000 * (10 * 40 + 8 * 8),
         "activations of kept positions": 0,
         "positions waiting to be sampled": 32 * 1000,
         "predictions of the shard": 8_000,
@@ -53,7 +53,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
 def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots() -> None:
     plan = plan_memory(MODEL, PlannedPass(bins=4096, tokens=3, screened=0, examples=5, rows=2, length=50, shard_tokens=1000), PLENTY)
     assert plan.rows["a batch's slots and activations"] == 100 * 4000 * 2
-    assert plan.rows["sums by predicted token"] == 0
+    assert plan.rows["sums by predicted and current token"] == 0
     assert plan.rows["histograms of tracked tokens"] == 3 * 4000 * (8 + 1) * (4096 + 3) * 4
 
 
@@ -69,7 +69,7 @@ def test_small_blocks_take_half_and_each_domain_takes_eight_blocks_more() -> Non
     domains = plan_memory(MODEL, replace(COUNTED, counter=2, blocks=24), PLENTY).rows
     assert domains["histograms"] == 4000 * 24 * 200
     assert domains["histograms of tracked tokens"] == 3 * 4000 * (24 * (200 + 8) + 400 + 8)
-    assert domains["sums by predicted token"] == 4000 * (10 * 32 + 24 * 8)
+    assert domains["sums by predicted and current token"] == 4000 * (10 * 40 + 24 * 8)
 
 
 def test_the_plan_knows_the_counters_that_the_shard_needs() -> None:
@@ -106,7 +106,7 @@ def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
     whole = plan_memory(MODEL, COUNTED, PLENTY)
     by_layer = sum(
         whole.rows[name]
-        for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted token")
+        for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted and current token")
     ) + 4000 * (48 + 2 * 5 * 138)
     fixed = whole.peak - by_layer
     assert plan_memory(MODEL, COUNTED, whole.peak).passes == 1
@@ -122,11 +122,11 @@ def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_n
     assert (one_layer.layer_parts, one_layer.token_parts) == (4, 1)
     # Two shares: 2 of 3 tracked tokens and 5 of 10 groups.
     of_token = 1000 * (8 + 1) * (400 + 8)
-    saved = of_token + 5 * 1000 * 32
+    saved = of_token + 5 * 1000 * 40
     assert plan_memory(MODEL, COUNTED, one_layer.peak - 1).token_parts == 2
     assert plan_memory(MODEL, COUNTED, one_layer.peak - saved).token_parts == 2
     assert plan_memory(MODEL, COUNTED, one_layer.peak - saved - 1).token_parts == 3
-    least = one_layer.peak - 2 * of_token - 9 * 1000 * 32  # one token, one group
+    least = one_layer.peak - 2 * of_token - 9 * 1000 * 40  # one token, one group
     assert plan_memory(MODEL, COUNTED, least).token_parts == 10
     with pytest.raises(HistogramError) as refused:
         plan_memory(MODEL, COUNTED, least - 1)
@@ -143,7 +143,7 @@ def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_n
 def by_layer_of(counted: PlannedPass) -> int:
     neurons, slots = 4000, counted.bins + 3
     of_tokens = counted.tokens * (8 + 1) * (slots * 4 + 8)
-    return neurons * (8 * slots * 4 + of_tokens + 48 + 40 * counted.examples + 32 * (counted.screened + 1) + 8 * 8 + 5 * 100)
+    return neurons * (8 * slots * 4 + of_tokens + 48 + 40 * counted.examples + 40 * (counted.screened + 1) + 8 * 8 + 5 * 100)
 
 
 def choice(dtype: str, **fields: str) -> ModelChoice:

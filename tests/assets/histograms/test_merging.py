@@ -152,7 +152,13 @@ def test_blocks_beyond_what_their_counters_hold_are_not_merged(tmp_path: Path) -
     block = int(np.argmax(part["block_positions"]))
     more = 2**31 - 1 - int(part["block_positions"][block])  # then the block is as large as one may be
     large = dataclasses.replace(part, positions=part.positions + more)
-    for name, place in (("block_positions", block), ("predictions", 0), ("occurrences", 0), ("screen_count", 2)):
+    for name, place in (
+        ("block_positions", block),
+        ("predictions", 0),
+        ("occurrences", 0),
+        ("screen_count", 2),
+        ("screen_current_count", 2),
+    ):
         large = broken(large, name, (place,), more)
     with pytest.raises(HistogramError, match=rf"merge: {2**32 - 2 - more} positions would be counted in one block of documents, at most"):
         merge_histograms([large, part], tmp_path / "merged")
@@ -183,7 +189,8 @@ def broken(part: Histograms, name: str, index: tuple[int, ...], by: int) -> Hist
         ("correct_predictions", (3,), 10_000, r"more correct predictions than predictions"),
         ("sampled_prediction_document", (1,), 1000, r"shard b: 1024 positions of token 2 in sampled_prediction, but predictions are \d+"),
         ("sampled_next_token_document", (0,), 1000, r"shard b: 1024 positions of token 1 in sampled_next_token, but occurrences are \d+"),
-        ("screen_count", (2,), 1, r"shard b: screened positions sum to \d+ of \d+"),
+        ("screen_count", (2,), 1, r"shard b: screen_count sums to \d+ of \d+ positions, or differs from the predictions"),
+        ("screen_current_count", (0,), 1, r"shard b: screen_current_count sums to \d+ of \d+ positions, or differs from the occurrences"),
         ("screen_token", (1,), 1, r"shard b: screens other tokens than shard a"),
         ("next_token_count", (0, 1, 1, 79), 10_000, r"next_token_count of token 1 above count"),
         ("next_tokens", (3,), 10_000, r"shard b: next_tokens sum to \d+, above the \d+ counted positions"),

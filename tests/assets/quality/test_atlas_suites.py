@@ -38,7 +38,7 @@ ONE_OF_DOCUMENT = "no document is twice among a neuron's highest, or lowest"
 NOT_SHOWN = "no example of the levels between is among the highest or lowest"
 RANKED = "tokens are ranked by the size of their difference"
 OWN_END = "a token stands at the end that its means say"
-ONCE = "no token goes twice with a neuron"
+ONCE = "no token goes twice with a neuron, by predicted or by current token"
 NEAREST = "neighbours are ranked by likeness, the largest first"
 NEIGHBOURS_END = "a neighbour stands at the end that its likeness says"
 NEIGHBOUR_ONCE = "no neuron is twice a neighbour of one kind"
@@ -152,8 +152,8 @@ def beside_itself(table: pl.DataFrame) -> pl.DataFrame:
         ("examples", lambda table: put("document", 1, table["document"][0])(table), {ONE_OF_DOCUMENT, WITH_TEXT}),
         ("examples", lambda table: shown_again(table), {NOT_SHOWN}),
         ("tokens", exchange(1, "rank"), {RANKED}),
-        ("tokens", exchange(1, "token_id", "token", "mean_where_predicted", "mean_elsewhere", "standardized_difference"), {RANKED}),
-        ("tokens", lambda table: table.rename({"mean_where_predicted": "mean_elsewhere", "mean_elsewhere": "mean_where_predicted"}), {OWN_END}),
+        ("tokens", exchange(1, "token_id", "token", "mean_there", "mean_elsewhere", "standardized_difference"), {RANKED}),
+        ("tokens", lambda table: table.rename({"mean_there": "mean_elsewhere", "mean_elsewhere": "mean_there"}), {OWN_END}),
         ("tokens", lambda table: put("token_id", 1, table["token_id"][0])(table), {ONCE}),
         ("neighbours", exchange(1, "rank"), {NEAREST}),
         ("neighbours", exchange(1, "other_layer", "other_neuron", "likeness"), {NEAREST}),

@@ -17,8 +17,11 @@ from tests.assets.quality import judged
 TEXTS = ["<s>", " a", " an", " the", " of", ".", ","]
 ADD_UP = "positions of the screened tokens and of all others add up to the counted positions"
 NOT_NEGATIVE = "no count and no sum of squares is negative"
+CURRENT_ADD_UP = "current tokens of all groups add up to the counted positions"
+AS_OCCURS = "every screened token is the current token as often as it occurs"
 AS_PREDICTED = "every screened token has as many positions as predictions"
 AS_HISTOGRAM = "a tracked token has as many positions as its histograms"
+SAME_SUMS = "for every neuron, the sums of all groups are the same by current as by predicted token"
 AS_MEAN = "for every neuron, the sums of all groups add up to its mean times the positions"
 
 
@@ -51,7 +54,11 @@ def test_sound_sums_pass_and_only_the_mean_warns(histograms: Histograms) -> None
         ("screen_count", (0,), 1, {ADD_UP, AS_PREDICTED}),  # a token that is not tracked
         ("screen_count", (1,), 1, {ADD_UP, AS_PREDICTED, AS_HISTOGRAM}),
         ("screen_squares", (1, 0, 2), -(2**62), {NOT_NEGATIVE}),
-        ("screen_sum", (1, 2, 0), 2**24, {AS_MEAN}),
+        ("screen_sum", (1, 2, 0), 2**24, {AS_MEAN, SAME_SUMS}),
+        ("screen_current_count", (2,), 1, {CURRENT_ADD_UP}),
+        ("screen_current_count", (0,), 1, {CURRENT_ADD_UP, AS_OCCURS}),
+        ("screen_current_count", (2,), -100, {CURRENT_ADD_UP, NOT_NEGATIVE}),
+        ("screen_current_sum", (1, 2, 0), 1, {SAME_SUMS}),
         ("predictions", (4,), 1, {AS_PREDICTED}),
     ],
 )
@@ -63,7 +70,8 @@ def test_each_fault_in_the_sums_is_found(histograms: Histograms, name: str, inde
 
 def test_a_study_without_a_screen_is_sound(histograms: Histograms) -> None:
     off = {"screen_token": np.empty(0, np.int32), "screen_count": np.empty(0, np.int64),
-           "screen_sum": np.empty((2, 0, 3), np.int64), "screen_squares": np.empty((2, 0, 3), np.int64)}  # fmt: skip
+           "screen_sum": np.empty((2, 0, 3), np.int64), "screen_squares": np.empty((2, 0, 3), np.int64), "screen_current_count": np.empty(0, np.int64),
+           "screen_current_sum": np.empty((2, 0, 3), np.int64)}  # fmt: skip
     outcomes = judged.screen_quality(dataclasses.replace(histograms, tensors={**histograms.tensors, **off}))
     assert failures(outcomes) == {}
 

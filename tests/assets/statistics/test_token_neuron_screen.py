@@ -19,19 +19,23 @@ from tests.planted import PLANTED, PREDICTIONS_OF_AN, RELAY, VOCABULARY, planted
 TEXTS = ["<s>", " a", " an", " the", " of"]
 
 
-def screened(activations: np.ndarray, predictions: list[int], groups: list[int]) -> Histograms:
-    """What the screen reads, from raw activations [layer, neuron, position]: every group by a plain selection."""
+def screened(activations: np.ndarray, predictions: list[int], groups: list[int], current: list[int] | None = None) -> Histograms:
+    """What the screen reads, from raw activations [layer, neuron, position]: every group by a plain selection. Current tokens are those
+    predicted, unless given."""
     layers, neurons, positions = activations.shape
     exact = np.round(activations.astype(np.float64) * 2**24) / 2**24
     others = [token for token in range(len(TEXTS)) if token not in groups]
     members = [[token] for token in groups] + [others]
     masks = np.array([[prediction in member for prediction in predictions] for member in members])
+    of_current = np.array([[token in member for token in (predictions if current is None else current)] for member in members])
     tensors = {
         "count": np.zeros((layers, neurons, 1)),
         "screen_token": np.array([*groups, -1], np.int32),
         "screen_count": masks.sum(1),
         "screen_sum": np.stack([[(exact[layer] * mask).sum(-1) for mask in masks] for layer in range(layers)]) * 2**24,
         "screen_squares": np.stack([[(exact[layer] ** 2 * mask).sum(-1) for mask in masks] for layer in range(layers)]) * 2**24,
+        "screen_current_count": of_current.sum(1),
+        "screen_current_sum": np.stack([[(exact[layer] * mask).sum(-1) for mask in of_current] for layer in range(layers)]) * 2**24,
         "mean": exact.mean(-1),
         "moment_2": ((exact - exact.mean(-1, keepdims=True)) ** 2).sum(-1),
         "predictions": np.bincount(predictions, minlength=len(TEXTS)),
