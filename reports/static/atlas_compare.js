@@ -23,7 +23,9 @@
     part("statistics").replaceChildren(statistics(records, names));
     tokens("writes", records, names, (record) => record.writes, "congruence", signed, "Not known for this model.");
     tokens("contributions", records, names, (record) => record.contributions, "contribution", signed, "Neither is among the first of a token.");
-    tokens("along", records, names, (record) => record.tokens.filter((row) => row.by !== "current"), "standardized_difference", signed, "No screened token.");
+    tokens("current", records, names, (record) => record.current_tokens, "standardized_difference", signed, "No screened token.");
+    tokens("reads", records, names, (record) => record.reads, "congruence", signed, "Not known for this model.");
+    tokens("along", records, names, (record) => record.tokens, "standardized_difference", signed, "No screened token.");
     tokens("scores", records, names, (record) => record.scores.filter((row) => row.auroc !== null), "auroc", fixed, "No tracked token.");
     fillContexts(records, names);
   }
@@ -61,7 +63,7 @@
     const largest = Contexts.largestOf(records);
     part("examples").replaceChildren(...SIDES.flatMap(([side, title]) => records.map((record, place) => of("div", {},
       of("h3", {}, `${title} of ${names[place]}`), of("ol", { className: "contexts" }, Contexts.listOf(record, side, largest))))));
-    const places = records.map((record) => new Set(record.examples.map((example) => `${example.document} ${example.window_in_document} ${example.position}`)));
+    const places = records.map((record) => new Set(record.examples.filter((example) => example.side !== "random").map((example) => `${example.document} ${example.window_in_document} ${example.position}`)));
     const common = [...places[0]].filter((place) => places[1].has(place)).length;
     part("same-places").textContent = `${common ? plural(common, "example") : "No example"} of one ${common > 1 ? "stand" : "stands"} at a place of the other's.`;
   }
