@@ -231,7 +231,7 @@ _STAGES = (
     Stage(
         "atlas", "atlas", "Every neuron of the model: its histogram, its highest and lowest examples with the text around them, the predicted and current tokens that go "
         "with its activation, and the neurons most like it.",
-        reads=(*MODEL, *reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts")),
+        reads=(*MODEL, *reads("merged_histograms/", "token_windows:all", "position_predictions:all", "token_counts", "candidates")),
         fields=(*MODEL_FIELDS, "atlas", "min_count"),
         tables=("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours"), kinds=frozenset({"pytorch", "polars"}), runs_model=True,
     ),

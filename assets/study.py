@@ -256,13 +256,22 @@ class Screen(_Frozen):
     memory: ByteSize = Field(default=ByteSize(2**30), ge=0, le=MOST_MEMORY, description="At most so much memory for their counters.")
 
 
-class Atlas(_Frozen):
-    """Which neurons the atlas holds: every one, or none; and how many of the highest and of the lowest examples of each."""
+MOST_OF_ATLAS = 250_000  # neurons of a model whose atlas holds all where a study does not say: some 1.2 GB with its pages
 
-    neurons: Literal["all", "none"] = "all"
+
+class Atlas(_Frozen):
+    """Which neurons the atlas holds: every one, the studied ones, or none; and how many of the highest and of the lowest examples of each."""
+
+    neurons: Literal["all", "studied", "none"] | None = Field(
+        default=None, description="All where left out, of a model of more than 250,000 neurons the studied ones."
+    )
     examples: int = Field(
         default=6, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
     )
+
+    def holds(self, neurons: int) -> str:
+        """`all`, `studied` or `none`, of a model of so many neurons."""
+        return self.neurons or ("all" if neurons <= MOST_OF_ATLAS else "studied")
 
 
 TrackedToken = str | int  # checked by the study: a union of two limits would tell each fault three times

@@ -188,11 +188,18 @@ class ReportData:
 
     @functools.cached_property
     def atlas_shape(self) -> tuple[int, int]:
-        """Layers, and neurons in a layer, of the atlas; (0, 0) without one."""
+        """Layers, and neurons in a layer, of the model; (0, 0) without an atlas."""
         if not self.has_atlas:
             return 0, 0
-        last = self.table("atlas_histograms").select(pl.col("layer", "neuron").max() + 1)
-        return last.row(0)
+        every = (self.table(name).select("layer", "neuron") for name in ("atlas_histograms", "neuron_statistics"))
+        return pl.concat(every).select(pl.all().max() + 1).row(0)
+
+    @functools.cached_property
+    def neurons_of_atlas(self) -> list[tuple[int, int]] | None:
+        """(layer, neuron) of those that have a page in the atlas, ascending; None where every neuron has."""
+        held = self.table("atlas_histograms").select("layer", "neuron").sort("layer", "neuron").rows()
+        layers, neurons = self.atlas_shape
+        return held if len(held) < layers * neurons else None
 
     def prompt(self, name: str) -> Prompt:
         """The prompt as the study gives it. Raises KeyError for a name that the study does not have."""

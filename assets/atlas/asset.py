@@ -1,4 +1,4 @@
-"""Dagster asset of the atlas: what the counters and the corpus hold of every neuron, studied or not."""
+"""Dagster asset of the atlas: what the counters and the corpus hold of every neuron, studied or not; or of those that the study asks for."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +11,7 @@ import polars as pl
 from assets.atlas.atlas_examples import atlas_examples, example_places
 from assets.atlas.atlas_histograms import atlas_histograms
 from assets.atlas.atlas_neighbours import KINDS, atlas_neighbours
+from assets.atlas.atlas_neurons import atlas_neurons, held
 from assets.atlas.atlas_texts import pieces_around
 from assets.atlas.atlas_tokens import atlas_tokens
 from assets.atlas.likeness import Neighbours, neighbours
@@ -40,13 +41,14 @@ def _atlas(work: Work) -> None:
             work.write_in_parts(table, [])
         return
     histograms = read_histograms(work.folder("merged_histograms"))
-    work.write_in_parts("atlas_histograms", atlas_histograms(histograms))
-    _write_examples(work, histograms)
+    neurons = atlas_neurons(work.study.atlas.holds(histograms.layers * histograms.neurons), work.read("candidates"))
+    work.write_in_parts("atlas_histograms", held(atlas_histograms(histograms), neurons))
+    _write_examples(work, histograms, neurons)
     texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
     told = Progress(work.tell, "atlas, tokens", "layers")
-    work.write_in_parts("atlas_tokens", atlas_tokens(histograms, texts, work.study.min_count, told))
+    work.write_in_parts("atlas_tokens", held(atlas_tokens(histograms, texts, work.study.min_count, told), neurons))
     found = dict(_neighbours(work, histograms))
-    work.write_in_parts("atlas_neighbours", atlas_neighbours(found, histograms.layers, histograms.neurons))
+    work.write_in_parts("atlas_neighbours", held(atlas_neighbours(found, histograms.layers, histograms.neurons), neurons))
 
 
 def _neighbours(work: Work, histograms: Histograms) -> Iterator[tuple[str, Neighbours]]:
@@ -65,16 +67,16 @@ def _neighbours(work: Work, histograms: Histograms) -> Iterator[tuple[str, Neigh
             work.tell(f"atlas: no neurons that are alike by what they do ({kind}): {error}")
 
 
-def _write_examples(work: Work, histograms: Histograms) -> None:
+def _write_examples(work: Work, histograms: Histograms, neurons: pl.DataFrame | None) -> None:
     """The tables atlas_examples and atlas_texts. The text waits in a folder that is gone afterwards."""
     examples, told = work.study.atlas.examples, Progress(work.tell, "atlas, examples", "layers")
     with TemporaryDirectory(dir=work.draft.folder) as folder:
         tally = Tally(Progress(work.tell, "atlas, text around examples", "windows"), 2 * _number_of_windows(work))
         windows = _corpus(work, "token_windows", "token_windows", tally)
         predictions = _corpus(work, "position_predictions", "activation_histograms", tally)
-        pieces = pieces_around(example_places(histograms, examples), windows, predictions, Path(folder))
+        pieces = pieces_around(example_places(histograms, examples, neurons), windows, predictions, Path(folder))
         work.write_in_parts("atlas_texts", pieces.frames())
-        work.write_in_parts("atlas_examples", atlas_examples(histograms, pieces.lengths, examples, told))
+        work.write_in_parts("atlas_examples", atlas_examples(histograms, pieces.lengths, examples, neurons, told))
 
 
 def _number_of_windows(work: Work) -> int:

@@ -26,10 +26,12 @@ def example_places(histograms: Histograms, examples: int) -> pl.DataFrame:
     return pl.concat(layers).unique()
 
 
-def atlas_examples(histograms: Histograms, lengths: pl.DataFrame, examples: int, progress: Told | None = None) -> Iterator[pl.DataFrame]:
+def atlas_examples(
+    histograms: Histograms, lengths: pl.DataFrame, examples: int, neurons: pl.DataFrame | None = None, progress: Told | None = None
+) -> Iterator[pl.DataFrame]:  # fmt: skip
     """The table, one frame a layer. `lengths`: of the windows around example_places; `progress` is told layers done and in all."""
     for layer in counted(range(histograms.layers), progress):
-        found, contexts = _of_layer(histograms, layer, examples)
+        found, contexts = _of_layer(histograms, layer, examples, neurons)
         own = found.join(lengths, on=WINDOW, how="left", maintain_order="left")
         frame = found.with_columns(
             first_position=(pl.col("position") - BEFORE).clip(0), activations=_within(contexts, own["position"], own["length"])
@@ -46,13 +48,17 @@ def _within(contexts: np.ndarray, position: pl.Series, length: pl.Series) -> pl.
     return rows.select(pl.col("whole").list.slice("begin", "count")).to_series()
 
 
-def _of_layer(histograms: Histograms, layer: int, examples: int) -> _Examples:
-    """Side after side, each by neuron and rank."""
+def _of_layer(histograms: Histograms, layer: int, examples: int, neurons: pl.DataFrame | None) -> _Examples:
+    """Side after side, each by neuron and rank; of `neurons` alone, if given."""
     extremes = [_listed(layer, side, _values(histograms, layer, side, examples)) for side in SIDES]
     shown = pl.concat([frame for frame, _ in extremes])
     between = [_between(histograms, layer, side, extreme, shown) for side, extreme in zip(BETWEEN, SIDES, strict=True)]
     sides = [*extremes, *between, _listed(layer, RANDOM, _random(histograms, layer))]
-    return pl.concat([frame for frame, _ in sides]), np.concatenate([contexts for _, contexts in sides])
+    found, contexts = pl.concat([frame for frame, _ in sides]), np.concatenate([contexts for _, contexts in sides])
+    if neurons is None:
+        return found, contexts
+    is_held = found["neuron"].is_in(neurons.filter(layer=layer)["neuron"].implode())
+    return found.filter(is_held), contexts[is_held.to_numpy()]
 
 
 def _values(histograms: Histograms, layer: int, side: str, examples: int | None = None) -> dict[str, np.ndarray]:

@@ -52,6 +52,7 @@ def _contents(data: ReportData, first_words: list[str]) -> dict[str, Any]:
     return {
         "layers": layers,
         "neurons": neurons,
+        "held": data.neurons_of_atlas,
         "neuronsPerFile": NEURONS_PER_FILE,
         "tokensPerFile": TOKENS_PER_FILE,
         "single": SINGLE,

@@ -34,6 +34,7 @@ def index_page(data: ReportData) -> Page:
             "tokens": [_token_card(data, token_id, token) for token_id, token in data.tracked],
             "neurons": [_neuron_row(data, neuron) for neuron in data.studied],
             "every_neuron": data.table("atlas_histograms").height,
+            "holds_all": data.neurons_of_atlas is None,
             "prompts": [_prompt_card(data, name) for name in data.prompts],
             "prompt_sets": [_set_card(data, name) for name in data.prompt_sets],
             "facts": _facts(data),

@@ -72,6 +72,9 @@ const Atlas = (() => {
   const numberOf = ([layer, neuron]) => layer * contents.neurons + neuron;
   const neuronAt = (number) => [Math.floor(number / contents.neurons), number % contents.neurons];
   const exists = ([layer, neuron]) => layer < contents.layers && neuron < contents.neurons;
+  // Whether the atlas has its record: a study may ask for those that it studies alone
+  const isHeld = ([layer, neuron]) => contents.held?.some(([one, other]) => one === layer && other === neuron) ?? true;
+  const notHeld = (neuron) => `The atlas holds no ${shownName(neuron)}: this study asks for the ${plural(contents.held.length, "neuron")} that it studies (atlas: {neurons: studied}).`;
   const noneOf = (neuron) => `There is no neuron ${shownName(neuron)}: this model has layers 0 to ${contents.layers - 1}, and in each neurons 0 to ${contents.neurons - 1}.`;
 
   // The record of a neuron, with the names of its parts and columns again; null where its file has none
@@ -185,7 +188,7 @@ const Atlas = (() => {
 
   return {
     get contents() { return contents; },
-    MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, tokenRow, addressOfToken, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, noneOf,
+    MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, tokenRow, addressOfToken, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, isHeld, notHeld, noneOf,
     count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table, folded,
   };
 })();

@@ -21,6 +21,8 @@ const showAddressed = (namesIn, unnamed, fill) => {
     if (!neurons) return say(unnamed);
     const absent = neurons.find((neuron) => !Atlas.exists(neuron));
     if (absent) return say(Atlas.noneOf(absent));
+    const leftOut = neurons.find((neuron) => !Atlas.isHeld(neuron));
+    if (leftOut) return say(Atlas.notHeld(leftOut));
     try {
       const [, ...records] = await Promise.all([Atlas.loadVocabulary(), ...neurons.map(Atlas.recordOf)]);
       if (own !== asked) return;

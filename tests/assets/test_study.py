@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assets.study import CalibratedBins, FixedBins, StudyError, read_studies, read_study
+from assets.study import MOST_OF_ATLAS, CalibratedBins, FixedBins, StudyError, read_studies, read_study
 from orchestration.settings import SHIPPED_STUDIES
 
 LEAST: dict = {"model": {"id": "model"}, "corpus": {"files": ["text.txt"]}, "tokens": [" an"]}
@@ -69,10 +69,13 @@ def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: P
 
 def test_the_atlas_holds_all_neurons_and_as_many_examples_as_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
     least = read_study(write(tmp_path, LEAST))
-    assert (least.atlas.neurons, least.atlas.examples) == ("all", 6)
+    assert (least.atlas.neurons, least.atlas.examples) == (None, 6)
+    assert [least.atlas.holds(neurons) for neurons in (1, MOST_OF_ATLAS, MOST_OF_ATLAS + 1)] == ["all", "all", "studied"]
     assert read_study(write(tmp_path, {**LEAST, "examples": 3})).atlas.examples == 6  # of which three are kept
     given = read_study(write(tmp_path, {**LEAST, "examples": 3, "atlas": {"neurons": "none", "examples": 3}}))
     assert (given.atlas.neurons, given.atlas.examples) == ("none", 3)
+    for holds in ("all", "studied", "none"):
+        assert read_study(write(tmp_path, {**LEAST, "atlas": {"neurons": holds}})).atlas.holds(MOST_OF_ATLAS + 1) == holds
 
 
 def test_the_hash_changes_with_any_field_and_not_with_the_folder(tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ MALFORMED: list[tuple[object, str]] = [
     ({**LEAST, "prompt_sets": [FRUIT, FRUIT]}, "field study: prompt_sets: a given twice; name each once"),
     ({**LEAST, "prompt_sets": {"name": "a"}}, "field prompt_sets: given {'name': 'a'}; it must be a list"),
     ({**LEAST, "atlas": "all"}, "field atlas: given 'all'; it must hold fields of its own"),
-    ({**LEAST, "atlas": {"neurons": "studied"}}, "field atlas.neurons: given 'studied'; input should be 'all' or 'none'"),
+    ({**LEAST, "atlas": {"neurons": "some"}}, "field atlas.neurons: given 'some'; input should be 'all', 'studied' or 'none'"),
     ({**LEAST, "atlas": {"examples": 0}}, "field atlas.examples: given 0; input should be greater than or equal to 1"),
     ({**LEAST, "atlas": {"examples": 11}}, "field study: atlas: examples is 11, but the pass keeps 10 of each neuron; give at most 10, or raise the study's examples"),
 ]  # fmt: skip

@@ -146,6 +146,20 @@ def negated(data: ReportData) -> ReportData:
     )
 
 
+def test_a_neuron_that_the_study_left_out_is_told_as_such(browser: Browser, tmp_path: Path) -> None:
+    data = report_data()
+    own = (pl.col("layer") == 1) & (pl.col("neuron") == 17)
+    kept = {name: frame.filter(own) if name.startswith("atlas_") and "neuron" in frame.columns else frame for name, frame in data.tables.items()}
+    build_site(replace(data, tables=kept), tmp_path / "site")
+    some = Watched(browser, tmp_path / "site")
+    title(some.open("atlas/neuron.html#L1-N17"), "Layer 1 · neuron 17")
+    page = some.open("atlas/neuron.html#L0-N5")
+    expect(page.locator("[data-notice]")).to_contain_text("The atlas holds no L0 N5: this study asks for the 1 neuron that it studies")
+    expect(some.open("atlas/compare.html#L1-N17,L0-N5").locator("[data-notice]")).to_contain_text("The atlas holds no L0 N5")
+    assert some.faults == []
+    some.context.close()
+
+
 def test_texts_with_tags_stay_text(watched: Watched) -> None:
     for neuron in range(12):
         page = watched.open(f"atlas/neuron.html#L0-N{neuron}")

@@ -181,3 +181,27 @@ def test_other_examples_remake_the_atlas_and_nothing_before_it(
     assert stale == {"atlas"}
     fewer, all_kept = tables_of(run(study, data))["atlas_examples"], tables_of(made[1])["atlas_examples"]
     assert fewer.equals(all_kept.filter(pl.col("rank") <= 2))
+
+
+def test_an_atlas_of_the_studied_neurons_holds_these_as_the_whole_one_does(
+    ground: Ground, made: tuple[Path, dict[Place, Record]], tmp_path: Path
+) -> None:
+    data = shutil.copytree(made[0], tmp_path / "data", symlinks=True)
+    records = run(ground.study({"shards": 2, "atlas.neurons": "studied"}), data)
+    studied = read_table(records[Place(NAME, "candidates")].folder, TABLES["candidates"]).select("layer", "neuron").unique()
+    assert 0 < studied.height < 48
+    whole, some = tables_of(made[1]), tables_of(records)
+    for name in set(ATLAS) - {"atlas_texts"}:
+        assert some[name].equals(whole[name].join(studied, on=["layer", "neuron"], how="semi", maintain_order="left")), name
+    assert some["atlas_histograms"].height == studied.height
+    assert (
+        Texts.of(some["atlas_texts"])
+        .around(some["atlas_examples"])
+        .equals(
+            Texts.of(whole["atlas_texts"])
+            .around(whole["atlas_examples"])
+            .join(studied, on=["layer", "neuron"], how="semi", maintain_order="left")
+        )
+    )
+    study = ground.study({"shards": 2, "atlas.neurons": "studied"})
+    assert [outcome for outcome in outcomes_of(study, "atlas", labelled(records), study.shard_names) if not outcome.passed] == []

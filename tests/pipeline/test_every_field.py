@@ -79,7 +79,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "patching_layers": [{"patching_layers": [1]}],
     "ablation_positions": [{"ablation_positions": 6}, {"ablation_positions": 0}],
     "kept_positions": [{"kept_positions": 40}, {"kept_positions": 0}],
-    "atlas.neurons": [{"atlas.neurons": "none"}],
+    "atlas.neurons": [{"atlas.neurons": "none"}, {"atlas.neurons": "studied"}],
     "atlas.examples": [{"atlas.examples": 1}],
     "batch_positions": [{"batch_positions": 64}],
     "screen": [{"screen": "off"}],

@@ -28,6 +28,12 @@ def _neurons(reading: Reading) -> Axes:
     return {"layer": range(reading.fact("model_snapshot", "layers")), "neuron": range(reading.fact("model_snapshot", "neurons"))}
 
 
+def _holds_all(reading: Reading) -> bool:
+    """Whether the atlas holds every neuron."""
+    layers, neurons = _neurons(reading).values()
+    return reading.study.atlas.holds(len(layers) * len(neurons)) == "all"
+
+
 def _vocabulary(reading: Reading) -> Axes:
     return {"token_id": range(reading.fact("model_snapshot", "vocabulary"))}
 
@@ -47,9 +53,7 @@ _TOLD = ("tracked_tokens", "token_groups")
 GRIDS = {
     "activation_bins": Grid(_neurons, _SIZES),
     "neuron_statistics": Grid(_neurons, _SIZES),
-    "atlas_histograms": Grid(
-        lambda reading: _neurons(reading) if reading.study.atlas.neurons == "all" else None, _SIZES, ("atlas.neurons",)
-    ),
+    "atlas_histograms": Grid(lambda reading: _neurons(reading) if _holds_all(reading) else None, _SIZES, ("atlas.neurons",)),
     "token_counts": Grid(_vocabulary, ("model_snapshot.vocabulary",)),
     "embedding_predictions": Grid(
         lambda reading: _vocabulary(reading) if reading.study.embedding_predictions else None,
