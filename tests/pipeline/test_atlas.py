@@ -88,7 +88,7 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
     between = examples.filter(pl.col("side").str.starts_with("between")).with_columns(side=pl.col("side").str.strip_prefix("between_"))
     extremes = examples.filter(rank=1).select("layer", "neuron", "side", extreme="activation")
     shares = between.join(extremes, on=["layer", "neuron", "side"]).select(pl.col("activation") / pl.col("extreme")).to_series()
-    assert shares.len() == between.height > 10
+    assert shares.len() == between.height > 5
     assert shares.is_between(0, 0.75).all()
     for row in examples.iter_rows(named=True):
         ids, activations, predictions = known[row["document"], row["window_in_document"]]
