@@ -15,6 +15,7 @@ from numba import njit
 
 from assets.counting.batch_counter import Answers, BatchCounter, slot_dtype
 from assets.counting.batch_loops import NEURONS_OF_BLOCK, Moments, Windows, _add_moments, _add_values, _write_slots
+from assets.counting.between_examples import document_keys
 from assets.counting.document_blocks import FOLDS, UNKNOWN_SIZES
 from benchmarks.machine import interleaved
 from benchmarks.setting import EXAMPLES, Setting, random_windows
@@ -111,7 +112,7 @@ def breakdown(setting: Setting, rounds: int, threads: int) -> dict[str, list[flo
 
 def _parts(setting: Setting, kept: list[np.ndarray], threads: int) -> dict[str, Callable[[], Any]]:
     bins, batch = setting.bins, setting.batch
-    windows = Windows(1, batch.lengths, batch.documents, batch.windows, batch.blocks)
+    windows = Windows(1, batch.lengths, batch.documents, batch.windows, batch.blocks, document_keys(batch.documents))
     neurons = bins.per_unit.shape[1]
     codes = np.empty((len(kept), int((batch.lengths - 1).sum()), neurons), slot_dtype(bins.bins))
     count = np.zeros((FOLDS, len(kept), neurons, bins.bins + 3), UNKNOWN_SIZES.dtype)

@@ -299,8 +299,11 @@ def merge_neurons(a: Mapping[str, np.ndarray], positions_a: int, b: Mapping[str,
 def _merged_random(a: Histograms, b: Histograms) -> dict[str, np.ndarray]:
     """The random places of both, and the activations there, [layer, neuron, random, ...]."""
     places = MergedPlaces([a.tensors, b.tensors])
-    empty = {name: np.zeros(a[name].shape, a[name].dtype) for name in RANDOM_OF_NEURONS}
-    return places.tensors | {name: places.fill(zeros, lambda part, of=name: (a, b)[part][of][:], axis=2) for name, zeros in empty.items()}
+    merged = dict(places.tensors)
+    for name in RANDOM_OF_NEURONS:
+        both = a[name][:], b[name][:]
+        merged[name] = places.fill(np.zeros_like(both[0]), both.__getitem__, axis=2)
+    return merged
 
 
 def merged_moments(a: Mapping[str, Any], count_a: Any, b: Mapping[str, Any], count_b: Any) -> dict[str, Any]:

@@ -47,9 +47,8 @@ class MergedPlaces:
 
         Only parts that have a kept place are read.
         """
-        before = (slice(None),) * axis
         for place, (part, there) in enumerate(self._sources):
-            merged[(*before, place)] = of_part(part)[(*before, there)]
+            np.moveaxis(merged, axis, 0)[place] = np.moveaxis(of_part(part), axis, 0)[there]
         return merged
 
 

@@ -106,7 +106,12 @@ def _merge_random(arrays: Mapping[str, Any], layer: int, random: MergedPlaces, p
     """What a layer's neurons do at the random places."""
     for name in OF_NEURONS:
         zeros = np.zeros(arrays[name].shape[1:], arrays[name].dtype)
-        arrays[name][layer] = random.fill(zeros, lambda part, of=name: parts[part][of][layer], axis=1)
+        arrays[name][layer] = random.fill(zeros, partial(_of_layer, parts, name, layer), axis=1)
+
+
+def _of_layer(parts: Sequence[Histograms], name: str, layer: int, part: int) -> np.ndarray:
+    """A tensor of one part in a layer."""
+    return np.asarray(parts[part][name][layer])
 
 
 def _merge_tokens(

@@ -13,14 +13,14 @@ def context_violations(histograms: Histograms, bins: ActivationBins) -> pl.DataF
     window begins; `empty`: places without an example that have a context; `astray`: examples of the levels between that are not in their
     band of the bins."""
     ends = dict(zip(BETWEEN, outermost(bins.per_unit, bins.first_bin, bins.bins), strict=True))
-    place = {part: np.asarray(histograms[f"random_{part}"][:]) for part in ("document", "position")}
+    documents, positions = (np.asarray(histograms[f"random_{part}"][:]) for part in ("document", "position"))
     rows = []
     for layer in range(histograms.layers):
         found = np.zeros(3, np.int64)
         for side in (*SIDES, *BETWEEN):
             found += _of_side(*(np.asarray(histograms[f"{side}_{part}"][layer]) for part in ("value", "document", "position", "context")))
         value, context = (np.asarray(histograms[f"random_{part}"][layer]) for part in ("value", "context"))
-        found += _of_side(value, *(np.broadcast_to(of, value.shape) for of in place.values()), context)
+        found += _of_side(value, np.broadcast_to(documents, value.shape), np.broadcast_to(positions, value.shape), context)
         astray = sum(_astray(histograms, side, layer, ends[side][layer]) for side in BETWEEN)
         rows.append((layer, *found.tolist(), astray))
     return pl.DataFrame(rows, schema=["layer", "examples", "unlike", "empty", "astray"], orient="row")

@@ -149,7 +149,9 @@ def negated(data: ReportData) -> ReportData:
 def test_a_neuron_that_the_study_left_out_is_told_as_such(browser: Browser, tmp_path: Path) -> None:
     data = report_data()
     own = (pl.col("layer") == 1) & (pl.col("neuron") == 17)
-    kept = {name: frame.filter(own) if name.startswith("atlas_") and "neuron" in frame.columns else frame for name, frame in data.tables.items()}
+    kept = {
+        name: frame.filter(own) if name.startswith("atlas_") and "neuron" in frame.columns else frame for name, frame in data.tables.items()
+    }
     build_site(replace(data, tables=kept), tmp_path / "site")
     some = Watched(browser, tmp_path / "site")
     title(some.open("atlas/neuron.html#L1-N17"), "Layer 1 · neuron 17")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from assets.atlas.atlas_texts import Texts
+from assets.atlas.atlas_texts import PLACE, Texts
 from assets.contracts import TABLES
 from assets.counting.batches import Batch
 from assets.deployment import Deployment
@@ -84,7 +84,16 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
         assert sum(counts) == within, (layer, neuron)
 
     examples = Texts.of(tables["atlas_texts"]).around(tables["atlas_examples"])
-    assert examples.group_by("layer", "neuron", "side").len()["len"].unique().to_list() == [3]  # as many as the study keeps
+    by_side = examples.group_by("layer", "neuron", "side").len()
+    amounts = {side: sorted(of["len"].unique()) for (side,), of in by_side.group_by("side")}
+    assert (amounts["top"], amounts["bottom"], amounts["random"]) == ([3], [3], [2])  # as many as the study keeps, and two places
+    assert {"between_top", "between_bottom"} <= amounts.keys()
+    assert examples.filter(side="random").select(PLACE).n_unique() == 2
+    between = examples.filter(pl.col("side").str.starts_with("between")).with_columns(side=pl.col("side").str.strip_prefix("between_"))
+    extremes = examples.filter(rank=1).select("layer", "neuron", "side", extreme="activation")
+    shares = between.join(extremes, on=["layer", "neuron", "side"]).select(pl.col("activation") / pl.col("extreme")).to_series()
+    assert shares.len() == between.height > 5
+    assert shares.is_between(0, 0.75).all()
     for row in examples.iter_rows(named=True):
         ids, activations, predictions = known[row["document"], row["window_in_document"]]
         own, first = activations[row["layer"], :, row["neuron"]], row["first_position"]
@@ -93,7 +102,10 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
         assert (row["token_ids"], row["prediction_ids"]) == (ids[first:stop], predictions[first:stop])
         assert row["activations"] == pytest.approx(own[first:stop].tolist(), rel=1e-3, abs=1e-4)
         assert row["activation"] == pytest.approx(own[row["position"]], abs=1e-5)
-        if row["rank"] == 1:
+        if row["side"].startswith("between"):
+            extreme = own[1:].max() if row["side"] == "between_top" else own[1:].min()
+            assert row["activation"] == pytest.approx(extreme, abs=1e-5)
+        if row["rank"] == 1 and row["side"] in ("top", "bottom"):
             most = counted[row["layer"], :, row["neuron"]]
             assert row["activation"] == pytest.approx(most.max() if row["side"] == "top" else most.min(), abs=1e-5)
 
@@ -180,7 +192,8 @@ def test_other_examples_remake_the_atlas_and_nothing_before_it(
     stale = {name for name in NEEDED for shard in shards_of[STAGES[name].is_sharded] if not freshness.fresh(name, shard)}
     assert stale == {"atlas"}
     fewer, all_kept = tables_of(run(study, data))["atlas_examples"], tables_of(made[1])["atlas_examples"]
-    assert fewer.equals(all_kept.filter(pl.col("rank") <= 2))
+    is_extreme = pl.col("side").is_in(["top", "bottom"])
+    assert fewer.filter(is_extreme).equals(all_kept.filter(is_extreme & (pl.col("rank") <= 2)))
 
 
 def test_an_atlas_of_the_studied_neurons_holds_these_as_the_whole_one_does(

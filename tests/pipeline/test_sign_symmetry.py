@@ -142,7 +142,7 @@ def test_the_atlas_of_a_negated_neuron_has_its_ends_exchanged(two: Two) -> None:
         activations=pl.when(IS_FLIPPED).then(pl.col("activations").list.eval(-pl.element())).otherwise("activations"),
     )
     assert one.filter(IS_FLIPPED).height > 30
-    assert set(one.filter(IS_FLIPPED)["side"]) == {"random", *ENDS}
+    assert set(one.filter(IS_FLIPPED)["side"]) >= {"random", "top", "bottom"}
     assert_equal(one.sort(order), turned.sort(order))
 
     assert_equal(*two.tables("congruence_reads"))  # of the gate, whose sign is no convention

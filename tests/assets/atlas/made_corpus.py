@@ -16,7 +16,7 @@ Place = tuple[int, int, int, int]  # document, window, position, and which of th
 LAYERS, NEURONS, KEPT = 2, 4, 4
 # Of each window its document; two documents have several. Windows are shorter than what is kept around an example, and longer.
 DOCUMENTS = (0, 0, 1, 2, 3, 3, 3, 4, 5)
-BINS = {"per_unit": 25.0, "first_bin": -40, "bins": 80}  # from -1.6 to 1.6
+BINS: dict[str, Any] = {"per_unit": 25.0, "first_bin": -40, "bins": 80}  # from -1.6 to 1.6
 LENGTHS = (90, 5, 60, 2, 41, 13, 120, 1, 54)
 
 

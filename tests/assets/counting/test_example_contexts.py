@@ -125,6 +125,22 @@ def test_stored_shards_merge_to_the_contexts_of_one_pass(tmp_path: Any) -> None:
     assert_same_examples({name: np.asarray(merged[name][...]) for name in NAMES}, counted(batches))
 
 
+@pytest.mark.parametrize("kind", ["compiled", "device"])
+def test_a_negated_neuron_has_the_levels_of_its_two_sides_exchanged(kind: str) -> None:
+    bins = made_bins(LAYERS, NEURONS, per_unit=4, first_bin=-40, bins=80)  # as far below 0 as above
+    one, other = (counter_of(kind, bins, examples=EXAMPLES) for _ in range(2))
+    for batch, activations, predictions in made(3, 12):
+        add(one, batch, activations, predictions)
+        add(other, batch, -activations, predictions)
+    found, negated = tensors_of(one), tensors_of(other)
+    assert (found["between_top_document"] >= 0).sum() > LAYERS * NEURONS
+    for side, turned in zip(BETWEEN, BETWEEN[::-1], strict=True):
+        for part in (*EXAMPLE_PARTS, "context"):
+            sign = -1 if part in ("value", "context") else 1
+            np.testing.assert_array_equal(sign * found[f"{side}_{part}"], negated[f"{turned}_{part}"], err_msg=part)
+    np.testing.assert_array_equal(-found["random_context"], negated["random_context"])
+
+
 class Late(DeviceContexts):
     """Waits for the numbers of new examples as for those of a GPU: they are taken while the next batch's layers come."""
 

@@ -143,7 +143,8 @@ def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_n
 def by_layer_of(counted: PlannedPass) -> int:
     neurons, slots = 4000, counted.bins + 3
     of_tokens = counted.tokens * (8 + 1) * (slots * 4 + 8)
-    return neurons * (8 * slots * 4 + of_tokens + 48 + 40 * counted.examples + 40 * (counted.screened + 1) + 8 * 8 + 5 * 100)
+    examples = 48 + 276 * counted.examples + 2 * 4 * 146 + 2 * 2 * 110
+    return neurons * (8 * slots * 4 + of_tokens + examples + 40 * (counted.screened + 1) + 8 * 8 + 5 * 100)
 
 
 def choice(dtype: str, **fields: str) -> ModelChoice:
