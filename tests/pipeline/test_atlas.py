@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -124,7 +125,7 @@ def test_every_neuron_has_what_plain_code_finds_on_the_published_windows(ground:
 def test_neighbours_are_those_of_all_pairs(ground: Ground, made: tuple[Path, dict[Place, Record]]) -> None:
     from transformers import GPT2LMHeadModel
 
-    model = GPT2LMHeadModel.from_pretrained(str(ground.folder / "model"))
+    model: Any = GPT2LMHeadModel.from_pretrained(str(ground.folder / "model"))
     counters = read_histograms(made[1][Place(NAME, "merged_histograms")])
     kept, background = np.asarray(counters["kept_activations"]), np.asarray(counters["kept_is_background"]).astype(bool)
     written = [block.mlp.c_proj.weight for block in model.transformer.h]  # [neuron, width]

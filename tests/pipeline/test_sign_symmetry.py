@@ -167,12 +167,9 @@ def test_neighbours_of_a_negated_neuron_change_ends_but_for_what_reads_alike(two
     both = one.join(turned, on=pair, suffix="_turned")
     assert both.filter(is_other_flipped != IS_FLIPPED).group_by("kind").len().filter(pl.col("len") > 20).height == 3
     assert both.filter(pl.col("likeness") != pl.col("likeness_turned")).is_empty()
-    reads = [frame.filter(is_read) for frame in (one, other)]
-    assert_equal(*reads)
-    # The neighbours of a neuron, over both ends, are those of the negated one: all of them where all others are flipped too.
-    size = pl.col("likeness").abs().max().over("layer", "neuron", "kind")
-    first = [frame.filter(pl.col("likeness").abs() == size).select(pair).sort(pair) for frame in (one, other)]
-    assert_equal(*first)
+    assert_equal(one.filter(is_read), other.filter(is_read))
+    is_nearest = pl.col("likeness").abs() == pl.col("likeness").abs().max().over("layer", "neuron", "kind")  # over both ends
+    assert_equal(one.filter(is_nearest).select(pair).sort(pair), other.filter(is_nearest).select(pair).sort(pair))
 
 
 def test_bands_of_a_negated_neuron_have_their_ends_exchanged_and_probes_stay(two: Two) -> None:
