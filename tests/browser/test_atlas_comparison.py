@@ -213,7 +213,7 @@ def test_it_fits_a_phone_in_both_schemes_and_prints(browser: Browser, site: Path
     page.wait_for_selector("[data-histogram] svg")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     page.emulate_media(media="print")
-    assert page.locator("form.comparison").is_hidden()
+    assert page.locator(".comparison").is_hidden()
     assert len(page.pdf()) > 20_000
     phone.context.close()
     assert phone.faults == []
