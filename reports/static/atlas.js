@@ -178,6 +178,10 @@ const Atlas = (() => {
       of("thead", {}, of("tr", {}, heads.map(([text], place) => cell("th", text, place)))),
       of("tbody", {}, rows.map((row) => of("tr", {}, row.map((content, place) => cell("td", content, place))))));
   }
+  function whenGiven(place, take) { // Enter in a field of the place, or its button
+    place.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.matches("input")) take(); });
+    place.querySelector("button").addEventListener("click", take);
+  }
   function folded(heads, rows, most = 12) { // a table of which the first rows are shown, and the others when asked for
     const made = table(heads, rows), rest = [...made.tBodies[0].rows].slice(most);
     rest.forEach((row) => { row.hidden = true; });
@@ -189,6 +193,6 @@ const Atlas = (() => {
   return {
     get contents() { return contents; },
     MissingError, WITHOUT_CONTENTS, loadVocabulary, vocabularySize, valueOf, bytesOf, numbered, textOf, recordOf, tokenRow, addressOfToken, nameIn, nameGiven, nameOf, addressOf, comparison, shownName, numberOf, neuronAt, exists, isHeld, notHeld, noneOf,
-    count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table, folded,
+    count, number, fixed, signed, percent, plural, visible, running, shortened, of, token, neuronLink, isStudied, table, folded, whenGiven,
   };
 })();

@@ -69,22 +69,21 @@
   }
   new ResizeObserver(() => { if (drawn && part("histogram").clientWidth) drawHistogram(part("histogram"), ...drawn); }).observe(document.body);
 
-  // Which two: the address fills the form, the form makes an address
-  const form = part("comparison"), said = part("comparison-said"), inputs = [...form.querySelectorAll("input")];
-  function fillForm() {
+  // Which two: the address fills the fields, the fields make an address
+  const fields = part("comparison"), said = part("comparison-said"), inputs = [...fields.querySelectorAll("input")];
+  function fillFields() {
     if (location.hash && !location.hash.startsWith("#L")) return; // a place on the page
     const given = location.hash.replace(/^#/, "").split(/,|%2C/i).map(Atlas.nameIn);
     inputs.forEach((input, place) => { input.value = given[place] ? shownName(given[place]) : ""; });
     said.textContent = "";
   }
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
+  Atlas.whenGiven(fields, () => {
     const two = inputs.map((input) => Atlas.nameGiven(input.value)), unnamed = inputs.find((_, place) => !two[place]);
     if (unnamed) { said.textContent = unnamed.value.trim() ? `“${Atlas.shortened(Atlas.visible(unnamed.value))}” names no neuron; write it as L2 N117.` : "Name two neurons, such as L2 N117."; unnamed.focus(); }
     else if (Atlas.nameOf(two[0]) === Atlas.nameOf(two[1])) said.textContent = "Both are one neuron; name another.";
     else location.href = Atlas.comparison(...two);
   });
-  addEventListener("hashchange", fillForm);
-  fillForm();
+  addEventListener("hashchange", fillFields);
+  fillFields();
   showAddressed(namesIn, "The address names no two neurons; it ends in #L2-N117,L0-N5, say. Write both above.", fill);
 })();

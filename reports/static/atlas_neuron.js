@@ -113,8 +113,7 @@
     const others = new Map((record.neighbours ?? []).map((row) => [row.other_layer * Atlas.contents.neurons + row.other_neuron, [row.other_layer, row.other_neuron]]));
     part("comparison-neighbours").replaceChildren(...[...others.values()].slice(0, MOST_NEIGHBOURS).map((other) => of("a", { className: "neuron", href: Atlas.comparison(neuron, other) }, Atlas.shownName(other))));
   }
-  part("comparison").addEventListener("submit", (event) => {
-    event.preventDefault();
+  Atlas.whenGiven(part("comparison"), () => {
     const given = part("comparison").querySelector("input").value, other = Atlas.nameGiven(given), said = part("comparison-said");
     if (!other) said.textContent = given.trim() ? `“${shortened(visible(given))}” names no neuron; write it as L2 N117.` : "Name a neuron, such as L2 N117.";
     else if (!Atlas.exists(other)) said.textContent = Atlas.noneOf(other);

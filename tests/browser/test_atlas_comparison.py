@@ -65,7 +65,9 @@ def test_what_both_have_comes_first_and_everything_of_either_is_there(
         assert page.locator(f"[data-{place}] tbody tr:visible").count() == 12
         page.locator(f"[data-{place}] button").click()
     assert page.locator(f"[data-{place}] tbody tr:visible").count() == len(either)
-    cells = rows.evaluate_all("(rows) => rows.map((row) => [row.className, ...[...row.cells].map((cell) => cell.textContent)])")
+    cells = rows.evaluate_all(
+        "(rows) => rows.map((row) => [row.className, ...[...row.cells].map((cell) => cell.querySelector('[title]')?.title ?? cell.textContent)])"
+    )
     assert [name for name, *_ in cells] == ["common"] * len(common) + [""] * (len(either) - len(common))
     named = dict(enumerate(texts()))
     ids = [
@@ -213,7 +215,7 @@ def test_it_fits_a_phone_in_both_schemes_and_prints(browser: Browser, site: Path
     page.wait_for_selector("[data-histogram] svg")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     page.emulate_media(media="print")
-    assert page.locator("form.comparison").is_hidden()
+    assert page.locator(".comparison").is_hidden()
     assert len(page.pdf()) > 20_000
     phone.context.close()
     assert phone.faults == []
