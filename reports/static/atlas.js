@@ -28,8 +28,8 @@ const Atlas = (() => {
   }
   async function unpacked(name) {
     if (typeof DecompressionStream === "undefined") throw new MissingError("This browser cannot unpack the atlas. It needs Firefox 113, Chrome 80, Safari 16.4 or newer.");
-    const text = await registered(name);
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const letters = atob(await registered(name)), bytes = new Uint8Array(letters.length);
+    for (let place = 0; place < bytes.length; place += 1) bytes[place] = letters.charCodeAt(place); // Uint8Array.from takes many times as long
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
   }
   function bytesOf(name) {
