@@ -25,7 +25,7 @@ COMPARED = 16  # and at how many positions of each kind controls are ablated at 
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
-BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 450, 200  # of the atlas's tables: histogram and tokens of a neuron; one highest or lowest example
+BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 770, 200  # of the atlas's tables: histogram and tokens of a neuron; one highest or lowest example
 
 
 @dataclass(frozen=True)
