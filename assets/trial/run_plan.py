@@ -19,7 +19,7 @@ COUNTING = 1.15  # of the forward pass and its top predictions: what counting ad
 BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
 PROMPT = 64  # positions of a batch that take as long as a prompt by itself, whose weights are read for a few positions
 PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
-CONVENTIONS, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 2, 9, 2  # congruence's; candidates'
+MATRICES, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 3, 9, 2  # congruence's: two conventions, and the input side; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
 COMPARED = 16  # and at how many positions of each kind controls are ablated at most
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
@@ -107,7 +107,7 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "activation_patching": (components * block * BATCHED + 4 * sizes.layers * again, ESTIMATED),
         "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
         "prompt_set_patching": (sizes.pairs_of_sets * of_pair, ESTIMATED),
-        "congruence": (CONVENTIONS * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
+        "congruence": (MATRICES * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),
