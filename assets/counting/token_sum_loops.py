@@ -104,7 +104,7 @@ def add_groups(
     in no cache, are written once. Run k has places[starts[k]:starts[k + 1]] and is row groups[k]
     of sums, squares and scaled, int64 [group, neuron], and blocks[k] of block_scaled, int64 [block, neuron]; of none where groups[k] is
     negative. null_groups, current_groups: int64, the row of null_sums and of current_sums, int64 [group, neuron], of each place; negative
-    is none. They go by predicted token, so rows of these two are written once a position: 20 % of the loop for either, less than reading
+    is none. They go by predicted token, so rows of these two are written once a position: a fifth of the loop for either, less than reading
     all activations again in the order of another token.
     """
     neurons = activations.shape[1]

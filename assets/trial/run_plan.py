@@ -19,14 +19,14 @@ COUNTING = 1.15  # of the forward pass and its top predictions: what counting ad
 BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
 PROMPT = 64  # positions of a batch that take as long as a prompt by itself, whose weights are read for a few positions
 PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
-CONVENTIONS, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 2, 9, 2  # congruence's; candidates'
+MATRICES, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 3, 9, 2  # congruence's: two conventions, and the input side; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
 COMPARED = 16  # and at how many positions of each kind controls are ablated at most
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
 BETWEEN_AND_RANDOM = 8  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about six
-BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 600, 200  # of the atlas's tables: histogram, tokens and neighbours of a neuron; one example
+BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 920, 90  # of the atlas's tables: histogram, tokens and neighbours of a neuron; one example, whose text stands apart
 SECONDS_OF_ATLAS = 3e-4  # a neuron: its histogram, examples and tokens, on a core of 2023
 # Positions that neurons are compared over at most, and ways to be alike: by activation, two by weights.
 SAMPLED_FOR_NEIGHBOURS, KINDS_OF_NEIGHBOURS = 1024, 3
@@ -114,7 +114,7 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "activation_patching": (components * block * BATCHED + 4 * sizes.layers * again, ESTIMATED),
         "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
         "prompt_set_patching": (sizes.pairs_of_sets * of_pair, ESTIMATED),
-        "congruence": (CONVENTIONS * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
+        "congruence": (MATRICES * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),

