@@ -234,7 +234,7 @@ def test_words_are_in_the_order_in_which_a_browser_compares_them() -> None:
 # Tokens and the overview
 
 
-ALREADY = {"writes": ("contribution_screen", {"end": "writes"}), "writes_against": ("contribution_screen", {"end": "writes_against"}),
+ALREADY: dict[str, tuple[str, dict[str, str]]] = {"writes": ("contribution_screen", {"end": "writes"}), "writes_against": ("contribution_screen", {"end": "writes_against"}),
            "goes_along": ("token_neuron_screen", {}), "congruence": ("congruence_tokens", {"convention": RIGHT})}  # fmt: skip
 
 

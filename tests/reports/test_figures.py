@@ -159,7 +159,7 @@ def test_marked_neurons_are_drawn_wherever_they_stand() -> None:
 def test_shades_count_every_neuron_once_where_it_lies() -> None:
     x, y = [0, 0, 0, 2, 2], [-1.0, -1.0, 3.0, 1.04, 0.96]
     trace = density(pl.Series(x), pl.Series(y), range(3))
-    counts = {}
+    counts: dict[int, int] = {}
     for row, (texts, shades) in enumerate(zip(trace["text"], trace["z"], strict=True)):
         for column, (held, shade) in enumerate(zip(texts, shades, strict=True)):
             assert (held is None) == (shade is None)
