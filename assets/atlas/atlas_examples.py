@@ -20,9 +20,9 @@ _PARTS = dict(zip(EXAMPLE_PARTS, ("activation", *PLACE), strict=True))  # a tens
 _Examples = tuple[pl.DataFrame, np.ndarray]  # columns up to `activation`, and float16 [example, CONTEXT] around them
 
 
-def example_places(histograms: Histograms, examples: int) -> pl.DataFrame:
+def example_places(histograms: Histograms, examples: int, neurons: pl.DataFrame | None = None) -> pl.DataFrame:
     """PLACE of the first `examples` of every neuron and side and of all others that are shown, each place once however many neurons have it."""
-    layers = (_of_layer(histograms, layer, examples)[0].select(PLACE).unique() for layer in range(histograms.layers))
+    layers = (_of_layer(histograms, layer, examples, neurons)[0].select(PLACE).unique() for layer in range(histograms.layers))
     return pl.concat(layers).unique()
 
 

@@ -256,7 +256,7 @@ def test_downloads_hold_the_tables_as_they_are(data: ReportData, site: Path) -> 
 
 
 def test_tables_of_the_atlas_are_told_with_their_sizes_and_not_copied(data: ReportData, site: Path, tmp_path: Path) -> None:
-    assert NOT_COPIED == ("atlas_histograms", "atlas_examples", "atlas_tokens")
+    assert NOT_COPIED == ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours")
     assert list((site / "data").glob("atlas_*")) == []
     page = pages(site)["data.html"]
     assert not [link for _, tag in page.tags if "atlas_" in (link := tag.get("href") or "") and not link.startswith("#")]
@@ -474,8 +474,9 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
 
 
 @pytest.mark.slow  # a whole site for each of some sixty tables; with all of them empty at once a site is tested above
-@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("corpus_documents", "token_windows")])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("corpus_documents", "token_windows", "atlas_texts")])
 def test_any_one_table_may_be_empty(data: ReportData, tmp_path: Path, name: str) -> None:
+    """But for the text of examples that are there: both are of one output."""
     tables = {**data.tables, name: pl.DataFrame(schema=TABLES[name].schema)}
     assert "index.html" in build_site(ReportData(data.study, tables, data.provenance, data.facts), tmp_path)
 

@@ -107,7 +107,7 @@ def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
     by_layer = sum(
         whole.rows[name]
         for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted and current token")
-    ) + 4000 * (48 + 2 * 5 * 138)
+    ) + 4000 * (48 + 2 * 5 * 138 + 2 * 4 * 146 + 2 * 2 * 110)
     fixed = whole.peak - by_layer
     assert plan_memory(MODEL, COUNTED, whole.peak).passes == 1
     assert plan_memory(MODEL, COUNTED, whole.peak - 1).layer_parts == 2
