@@ -149,7 +149,7 @@ def test_patching_is_told_of_the_first_neurons_of_a_prompt_and_of_the_studied_on
     assert {place: record["patched"] for place, record in found.items()} == {place: slowly(tables, *place)["patched"] for place in found}
     assert all(len(found[layer, 1]["patched"]) == 2 for layer in range(2))  # studied: on both prompts
     assert 0 < sum(len(record["patched"]) for record in found.values()) < tables["neuron_patching"].height
-    assert neuron_record(tables, 0, 1) == found[0, 1]
+    assert neuron_record(tables, 0, 1) == with_text(found[0, 1])
 
 
 def test_the_ablation_that_is_told_is_the_one_that_reports_tell(tables: dict[str, pl.DataFrame]) -> None:
