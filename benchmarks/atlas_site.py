@@ -41,8 +41,13 @@ def made(layers: int, neurons: int, vocabulary: int, examples: int) -> ReportDat
         "atlas_neighbours": _neighbours(random, layers, neurons),
         "token_counts": pl.DataFrame({"token_id": np.arange(vocabulary), "token": words, "occurrences": 9, "predictions": 9, "correct_predictions": 3}),
     }  # fmt: skip
-    for name, ends in (("atlas_tokens", ("high", "low")), ("congruence_neurons", ("top", "bottom"))):
+    for name, ends in (
+        ("atlas_tokens", ("high", "low")),
+        ("congruence_neurons", ("top", "bottom")),
+        ("congruence_reads", ("top", "bottom")),
+    ):
         frames[name] = _by_neuron(random, name, layers, neurons, vocabulary, ends)
+    frames["atlas_tokens"] = pl.concat([frames["atlas_tokens"].with_columns(by=pl.lit(by)) for by in ("predicted", "current")])
     screened = min(SCREENED, vocabulary)
     both = [_by_token(random, "contribution_screen", layers, neurons, screened, end) for end in ("writes", "writes_against")]
     frames["contribution_screen"] = pl.concat(both)
@@ -74,17 +79,20 @@ def _statistics(random: np.random.Generator, places: pl.DataFrame) -> pl.DataFra
 
 
 def _examples(random: np.random.Generator, layers: int, neurons: int, examples: int) -> pl.DataFrame:
-    places = _places(layers, neurons, 2 * examples)
+    """Beside the highest and lowest three of the levels between on either side, and two random places."""
+    sides = {"top": examples, "bottom": examples, "between_top": 3, "between_bottom": 3, "random": 2}
+    told = [(side, rank) for side, amount in sides.items() for rank in range(1, amount + 1)]
+    places = _places(layers, neurons, len(told))
     amount = places.height
-    signs = np.tile(np.repeat([1, -1], examples), layers * neurons)
+    side, rank = (np.array(column * (layers * neurons)) for column in map(list, zip(*told, strict=True)))
     activations = (0.3 * random.standard_t(3, (amount, LENGTH))).astype(np.float16).astype(np.float32)
-    peak = (signs * (2 + random.lognormal(0.5, 0.4, amount))).astype(np.float32)
+    size = np.select([np.char.startswith(side, "between"), side == "random"], [0.3, 0.02], 1.0)
+    peak = (np.where(np.char.endswith(side, "bottom"), -size, size) * (2 + random.lognormal(0.5, 0.4, amount))).astype(np.float32)
     activations[:, PEAK] = peak.astype(np.float16)
     first = random.integers(0, WINDOW - LENGTH + 1, amount)
     return places.with_columns(
-        side=pl.Series(np.where(signs > 0, "top", "bottom")), rank=pl.Series(np.tile(np.arange(1, examples + 1), 2 * layers * neurons)),
-        document=pl.Series(random.integers(0, DOCUMENTS, amount)), window_in_document=pl.lit(0), position=pl.Series(first + PEAK),
-        first_position=pl.Series(first), activation=pl.Series(peak), activations=_lists(activations),
+        side=pl.Series(side), rank=pl.Series(rank), document=pl.Series(random.integers(0, DOCUMENTS, amount)), window_in_document=pl.lit(0),
+        position=pl.Series(first + PEAK), first_position=pl.Series(first), activation=pl.Series(peak), activations=_lists(activations),
     )  # fmt: skip
 
 
@@ -133,7 +141,9 @@ def _by_token(random: np.random.Generator, name: str, layers: int, neurons: int,
 
 def _with_numbers(random: np.random.Generator, name: str, frame: pl.DataFrame) -> pl.DataFrame:
     floats = [column for column, dtype in TABLES[name].schema.items() if dtype.is_float()]
-    return frame.with_columns(**{column: random.normal(0, 1, frame.height) for column in floats}, predictions=pl.lit(300), token=pl.lit(""))
+    return frame.with_columns(
+        **{column: random.normal(0, 1, frame.height) for column in floats}, predictions=pl.lit(300), positions=pl.lit(300), token=pl.lit("")
+    )
 
 
 def _whole(name: str, frame: pl.DataFrame) -> pl.DataFrame:
