@@ -266,7 +266,7 @@ class Atlas(_Frozen):
         default=None, description="All where left out, of a model of more than 250,000 neurons the studied ones."
     )
     examples: int = Field(
-        default=6, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
+        default=4, ge=1, le=100, description="Highest and lowest examples of each neuron; as many as are kept, where these are fewer."
     )
 
     def holds(self, neurons: int) -> str:

@@ -214,7 +214,7 @@ _DRAWN = """() => new Promise((take) => {
 
 def main() -> None:
     """Print the figures."""
-    layers, neurons, vocabulary, examples = [*map(int, sys.argv[1:]), *(30, 1536, 49_152, 6)[len(sys.argv) - 1 :]]
+    layers, neurons, vocabulary, examples = [*map(int, sys.argv[1:]), *(30, 1536, 49_152, 4)[len(sys.argv) - 1 :]]
     data = made(layers, neurons, vocabulary, examples)
     words = [word.strip() for word in data.table("token_counts")["token"].head(6)]  # frequent tokens: they stand in many examples
     queries = [part for word in words for part in (word[0], word[:2], word)] + ["262", "L3 N17"]  # as typed; a letter is in most tokens

@@ -69,9 +69,9 @@ def test_the_screen_may_be_sized_or_off_and_memory_is_given_in_units(tmp_path: P
 
 def test_the_atlas_holds_all_neurons_and_as_many_examples_as_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
     least = read_study(write(tmp_path, LEAST))
-    assert (least.atlas.neurons, least.atlas.examples) == (None, 6)
+    assert (least.atlas.neurons, least.atlas.examples) == (None, 4)
     assert [least.atlas.holds(neurons) for neurons in (1, MOST_OF_ATLAS, MOST_OF_ATLAS + 1)] == ["all", "all", "studied"]
-    assert read_study(write(tmp_path, {**LEAST, "examples": 3})).atlas.examples == 6  # of which three are kept
+    assert read_study(write(tmp_path, {**LEAST, "examples": 3})).atlas.examples == 4  # of which three are kept
     given = read_study(write(tmp_path, {**LEAST, "examples": 3, "atlas": {"neurons": "none", "examples": 3}}))
     assert (given.atlas.neurons, given.atlas.examples) == ("none", 3)
     for holds in ("all", "studied", "none"):
