@@ -11,7 +11,7 @@ from reports.figures.figure import SERIES, Json, View, axis, horizontal, layout,
 from reports.figures.thinning import labels, uncrowded
 from reports.numbers import count, rounded
 
-FARTHEST = 500  # points by the distance from where nothing is said, where not all neurons are drawn
+FARTHEST = 400  # points by the distance from where nothing is said, where not all neurons are drawn
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def _points(rows: pl.DataFrame, text: list[str], drawn: list[bool], color: str, 
         "connectgaps": False,
         "cliponaxis": False,
         "marker": {"size": 7, "color": "$surface" if hollow else color, "line": line(1.5, color)},
-        "hovertext": text,
+        "hovertext": [told if is_drawn else None for told, is_drawn in zip(text, drawn, strict=True)],  # half of a token's page else
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
 

@@ -69,7 +69,9 @@ def test_every_bin_shows_its_count_and_its_interval() -> None:
     assert drawn["reliable"]["hovertext"][2] == (
         "activation 1 to 2<br>␣an is predicted at 30 of 40 positions<br>proportion 0.750, 95 % interval 0.650 to 0.850"
     )
-    assert drawn["reliable"]["hovertext"][3].endswith("<br>unreliable: fewer than 20 positions")
+    assert drawn["unreliable"]["hovertext"][3].endswith("<br>unreliable: fewer than 20 positions")
+    for text in zip(drawn["reliable"]["hovertext"], drawn["unreliable"]["hovertext"], strict=True):
+        assert sum(told is not None for told in text) == 1, "a point tells its own, once"
 
 
 def test_underflow_and_overflow_are_labelled_where_they_hold_a_position() -> None:
@@ -162,7 +164,7 @@ def test_shades_count_every_neuron_once_where_it_lies() -> None:
     counts: dict[int, int] = {}
     for row, (texts, shades) in enumerate(zip(trace["text"], trace["z"], strict=True)):
         for column, (held, shade) in enumerate(zip(texts, shades, strict=True)):
-            assert (held is None) == (shade is None)
+            assert (held == 0) == (shade is None)
             if held:
                 low = trace["y0"] + (row - 0.5) * trace["dy"]
                 inside = [
