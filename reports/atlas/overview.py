@@ -24,6 +24,7 @@ COLUMNS = (
     ("maximum", "Maximum", False),
     ("share_above_zero", "Share above zero", False),
     ("separation", "Best separation of a tracked token", False),
+    ("auroc", "AUROC of that token", False),
     ("difference", "Largest difference where a token is predicted", True),
     ("contribution", "Largest contribution to a token", True),
     ("congruence", "Largest congruence with a token", True),
@@ -38,7 +39,7 @@ def overview(data: ReportData, layers: int, neurons: int) -> dict[str, np.ndarra
     statistics = data.table("neuron_statistics").with_columns(deviation=pl.col("variance").sqrt())
     frames = [
         statistics.select(*_PLACE, "mean", "deviation", "skewness", "kurtosis", "minimum", "maximum", "share_above_zero"),
-        _largest(data.table("token_neuron_scores"), "separation", "separation"),
+        _best_scores(data.table("token_neuron_scores")),
         _largest(data.table("atlas_tokens").filter(by="predicted"), "standardized_difference", "difference"),
         _largest(data.table("contribution_screen"), "contribution", "contribution"),
         _largest(data.table("congruence_neurons").filter(convention=RIGHT), "congruence", "congruence"),
@@ -54,6 +55,12 @@ def write_overview(site: Path, columns: dict[str, np.ndarray]) -> str:
     bits = np.ascontiguousarray(values.astype("<f4")).view("<u4")
     bits = np.where(np.isnan(values), bits, bits & _KEPT_BITS)
     return write_script(site, "overview", np.ascontiguousarray(bits).tobytes())
+
+
+def _best_scores(scores: pl.DataFrame) -> pl.DataFrame:
+    """Of each neuron the separation and the AUROC of the tracked token that it separates best; below one half it is read downwards."""
+    known = scores.drop_nulls("separation").sort(*_PLACE, "separation", "token_id", descending=[False, False, True, False])
+    return known.select(*_PLACE, "separation", "auroc").unique(_PLACE, keep="first", maintain_order=True)
 
 
 def _largest(rows: pl.DataFrame, column: str, name: str) -> pl.DataFrame:

@@ -10,6 +10,8 @@
   const fields = Object.fromEntries([...choices.querySelectorAll("select, input")].map((field) => [field.name, field]));
   const paint = canvas.getContext("2d");
   if (!Atlas.contents || !paint) return;
+  const BELOW_HALF = 0.49999; // numbers are kept to three digits: 0.4999 is the last below it
+  const FILTERS = ["first", "last", "kurtosis", "contribution", "least", "most", "read"];
   const DEFAULTS = { x: Scales.PLACE, y: "kurtosis", colour: "separation" };
   let columns = null;
   let view = null; // { x: [low, high], y: [low, high] } as drawn
@@ -31,7 +33,7 @@
       const given = Address.get(name);
       fields[name].value = columns.has(given) ? given : columns.has(otherwise) ? otherwise : "mean";
     }
-    for (const name of ["first", "last", "kurtosis", "least", "most"]) fields[name].value = Address.get(name) ?? "";
+    for (const name of FILTERS) fields[name].value = Address.get(name) ?? "";
     const ends = (Address.get("view") ?? "").split(",").map(Number);
     const whole = everything();
     const isView = ends.length === 4 && ends.every(Number.isFinite) && ends[0] < ends[1] && ends[2] < ends[3];
@@ -40,7 +42,7 @@
   function writeAddress() {
     const changes = {};
     for (const [name, otherwise] of Object.entries(DEFAULTS)) changes[name] = fields[name].value === otherwise ? null : fields[name].value;
-    for (const name of ["first", "last", "kurtosis", "least", "most"]) changes[name] = fields[name].value;
+    for (const name of FILTERS) changes[name] = fields[name].value;
     const whole = everything();
     const isWhole = ["x", "y"].every((axis) => view[axis][0] === whole[axis][0] && view[axis][1] === whole[axis][1]);
     changes.view = isWhole ? null : [...view.x, ...view.y].map((end) => Number(end.toPrecision(5))).join(",");
@@ -50,8 +52,9 @@
 
   function filter() {
     const { layers, neurons } = Atlas.contents;
-    const first = limit("first") ?? 0, last = limit("last") ?? layers - 1, least = limit("least"), most = limit("most"), kurtosis = limit("kurtosis");
-    const above = columns.get("share_above_zero"), peaked = columns.get("kurtosis"), shade = chosen("colour").values;
+    const first = limit("first") ?? 0, last = limit("last") ?? layers - 1, least = limit("least"), most = limit("most");
+    const above = columns.get("share_above_zero"), auroc = columns.get("auroc"), read = fields.read.value, shade = chosen("colour").values;
+    const sizes = ["kurtosis", "contribution"].map((name) => [columns.get(name), limit(name)]);
     const x = chosen("x").values, y = chosen("y").values;
     const fits = (column, low, high, place) => {
       if (low === null && high === null) return true;
@@ -61,7 +64,8 @@
     kept = [];
     for (let place = Math.max(0, first) * neurons; place < Math.min(layers, last + 1) * neurons; place += 1) {
       if (Number.isNaN(x[place]) || Number.isNaN(y[place])) continue;
-      if (fits(peaked, kurtosis, null, place) && fits(above, least === null ? null : least / 100, most === null ? null : most / 100, place)) kept.push(place);
+      const isRead = !read || fits(auroc, read === "up" ? 0.5 : null, read === "down" ? BELOW_HALF : null, place);
+      if (isRead && sizes.every(([column, low]) => fits(column, low, null, place)) && fits(above, least === null ? null : least / 100, most === null ? null : most / 100, place)) kept.push(place);
     }
     const shades = shadesOf(shade);
     kept.sort((one, other) => mixed(one) - mixed(other)); // where points lie on each other, what is seen is no choice of ours

@@ -392,6 +392,23 @@ def test_the_map_names_opens_filters_and_keeps_its_view(watched: Watched) -> Non
     title(page, "Layer 1 · neuron 17")
 
 
+def test_the_map_filters_by_contribution_and_by_the_way_a_neuron_is_read(watched: Watched) -> None:
+    data = report_data()
+    best = data.table("token_neuron_scores").drop_nulls("separation").sort("separation", descending=True, maintain_order=True)
+    aurocs = best.unique(["layer", "neuron"], keep="first", maintain_order=True)["auroc"]
+    page, shown = watched.open("atlas/index.html#x=mean&y=maximum&colour=auroc"), watched.page.locator("[data-shown]")
+    for way, amount in (("down", (aurocs < 0.5).sum()), ("up", (aurocs >= 0.5).sum())):
+        assert amount > 0
+        page.locator('[name="read"]').select_option(way)
+        expect(shown).to_have_text(f"{amount} of 192 neurons in view")
+        page.wait_for_function(f"location.hash.includes('read={way}')")
+    page.locator('[name="read"]').select_option("")
+    sizes = data.table("contribution_screen").group_by("layer", "neuron").agg(pl.col("contribution").abs().max())["contribution"]
+    page.locator('[name="contribution"]').fill("1")
+    expect(shown).to_have_text(f"{(sizes >= 1).sum()} of 192 neurons in view")
+    assert 0 < (sizes >= 1).sum() < sizes.len()
+
+
 def test_the_wheel_comes_closer_and_a_drag_moves(watched: Watched) -> None:
     page = watched.open("atlas/index.html")
     expect(page.locator("[data-shown]")).to_contain_text("191 of 192 neurons in view")  # the dead one has no kurtosis

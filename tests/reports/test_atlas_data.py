@@ -319,6 +319,7 @@ def test_the_overview_holds_one_number_of_each_kind_for_every_neuron(data: Repor
     slow = {
         "deviation": lambda rows: [row["variance"] ** 0.5 for row in rows["neuron_statistics"]],
         "separation": lambda rows: [row["separation"] for row in rows["token_neuron_scores"]],
+        "auroc": lambda rows: [max(rows["token_neuron_scores"], key=lambda row: row["separation"] or 0)["auroc"]] if rows["token_neuron_scores"] else [],
         "difference": lambda rows: [row["standardized_difference"] for row in rows["atlas_tokens"] if row["by"] == "predicted"],
         "contribution": lambda rows: [row["contribution"] for row in rows["contribution_screen"]],
         "congruence": lambda rows: [row["congruence"] for row in rows["congruence_neurons"] if row["convention"] == RIGHT],
