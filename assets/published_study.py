@@ -10,6 +10,8 @@ Needs neither Dagster nor torch. What is read is verified first: size and SHA-25
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +70,33 @@ class PublishedStudy:
         """
         return next(self.neurons([(layer, neuron)]))
 
+    @cached_property
+    def neurons_of_atlas(self) -> list[tuple[int, int]]:
+        """Layer and neuron of those that the atlas holds, ascending: every one, or as the study says the studied ones or none."""
+        return self._scan("atlas_histograms").select("layer", "neuron").sort("layer", "neuron").collect().rows()
+
     def neurons(self, chosen: Collection[tuple[int, int]] | None = None) -> Iterator[dict[str, Any]]:
-        """The records of all neurons, or of the (layer, neuron) chosen, ascending, a layer in memory at a time. Raises StoreError as `neuron` does."""
-        facts = self.facts("model_snapshot")
-        around = Texts.of(self.table("atlas_texts"))
-        layers = range(facts["layers"]) if chosen is None else sorted({layer for layer, _ in chosen})
-        for layer in layers:
-            wanted = set(range(facts["neurons"])) if chosen is None else {neuron for own, neuron in chosen if own == layer}
-            tables = {name: self._scan(name) for name in TABLES_OF_NEURONS}
-            for records in neuron_records(tables, (pl.col("layer") == layer) & pl.col("neuron").is_in(sorted(wanted))):
-                wanted -= {record["neuron"] for record in records}
+        """The records of all neurons of the atlas, or of the (layer, neuron) chosen, ascending, a layer in memory at a time.
+
+        Raises StoreError as `neuron` does.
+        """
+        wanted = sorted(set(self.neurons_of_atlas if chosen is None else chosen))
+        if not wanted:
+            raise StoreError(
+                f"atlas of {self.name}: it holds no neuron, as the study says atlas: {{neurons: none}}; let it say all, and run it again"
+            )
+        absent = next(iter(sorted(set(wanted) - set(self.neurons_of_atlas))), None)
+        if absent is not None:
+            facts = self.facts("model_snapshot")
+            raise StoreError(
+                f"neuron: given L{absent[0]} N{absent[1]}; the atlas of {self.name} has none of that name (layers 0 to {facts['layers'] - 1}, neurons "
+                f"0 to {facts['neurons'] - 1} in each; where the study says atlas: {{neurons: studied}} those that it studies, and none at all with none)"
+            )
+        around, tables = Texts.of(self.table("atlas_texts")), {name: self._scan(name) for name in TABLES_OF_NEURONS}
+        for layer, own in groupby(wanted, itemgetter(0)):
+            is_own = (pl.col("layer") == layer) & pl.col("neuron").is_in([neuron for _, neuron in own])
+            for records in neuron_records(tables, is_own):
                 yield from with_text(records, around)
-            if wanted:
-                raise StoreError(
-                    f"neuron: given L{layer} N{min(wanted)}; the atlas of {self.name} has none of that name (layers 0 to {facts['layers'] - 1}, neurons "
-                    f"0 to {facts['neurons'] - 1} in each; none at all where the study says atlas: {{neurons: none}})"
-                )
 
     def texts(self) -> dict[int, str]:
         """The text of every token, by id."""

@@ -45,7 +45,7 @@ def main() -> int:
         refuse_folder(given.out)
         published = PublishedStudy(settings.deployment.store.root, study.name)
         about, records = _about(study, published), published.neurons(chosen)
-        told = _counted(records, len(chosen) if chosen else about["layers"] * about["neurons_in_a_layer"])
+        told = _counted(records, len(chosen or published.neurons_of_atlas))
         amounts = write_export(given.out, told, published.texts(), 0 if study.count_bos else 1, about)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -25,11 +25,9 @@ COMPARED = 16  # and at how many positions of each kind controls are ablated at 
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
 SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
 SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
-BETWEEN_AND_RANDOM = 8  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about six
-BYTES_OF_NEURON, BYTES_OF_EXAMPLE = (
-    920,
-    90,
-)  # of the atlas's tables: histogram, tokens and neighbours of a neuron; one example, whose text stands apart
+BETWEEN_AND_RANDOM = 7  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about five
+# Of the atlas, tables and pages together, on SmolLM2-135M: all of a neuron but its examples, and one example, whose text stands apart.
+BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 2000, 190
 SECONDS_OF_ATLAS = 3e-4  # a neuron: its histogram, examples and tokens, on a core of 2023
 # Positions that neurons are compared over at most, and ways to be alike: by activation, two by weights.
 SAMPLED_FOR_NEIGHBOURS, KINDS_OF_NEIGHBOURS = 1024, 3
@@ -194,7 +192,7 @@ def plan_lines(plan: Sequence[Planned], stages: int, sizes: Sizes, rate: float |
 
 
 def bytes_of_atlas(sizes: Sizes) -> int:
-    """Bytes of the atlas's tables on disk, as estimated."""
+    """Bytes of the atlas on disk, its tables and its pages, as estimated."""
     return sizes.layers * sizes.neurons * (BYTES_OF_NEURON + (2 * sizes.atlas_examples + BETWEEN_AND_RANDOM) * BYTES_OF_EXAMPLE)
 
 
