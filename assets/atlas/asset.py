@@ -22,11 +22,11 @@ from assets.histograms.histogram_store import read_histograms
 from assets.model.loading import model_of
 from assets.model.refusals import UnsupportedModelError
 from assets.progress import Progress, Tally
+from assets.stages import STAGES
 from assets.study import Study
 from assets.wiring import study_asset
 from assets.work import Work
 
-TABLES = ("atlas_histograms", "atlas_examples", "atlas_texts", "atlas_tokens", "atlas_neighbours")
 WINDOWS_AT_ONCE = 1024  # of the corpus, while passages are looked up
 
 
@@ -37,7 +37,7 @@ def atlas_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 def _atlas(work: Work) -> None:
     if work.study.atlas.neurons == "none":
-        for table in TABLES:
+        for table in STAGES["atlas"].tables:
             work.write_in_parts(table, [])
         return
     histograms = read_histograms(work.folder("merged_histograms"))

@@ -29,7 +29,7 @@ def example_places(histograms: Histograms, examples: int, neurons: pl.DataFrame 
 def atlas_examples(
     histograms: Histograms, lengths: pl.DataFrame, examples: int, neurons: pl.DataFrame | None = None, progress: Told | None = None
 ) -> Iterator[pl.DataFrame]:  # fmt: skip
-    """The table, one frame a layer. `lengths`: of the windows around example_places; `progress` is told layers done and in all."""
+    """The table, one frame a layer. `lengths`: how far the pieces around example_places reach; `progress` is told layers done and in all."""
     for layer in counted(range(histograms.layers), progress):
         found, contexts = _of_layer(histograms, layer, examples, neurons)
         own = found.join(lengths, on=WINDOW, how="left", maintain_order="left")
@@ -40,7 +40,7 @@ def atlas_examples(
 
 
 def _within(contexts: np.ndarray, position: pl.Series, length: pl.Series) -> pl.Series:
-    """Contexts, float16 [example, CONTEXT], as lists of what lies within each example's window."""
+    """Contexts, float16 [example, CONTEXT], as lists of what lies within each example's window, of which so much is known."""
     begin = (BEFORE - position).clip(0)
     rows = pl.DataFrame(
         {"whole": pl.Series(contexts.astype(np.float32)).arr.to_list(), "begin": begin, "count": length - position + BEFORE - begin}

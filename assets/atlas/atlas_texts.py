@@ -27,12 +27,19 @@ _LISTS = ("token_ids", "prediction_ids")
 
 @dataclass(frozen=True)
 class Pieces:
-    """`table` holds KEY, ascending; row i of the arrays, int32 [piece, PIECE], is piece i. `lengths` holds WINDOW and `length` of their windows."""
+    """`table` holds KEY, ascending; row i of the arrays, int32 [piece, PIECE], is piece i."""
 
     table: pl.DataFrame
     token_ids: np.ndarray
     predictions: np.ndarray
-    lengths: pl.DataFrame
+
+    @property
+    def lengths(self) -> pl.DataFrame:
+        """WINDOW, and `length`: how far the pieces of each window reach. What is around an example ends there or before."""
+        blocks = (self.token_ids[start : start + AT_ONCE] for start in range(0, self.table.height, AT_ONCE))
+        tokens = np.concatenate([np.zeros(0, np.int64), *((block != OUTSIDE).sum(axis=1) for block in blocks)])
+        reached = self.table.select(*WINDOW, length=pl.col("first_position") + pl.Series(tokens, dtype=pl.Int32))
+        return reached.group_by(WINDOW, maintain_order=True).agg(pl.col("length").max())
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The table atlas_texts, some pieces at a time."""
@@ -54,15 +61,14 @@ def pieces_around(places: pl.DataFrame, windows: Iterable[pl.DataFrame], predict
     `folder`, which must stay as long as the pieces are read. Raises HistogramError for a place that is in no window, or has no prediction.
     """
     wanted = _reached(places)
-    lengths: list[pl.DataFrame] = [places.select(WINDOW).clear().with_columns(length=pl.lit(0, pl.Int32))]
-    token_ids = _looked_up(wanted, _noting_lengths(windows, wanted, lengths), "token_ids", folder)
+    token_ids = _looked_up(wanted, windows, "token_ids", folder)
     found = _looked_up(wanted, predictions, "predictions", folder)
     for missing, what in ((token_ids, "token ids"), (found, "predictions")):
         _refuse_lost(places, wanted, missing[:, 0] == OUTSIDE, what)
     is_there = token_ids[:, 0] != OUTSIDE  # what lies behind a window's end is none of its pieces
     if not is_there.all():
         wanted, token_ids, found = wanted.filter(pl.Series(is_there)), token_ids[is_there], found[is_there]
-    return Pieces(wanted, token_ids, found, pl.concat(lengths))
+    return Pieces(wanted, token_ids, found)
 
 
 def piece_of(position: pl.Expr) -> pl.Expr:
@@ -109,14 +115,6 @@ def _reached(places: pl.DataFrame) -> pl.DataFrame:
         places.select(*WINDOW, first_position=piece_of(end)) for end in ((pl.col("position") - BEFORE).clip(0), pl.col("position") + AFTER)
     )
     return pl.concat(ends).unique().sort(KEY)
-
-
-def _noting_lengths(windows: Iterable[pl.DataFrame], wanted: pl.DataFrame, lengths: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The windows, and on the way into `lengths` how long those are that are wanted."""
-    for part in windows:
-        own = part.join(wanted, on=WINDOW, how="semi", maintain_order="left")
-        lengths.append(own.select(*WINDOW, length=pl.col("token_ids").list.len().cast(pl.Int32)))
-        yield part
 
 
 def _refuse_lost(places: pl.DataFrame, wanted: pl.DataFrame, is_missing: np.ndarray, what: str) -> None:

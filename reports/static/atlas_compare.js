@@ -85,5 +85,5 @@
   });
   addEventListener("hashchange", fillFields);
   fillFields();
-  showAddressed(namesIn, "The address names no two neurons; it ends in #L2-N117,L0-N5, say. Write both above.", fill);
+  showNeurons(namesIn, "The address names no two neurons; it ends in #L2-N117,L0-N5, say. Write both above.", fill);
 })();

@@ -121,5 +121,5 @@
     else location.href = Atlas.comparison(named, other);
   });
 
-  showAddressed((address) => { const neuron = Atlas.nameIn(address); return neuron && [neuron]; }, "The address names no neuron; it ends in #L2-N117, say.", fill);
+  showNeurons((address) => { const neuron = Atlas.nameIn(address); return neuron && [neuron]; }, "The address names no neuron; it ends in #L2-N117, say.", fill);
 })();

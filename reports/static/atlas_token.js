@@ -5,17 +5,7 @@
   const LINES = { writes: "writes", writes_against: "writes against", goes_along: "goes along", congruence: "weights", own_first: "own tokens", scores: "tells" };
   const { of, token, neuronLink, number, fixed, signed, percent, count, plural, visible, shortened, table } = Atlas;
   const part = (name) => document.querySelector(`[data-${name}]`);
-  const article = part("token"), notice = part("notice");
-  let shown = null; // the token on the page
-  let asked = 0; // only the last one asked for is shown
 
-  function say(text, link = of("a", { href: "index.html" }, "Search all tokens")) {
-    notice.replaceChildren(of("span", { className: "badge warning" }, "not shown"), ` ${text} `, link);
-    notice.className = "inner notice warning notice-place";
-    notice.hidden = false;
-    article.hidden = true;
-    shown = null;
-  }
   // #262, or #token= and the text
   function namedIn(address) {
     const found = /^#(\d{1,9})$/.exec(address);
@@ -23,32 +13,16 @@
     const text = address.startsWith("#token=") ? new URLSearchParams(address.slice(1)).get("token") : null;
     return text === null ? null : { text };
   }
-  async function open() {
-    const own = asked += 1;
-    const named = namedIn(location.hash);
-    if (!named && shown !== null) { history.replaceState(null, "", `#${shown}`); return; } // the skip link's own address
-    if (!Atlas.contents) return say("The file atlas/data/contents.js cannot be read. It belongs to this report: copy the folder atlas whole, or make the report again.");
-    if (!named) return say("The address names no token; it ends in #262, say, which is its id, or in #token=apple.");
-    try {
-      const texts = await Atlas.loadVocabulary();
-      const id = named.id ?? texts.indexOf(named.text);
-      if (own !== asked) return undefined;
-      if (id < 0) return say(`No entry of the vocabulary has exactly the text ${shortened(visible(named.text))}; a space at its beginning counts.`);
-      if (id in Atlas.contents.groups) return say("This is no entry of the vocabulary but a group of tokens:", token(id));
-      if (id >= texts.length) return say(texts.length ? `There is no token ${id}: the vocabulary has entries 0 to ${texts.length - 1}.` : "The vocabulary was not counted.");
-      const row = await Atlas.tokenRow(id);
-      if (own === asked) fill(row, id, texts);
-    } catch (error) {
-      if (own === asked) say(error instanceof Atlas.MissingError ? error.message : `What atlas/data holds of the token is damaged (${error.message}). Make the report again.`);
-    }
-    return undefined;
+  async function load(named) {
+    const texts = await Atlas.loadVocabulary();
+    const id = named.id ?? texts.indexOf(named.text);
+    if (id < 0) throw new NotShown(`No entry of the vocabulary has exactly the text ${shortened(visible(named.text))}; a space at its beginning counts.`);
+    if (id in Atlas.contents.groups) throw new NotShown("This is no entry of the vocabulary but a group of tokens:", token(id));
+    if (id >= texts.length) throw new NotShown(texts.length ? `There is no token ${id}: the vocabulary has entries 0 to ${texts.length - 1}.` : "The vocabulary was not counted.");
+    return { row: await Atlas.tokenRow(id), id, texts };
   }
 
-  function fill(row, id, texts) {
-    const isFirst = shown === null;
-    shown = id;
-    notice.hidden = true;
-    article.hidden = false;
+  function fill({ row, id, texts }) {
     const seen = visible(texts[id]);
     document.title = `Token ${shortened(seen)} · Neuron Atlas`;
     const name = of("bdi", { className: "token" }, shortened(seen, 60));
@@ -61,7 +35,6 @@
     fillRelatives(id, texts);
     part("study").textContent = studyLines(row, id);
     fillPager(id, texts.length);
-    if (!isFirst) { scrollTo(0, 0); part("title").focus({ preventScroll: true }); }
   }
   function fillCounts(row) {
     const { positions } = Atlas.contents;
@@ -127,6 +100,11 @@
     part("pager").replaceChildren(id > 0 ? link(id - 1, "prev", (name) => `← ${name}`) : of("span", {}), ...(id + 1 < amount ? [link(id + 1, "next", (name) => `${name} →`)] : []));
   }
 
-  addEventListener("hashchange", open);
-  open();
+  showAddressed({
+    namedIn, load, fill,
+    unnamed: "The address names no token; it ends in #262, say, which is its id, or in #token=apple.",
+    addressOf: ({ id }) => `#${id}`,
+    described: () => "the token",
+    search: "Search all tokens",
+  });
 })();

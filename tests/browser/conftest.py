@@ -21,6 +21,8 @@ from tests.planted import planted_corpus, planted_model
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from tests.browser.test_report_pages import Watched
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -98,3 +100,16 @@ def page() -> "Iterator[Page]":
         expect.set_options(timeout=SECONDS_TO_SHOW * 1000)
         yield opened
         chromium.close()
+
+
+@pytest.fixture
+def watched(browser: "Browser", site: Path) -> "Iterator[Watched]":
+    """A page of the report of the sample data, of which no fault was told and no hostile text ran."""
+    from tests.browser.test_report_pages import Watched
+
+    page = Watched(browser, site)
+    yield page
+    hacked = page.page.evaluate("window.hacked ?? null")
+    page.context.close()
+    assert hacked is None, f"a hostile text ran: {hacked}"
+    assert page.faults == []

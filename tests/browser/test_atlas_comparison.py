@@ -1,7 +1,6 @@
 """Two neurons beside each other in a real browser: what both have, one axis and one scale of colour, and the ways that lead there."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
 from reports.text import visible  # noqa: E402
+from tests.browser.test_atlas_pages import title  # noqa: E402
 from tests.browser.test_report_pages import CHROMIUM, Watched  # noqa: E402
 from tests.reports.sample_data import LAYERS, report_data, texts  # noqa: E402
 
@@ -20,20 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 ONE, OTHER = (1, 17), (0, 5)
 ADDRESS = "atlas/compare.html#L1-N17,L0-N5"
-
-
-@pytest.fixture
-def watched(browser: Browser, site: Path) -> Iterator[Watched]:
-    page = Watched(browser, site)
-    yield page
-    hacked = page.page.evaluate("window.hacked ?? null")
-    page.context.close()
-    assert hacked is None, f"a hostile text ran: {hacked}"
-    assert page.faults == []
-
-
-def title(page: Page, text: str) -> None:
-    expect(page.locator("h1:visible")).to_have_text(text)
 
 
 @pytest.fixture(scope="module")

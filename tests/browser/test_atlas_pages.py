@@ -5,7 +5,6 @@ As in test_report_pages.py a console error, an uncaught one or a request beyond 
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,16 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 SWAPPED = {"highest": "lowest", "lowest": "highest", "higher": "lower", "lower": "higher"}  # words of a summary
 HOSTILE = "</script><img src=x onerror=\"window.hacked='token'\">"
-
-
-@pytest.fixture
-def watched(browser: Browser, site: Path) -> Iterator[Watched]:
-    page = Watched(browser, site)
-    yield page
-    hacked = page.page.evaluate("window.hacked ?? null")
-    page.context.close()
-    assert hacked is None, f"a hostile text ran: {hacked}"
-    assert page.faults == []
 
 
 def title(page: Page, text: str) -> None:

@@ -4,7 +4,6 @@ Each page is watched: any console error, uncaught error or request beyond the si
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +80,6 @@ class Watched:
         return " | ".join(label.all_text_contents())
 
 
-@pytest.fixture
-def watched(browser: Browser, site: Path) -> Iterator[Watched]:
-    page = Watched(browser, site)
-    yield page
-    hacked = page.page.evaluate("window.hacked ?? null")
-    page.context.close()
-    assert hacked is None, f"a hostile text ran: {hacked}"
-    assert page.faults == []
-
-
 def test_every_page_opens_from_disk_and_draws_all_its_figures(watched: Watched, site: Path) -> None:
     for file in sorted(site.glob("*.html")):
         page = watched.open(file.name)
@@ -165,7 +154,8 @@ def test_the_congruence_page_switches_convention_and_finds_tokens(watched: Watch
     page.locator('[data-search="published"]').fill(" an")
     rows = page.locator('[data-results="published"] tr')
     assert rows.first.locator(".token").inner_text() == "␣an"
-    assert rows.first.locator("a").get_attribute("href") == "neuron-1-17.html"
+    assert rows.first.locator("a.neuron").get_attribute("href") == "neuron-1-17.html"
+    assert rows.first.locator("a.plain").get_attribute("href") == "atlas/token.html#11"  # the token itself leads to its page
     page.locator('[data-search="published"]').fill("<b>")
     assert rows.first.locator(".token").inner_text() == "<b>bold</b>"
     page.locator('[data-search="published"]').fill("L1 N17")
