@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -r requirements.lock")
 
-from playwright.sync_api import Browser, Page, expect  # noqa: E402
+from playwright.sync_api import Browser, expect  # noqa: E402
 
 from assets.atlas.neuron_record import TABLES_READ, neuron_record  # noqa: E402
 from reports.text import visible  # noqa: E402
