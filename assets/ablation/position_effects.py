@@ -9,14 +9,14 @@ the prediction at p does not depend on them.
 the final norm, recomputed, of the clean final residual stream plus the neuron's change. The mediated part is the rest.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.model.final_logits import model_logits, tolerance
-from assets.model.final_norm import final_norm
+from assets.ablation.near_readout import LEAST_VARIANTS, NearReadout
+from assets.ablation.readout import READ, Readout, Target, read_logits, read_stream
+from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import UnsupportedModelError
 from assets.model.writing import Writing
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 MEASURES = ("log_probability", "flipped", "loss", "logit", "direct", "mediated")
-LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
-
-_READ = 4  # what is read of a stream: log-probability, top prediction, loss, logit
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where and for what: the position, the token whose prediction is watched, and the token that really follows."""
-
-    position: int
-    token_id: int
-    next_token_id: int
 
 
 def run_window(model: LanguageModel, ids: Sequence[int], layers: Sequence[int]) -> PromptRun:
@@ -46,37 +34,6 @@ def run_window(model: LanguageModel, ids: Sequence[int], layers: Sequence[int]) 
     kept = [(model.neuron_hook(layer), residual_after(layer), *Writing.of_mlp(model, layer).hooks) for layer in layers]
     hooks = [hook for own in kept for hook in own]
     return run_prompt(model, ids, list(dict.fromkeys((*hooks, residual_after(model.facts.layers - 1)))), keep_keys_values=True)
-
-
-@dataclass(frozen=True)
-class Readout:
-    """The final norm and the unembedding of a model, in float32: of another dtype it is copied, so make it once for many positions.
-
-    What is read are the model's own logits, scaled and capped as it scales and caps them.
-    """
-
-    model: LanguageModel
-    norm: Any
-    unembedding: "torch.Tensor"  # float32 [model width, vocabulary]
-    bias: "torch.Tensor"  # float32 [vocabulary]
-
-    @classmethod
-    def of(cls, model: LanguageModel) -> "Readout":
-        """That of a model."""
-        return cls(model, final_norm(model), model.bridge.W_U.detach().float(), model.bridge.b_U.detach().float())
-
-    def logits(self, stream: "torch.Tensor") -> "torch.Tensor":
-        """Float32 [variant, vocabulary] of streams [variant, model width] as they leave the last block."""
-        return model_logits(self.model, self.norm(stream).float() @ self.unembedding + self.bias)
-
-    def token_logits(self, stream: "torch.Tensor", token_ids: "int | list[int]") -> "torch.Tensor":
-        """Float32 [variant], or [variant, token]: logits of these tokens alone."""
-        return model_logits(self.model, self.norm(stream).float() @ self.unembedding[:, token_ids] + self.bias[token_ids])
-
-    def in_parts(self, stream: "torch.Tensor") -> "Iterator[torch.Tensor]":
-        """The logits of a few variants at a time."""
-        for some in stream.split(max(1, LOGITS_AT_ONCE // len(self.bias))):
-            yield self.logits(some)
 
 
 def position_effects(
@@ -114,9 +71,11 @@ def position_effects(
         written.append(added)
         entering.append(Entering(layer + 1, len(moved[-1]), residual))
     with torch.inference_mode():
-        clean = read_stream(readout, final[None], target).cpu()[0].double()  # [_READ]
+        known = readout.logits(final[None])  # [1, vocabulary]
+        clean = read_logits(known, target).cpu()[0]  # [READ]
+        near = NearReadout.of(readout, final, known[0], target) if sum(map(len, moved)) >= LEAST_VARIANTS else None
         rest = StreamContinuation(model, run.keys_values, target.position, target.position + 1)
-        read = rest.read(entering, lambda stream: read_stream(readout, stream, target)).view(-1, _READ).double()
+        read = rest.read(entering, near.read if near else lambda stream: read_stream(readout, stream, target)).view(-1, READ)
         parts = []
         for layer, added, places, own in zip(neurons, written, moved, read.split([len(one) for one in moved]), strict=True):
             directly = own[:, 3]  # after the last block nothing is left to mediate
@@ -130,26 +89,12 @@ def position_effects(
 
 
 def _measures(clean: "torch.Tensor", read: "torch.Tensor", directly: "torch.Tensor") -> "torch.Tensor":
-    """Float64 [variant, measure] from what is read of the clean stream [_READ], of the changed ones, and their direct logits."""
+    """Float64 [variant, measure] from what is read of the clean stream [READ], of the changed ones, and their direct logits."""
     import torch
 
     change = read - clean
     total, direct = change[:, 3], directly - clean[3]
     return torch.stack([change[:, 0], (change[:, 1] != 0).double(), change[:, 2], total, direct, total - direct], dim=1)
-
-
-def read_stream(readout: Readout, stream: "torch.Tensor", target: Target) -> "torch.Tensor":
-    """Float64 [variant, _READ]: log-probability of the token, top prediction, loss of the next token, logit of the token.
-
-    `stream` is [variant, model width], as it leaves the last block. Whole logits are made for a few variants at a time, and once.
-    """
-    import torch
-
-    parts = []
-    for logits in readout.in_parts(stream):  # [variant, vocabulary]
-        own, following, whole = logits[:, target.token_id], logits[:, target.next_token_id], logits.logsumexp(-1)
-        parts.append(torch.stack([column.double() for column in (own - whole, logits.argmax(-1), whole - following, own)], dim=1))
-    return torch.cat(parts) if parts else torch.empty(0, _READ, dtype=torch.float64)
 
 
 def require_plain_forward_agrees(

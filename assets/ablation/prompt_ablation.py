@@ -12,8 +12,9 @@ import polars as pl
 from assets.ablation.ablated_positions import SEED
 from assets.ablation.donors import Donors, Neurons
 from assets.ablation.input_negation import INPUT_NEGATIONS, negated_inputs
-from assets.ablation.position_effects import Readout, run_window
+from assets.ablation.position_effects import run_window
 from assets.ablation.prompt_effects import changed_probabilities, probabilities
+from assets.ablation.readout import Readout
 from assets.ablation.replacements import ABLATIONS, corpus_means
 from assets.contracts import PROMPT_ABLATION, conform
 from assets.model.language_model import LanguageModel

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assets.ablation.donors import Neurons
-from assets.ablation.position_effects import Readout, Target, require_plain_forward_agrees
+from assets.ablation.position_effects import require_plain_forward_agrees
+from assets.ablation.readout import Readout, Target
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
 from assets.model.writing import Writing

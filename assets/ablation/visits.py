@@ -13,7 +13,8 @@ import polars as pl
 
 from assets.ablation.ablated_positions import WINDOW
 from assets.ablation.donors import Donors, Neurons
-from assets.ablation.position_effects import MEASURES, Readout, Target, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.position_effects import MEASURES, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.readout import Readout, Target
 from assets.ablation.replacements import ABLATIONS, corpus_means, replacements
 from assets.model.language_model import LanguageModel
 from assets.prompts.prompt_runs import PromptRun

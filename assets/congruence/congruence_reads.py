@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from assets.congruence.conventions import reading_vectors, reading_weights
-from assets.congruence.ordering import best
+from assets.congruence.ordering import Comparison, NeuronRanking
 from assets.congruence.scan import ENDS, refuse_not_finite
 from assets.contracts import CONGRUENCE_READS, conform
 from assets.model.language_model import LanguageModel
@@ -26,32 +26,30 @@ def congruence_reads(model: LanguageModel, ranked_ids: Sequence[int], chunk_byte
     `ranked_ids` are the entries that may take a place, rising. `tally` is given the neurons of each chunk. Memory: `chunk_bytes` a few times
     over, and the embedding. Raises ModelError for weights that are not finite, and for a model of which it is not known what its neurons read.
     """
-    import torch
-
-    ids = torch.tensor(ranked_ids, dtype=torch.int64, device=model.device)
+    facts, ids = model.facts, np.array(ranked_ids, np.int64)
     vectors = reading_vectors(model)
     refuse_not_finite(vectors, "embedding")
-    vectors = vectors if len(ids) == model.facts.vocabulary else vectors[:, ids]  # [model_width, ranked token]
+    vectors = vectors if len(ids) == facts.vocabulary else vectors[:, ids]  # [model_width, ranked token]
     at_once = max(1, chunk_bytes // (4 * max(len(ids), 1)))
-    kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {end: [] for end in ENDS}
-    for layer in range(model.facts.layers):
+    kept = {end: NeuronRanking(facts.layers * facts.neurons, min(READS_PER_END, len(ids)), way) for end, way in ENDS.items()}
+    first = 0
+    for layer in range(facts.layers):
         weights = reading_weights(model, layer)  # [neuron, model_width]
         refuse_not_finite(weights, f"layer {layer}: MLP input")
         for part in weights.split(at_once):
-            scores = part @ vectors  # [neuron, ranked token]
-            for end, sign in ENDS.items():
-                values, places = best(scores * sign if sign < 0 else scores, READS_PER_END)
-                kept[end].append(((values * sign).cpu().numpy(), ids[places].cpu().numpy()))
+            scores = (part @ vectors).cpu().numpy()  # [neuron, ranked token]
+            for ranking in kept.values():
+                ranking.add(first, scores, Comparison.as_they_are(scores))
+            first += len(part)
             if tally:
                 tally.add(len(part))
     texts = pl.Series(model.token_texts, dtype=pl.String)
-    frame = pl.concat(_end(end, parts, texts, model.facts.neurons) for end, parts in kept.items())
+    frame = pl.concat(_end(end, ranking.values * ENDS[end], ids[ranking.tokens], texts, facts.neurons) for end, ranking in kept.items())
     return conform(CONGRUENCE_READS, frame.sort("layer", "neuron", maintain_order=True))
 
 
-def _end(end: str, parts: Sequence[tuple[np.ndarray, np.ndarray]], texts: pl.Series, neurons: int) -> pl.DataFrame:
-    """The rows of one end; `parts` hold congruence and token ids [neuron, rank], ascending by neuron."""
-    values, token_ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+def _end(end: str, values: np.ndarray, token_ids: np.ndarray, texts: pl.Series, neurons: int) -> pl.DataFrame:
+    """The rows of one end, of congruence and token ids [neuron, rank]."""
     number, rank = np.indices(values.shape).reshape(2, -1)
     return pl.DataFrame(
         {

@@ -13,10 +13,14 @@ not divided by a deviation as well: docs/decisions/0030-congruence-without-hubs.
 All of it follows from means and second moments of the weights, so no score is looked at twice. Holds no rankings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from assets.congruence.conventions import token_vectors, writing_weights
+from assets.congruence.ordering import Comparison
 from assets.model.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -28,40 +32,30 @@ TOKENS_AT_ONCE = 8192  # in float64 while moments are summed: 84 MB for GPT-2 La
 
 @dataclass(frozen=True)
 class Correction:
-    """What is taken from a score, all float32 on the model's device."""
+    """What is taken from a score, all float32."""
 
-    means: "Tensor"  # [neuron], over the ranked tokens
-    factors: "Tensor"  # [neuron]: 1 / deviation, 0 for a neuron that writes all tokens alike
-    token_means: "Tensor"  # [ranked token], of x over the neurons that do not; zeros for gated MLPs
+    means: np.ndarray  # [neuron], over the ranked tokens
+    factors: np.ndarray  # [neuron]: 1 / deviation, 0 for a neuron that writes all tokens alike
+    token_means: np.ndarray  # [ranked token], of x over the neurons that do not; zeros for gated MLPs
     is_gated: bool
 
-    def corrected(self, scores: "Tensor", first: int, into: "Tensor") -> "Tensor":
-        """Scores of some neurons, number `first` and those behind it, [neuron, ranked token], as `corrected`, written into `into`."""
-        import torch
+    def comparison(self, first: int, neurons: int) -> Comparison:
+        """By what the scores of so many neurons, number `first` and those behind it, are compared as `corrected`."""
+        factors, means = self.factors[first : first + neurons], self.means[first : first + neurons]
+        return Comparison(factors, -means * factors, -(factors > 0).astype(np.float32), self.token_means)
 
-        chunk = slice(first, first + len(scores))
-        factors = self.factors[chunk, None]
-        torch.addcmul(-self.means[chunk, None] * factors, scores, factors, out=into)
-        return into if self.is_gated else into.sub_(self.token_means).mul_(factors > 0)
-
-    def size(self, scores: "Tensor", into: "Tensor") -> "Tensor":
-        """By what scores are compared: by size, written into `into`, where a sign is a convention; as they are elsewhere."""
-        import torch
-
-        return torch.abs(scores, out=into) if self.is_gated else scores
-
-    def of_pairs(self, congruence: "Tensor", neurons: "Tensor", tokens: "Tensor") -> "Tensor":
-        """Congruence of pairs [pair] (numbers of neurons, places among ranked tokens) as `corrected`."""
+    def of_pairs(self, congruence: np.ndarray, neurons: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Congruence of pairs [pair] (numbers of neurons, places among ranked tokens) as `corrected`, float32."""
         factors = self.factors[neurons]
-        return ((congruence - self.means[neurons]) * factors - self.token_means[tokens]) * (factors > 0)
+        return np.asarray(((congruence - self.means[neurons]) * factors - self.token_means[tokens]) * (factors > 0), np.float32)
 
 
-def correction_of(model: LanguageModel, ranked_ids: "Tensor") -> Correction:
+def correction_of(model: LanguageModel, ranked_ids: Sequence[int]) -> Correction:
     """The correction of a model's scores in the convention `logits` with the ranked tokens. Two passes over the weights, none over scores."""
     import torch
 
-    vectors = token_vectors(model, "logits")
-    mean, spread = _moments(vectors, ranked_ids)
+    vectors, ranked = token_vectors(model, "logits"), torch.tensor(ranked_ids, dtype=torch.int64, device=model.device)
+    mean, spread = _moments(vectors, ranked)
     means, deviations, weights = [], [], []
     for layer in range(model.facts.layers):
         written = writing_weights(model, layer).double()
@@ -73,8 +67,9 @@ def correction_of(model: LanguageModel, ranked_ids: "Tensor") -> Correction:
         weights.append(chosen @ writing_weights(model, layer).double())  # sum of what the layer's neurons write, each by its deviation
     common = torch.stack(weights).sum(0) / (factors > 0).sum().clamp_min(1)
     is_gated = model.facts.is_gated
-    token_means = common.float() @ vectors[:, ranked_ids] - (common @ mean).float()
-    return Correction(torch.cat(means).float(), factors.float(), torch.zeros_like(token_means) if is_gated else token_means, is_gated)
+    token_means = torch.zeros(len(ranked)) if is_gated else common.float() @ vectors[:, ranked] - (common @ mean).float()
+    found = (of.float().cpu().numpy() for of in (torch.cat(means), factors, token_means))
+    return Correction(*found, is_gated)
 
 
 def _moments(vectors: "Tensor", ranked_ids: "Tensor") -> tuple["Tensor", "Tensor"]:

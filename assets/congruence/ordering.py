@@ -1,67 +1,77 @@
-"""The best of many scores, with one answer for ties: of equal scores the one with the lower index comes first.
+"""The best of many scores, with one answer for ties: of equal scores the one that comes first.
 
-`torch.topk` leaves open which of equal scores it returns; a table that must come out the same twice cannot.
+The neurons of a model pass by in chunks, in rising order, each with its scores with all tokens; a ranking of either side takes in one chunk
+after the other. What scores are compared by is worked out on the way, so that no second array of their size is written. The loops are in
+ranking_loops.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
 
-
-def best(scores: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
-    """The `count` highest scores of each row (all, if there are fewer) and their columns, ties to the lower column.
-
-    `scores` is [row, column] without NaN; both results are [row, min(count, column)], best first.
-    """
-    columns = scores.shape[1]
-    # One score more than asked for: where it equals the last one asked for, topk's choice among equals is open.
-    values, indices = _in_order(*scores.topk(min(count + 1, columns), dim=1))
-    if columns > count:
-        open_rows = (values[:, count] == values[:, count - 1]).nonzero()[:, 0]
-        if len(open_rows):
-            sorted_values, sorted_indices = scores[open_rows].sort(dim=1, descending=True, stable=True)
-            values[open_rows], indices[open_rows] = sorted_values[:, : count + 1], sorted_indices[:, : count + 1]
-    return values[:, :count], indices[:, :count]
+from assets.congruence.ranking_loops import SPAN, keep_neurons, keep_tokens
 
 
-def _in_order(values: "Tensor", indices: "Tensor") -> tuple["Tensor", "Tensor"]:
-    indices, by_index = indices.sort(dim=1)
-    values, by_value = values.gather(1, by_index).sort(dim=1, descending=True, stable=True)
-    return values, indices.gather(1, by_value)
+@dataclass(frozen=True)
+class Comparison:
+    """By what the scores of some neurons are compared: score * scale + shift + common * takes."""
 
-
-@dataclass
-class RunningBest:
-    """The best `count` scores of each row so far, while the columns come in batches of rising index."""
-
-    values: "Tensor"  # float32 [row, kept], best first
-    columns: "Tensor"  # int64 [row, kept]
-    count: int
+    scale: np.ndarray  # float32 [neuron]
+    shift: np.ndarray  # float32 [neuron]
+    takes: np.ndarray  # float32 [neuron]
+    common: np.ndarray  # float32 [token]
 
     @classmethod
-    def empty(cls, rows: int, count: int, device: object) -> "RunningBest":
-        """Nothing seen yet: every place is minus infinity, column -1."""
-        import torch
+    def as_they_are(cls, scores: np.ndarray) -> "Comparison":
+        """By the scores [neuron, token] themselves."""
+        neurons, tokens = scores.shape
+        return cls(np.ones(neurons, np.float32), np.zeros(neurons, np.float32), np.zeros(neurons, np.float32), np.zeros(tokens, np.float32))
 
-        values = torch.full((rows, count), -torch.inf, device=device)  # type: ignore[call-overload]
-        return cls(values, torch.full((rows, count), -1, dtype=torch.int64, device=device), count)  # type: ignore[call-overload]
 
-    def add(self, scores: "Tensor", first_column: int) -> None:
-        """Take in a batch, [column, row]: note the order, one line per new column.
+class NeuronRanking:
+    """The best tokens of each neuron, best first: values float32 and tokens int64, both [neuron, place]."""
 
-        Only rows in which some new score beats the last kept one are sorted. On a stream in no particular order these are few:
-        count x (1 + log(batches / count)) batches' worth in all.
-        """
-        import torch
+    def __init__(self, neurons: int, places: int, way: int) -> None:
+        self.values = np.full((neurons, places), -np.inf, np.float32)
+        self.tokens = np.full((neurons, places), -1, np.int64)
+        self._way = way
 
-        rows = (scores.amax(dim=0) > self.values[:, -1]).nonzero()[:, 0]  # equal scores lose: what came first has the lower index
-        if not len(rows):
-            return
-        values, columns = best(scores[:, rows].T.contiguous(), self.count)
-        values = torch.cat([self.values[rows], values], dim=1)
-        columns = torch.cat([self.columns[rows], columns + first_column], dim=1)
-        values, order = values.sort(dim=1, descending=True, stable=True)
-        self.values[rows] = values[:, : self.count]
-        self.columns[rows] = columns.gather(1, order)[:, : self.count]
+    def add(self, first: int, scores: np.ndarray, by: Comparison) -> None:
+        """Take in scores float32 [neuron, token], without NaN, of neuron number `first` and those behind it."""
+        values, tokens = (array[first : first + len(scores)] for array in (self.values, self.tokens))
+
+        def some(start: int, end: int) -> None:
+            own = slice(start, end)
+            keep_tokens(scores[own], by.scale[own], by.shift[own], by.takes[own], by.common, self._way, values[own], tokens[own])
+
+        _side_by_side(some, len(scores), 1)
+
+
+class TokenRanking:
+    """The best neurons of each token so far, best first: values float32 and neurons int64, both [place, token]."""
+
+    def __init__(self, tokens: int, places: int, way: int) -> None:
+        self.values = np.full((places, tokens), -np.inf, np.float32)
+        self.neurons = np.full((places, tokens), -1, np.int64)
+        self._way = way
+
+    def add(self, first: int, scores: np.ndarray, by: Comparison) -> None:
+        """Take in scores float32 [neuron, token], without NaN, of neuron number `first` and those behind it."""
+
+        def some(start: int, end: int) -> None:
+            keep_neurons(scores, by.scale, by.shift, by.takes, by.common, self._way, first, self.values, self.neurons, start, end)
+
+        _side_by_side(some, scores.shape[1], SPAN)
+
+
+def _side_by_side(work: Callable[[int, int], None], size: int, step: int) -> None:
+    """`work` on 0 .. size - 1 in as many ranges as torch has threads, each beginning at a multiple of `step`."""
+    import torch
+
+    each = max(-(-size // (torch.get_num_threads() * step)) * step, step)
+    starts = range(0, size, each)
+    with ThreadPoolExecutor(len(starts)) as threads:
+        for done in [threads.submit(work, start, min(start + each, size)) for start in starts]:
+            done.result()

@@ -20,7 +20,8 @@ import numpy as np
 
 from assets.congruence.conventions import Convention, reading_vectors, reading_weights, token_vectors, writing_weights
 from assets.congruence.correction import correction_of
-from assets.congruence.ordering import RunningBest, best
+from assets.congruence.ordering import Comparison, NeuronRanking, TokenRanking
+from assets.congruence.ranking_loops import HIGHEST, LOWEST
 from assets.congruence.strongest import Choices, Strongest
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK_BYTES = 64 * 2**20  # of scores at a time: 333 neurons of GPT-2; peak working memory is a few times this
-ENDS = {"top": 1, "bottom": -1}  # sign that puts the end first
+ENDS = {"top": HIGHEST, "bottom": LOWEST}
 
 
 @dataclass(frozen=True)
@@ -68,26 +69,23 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
     facts = model.facts
     every = facts.layers * facts.neurons
     tracked = torch.tensor(wanted.token_ids, dtype=torch.int64, device=model.device)
-    ranked_ids = torch.tensor(wanted.ranked_ids, dtype=torch.int64, device=model.device)
-    places = min(wanted.tokens_per_end + 1, len(ranked_ids))
-    neuron_values = {end: np.empty((every, places), dtype=np.float32) for end in ENDS}
-    neuron_tokens = {end: np.empty((every, places), dtype=np.int64) for end in ENDS}
+    ranked_ids = np.array(wanted.ranked_ids, np.int64)
     columns = np.empty((len(tracked), every), dtype=np.float32)
     rows = np.empty((len(wanted.neurons), facts.vocabulary), dtype=np.float32)
-    best_neurons = RunningBest.empty(len(ranked_ids), min(wanted.neurons_per_token + 1, every), model.device)
-    beyond = _Beyond(model, wanted, ranked_ids) if convention == "logits" else None
+    best_neurons = TokenRanking(len(ranked_ids), min(wanted.neurons_per_token + 1, every), HIGHEST)
+    best_tokens = {end: NeuronRanking(every, min(wanted.tokens_per_end + 1, len(ranked_ids)), way) for end, way in ENDS.items()}
+    beyond = _Beyond(model, wanted) if convention == "logits" else None
 
-    for first, scores in _chunks(model, convention, chunk_bytes):  # scores: float32 [neuron, token]
+    for first, part in _chunks(model, convention, chunk_bytes):
+        scores = part.cpu().numpy()  # float32 [neuron, token]
         chunk = slice(first, first + len(scores))
-        columns[:, chunk] = scores[:, tracked].T.cpu().numpy()
+        columns[:, chunk] = scores[:, wanted.token_ids].T
         inside = [place for place, number in enumerate(wanted.neurons) if chunk.start <= number < chunk.stop]
-        rows[inside] = scores[[wanted.neurons[place] - first for place in inside]].cpu().numpy()
-        ranked = scores if len(ranked_ids) == facts.vocabulary else scores[:, ranked_ids]
-        best_neurons.add(ranked, first)
-        for end, sign in ENDS.items():
-            values, tokens = best(ranked * sign if sign < 0 else ranked, places)
-            neuron_values[end][chunk] = (values * sign).cpu().numpy()
-            neuron_tokens[end][chunk] = ranked_ids[tokens].cpu().numpy()
+        rows[inside] = scores[[wanted.neurons[place] - first for place in inside]]
+        ranked = scores if len(ranked_ids) == facts.vocabulary else np.take(scores, ranked_ids, axis=1)
+        by = Comparison.as_they_are(ranked)
+        for ranking in (best_neurons, *best_tokens.values()):
+            ranking.add(first, ranked, by)
         if beyond:
             beyond.add(first, ranked)
         if tally:
@@ -95,35 +93,32 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
 
     input_columns, input_rows = _input_side(model, tracked, wanted.neurons)
     return Kept(
-        token_values=best_neurons.values.cpu().numpy(),
-        token_neurons=best_neurons.columns.cpu().numpy(),
-        neuron_values=neuron_values,
-        neuron_tokens=neuron_tokens,
+        token_values=best_neurons.values.T,
+        token_neurons=best_neurons.neurons.T,
+        neuron_values={end: ranking.values * ENDS[end] for end, ranking in best_tokens.items()},
+        neuron_tokens={end: ranked_ids[ranking.tokens] for end, ranking in best_tokens.items()},
         columns={"output": columns, "input": input_columns},
         rows={"output": rows, "input": input_rows},
         corrected_columns=beyond.columns if beyond else None,
-        choices=beyond.strongest.choices(model, ranked_ids) if beyond else None,
+        choices=beyond.strongest.choices(model, wanted.ranked_ids) if beyond else None,
     )
 
 
 class _Beyond:
     """What is kept of the corrected scores: the columns of the tracked tokens, float32 [tracked token, neuron], and the strongest."""
 
-    def __init__(self, model: LanguageModel, wanted: Wanted, ranked_ids: "Tensor") -> None:
+    def __init__(self, model: LanguageModel, wanted: Wanted) -> None:
         every, place_of = model.facts.layers * model.facts.neurons, {entry: place for place, entry in enumerate(wanted.ranked_ids)}
-        self.correction = correction_of(model, ranked_ids)
-        self.strongest = Strongest(self.correction, len(ranked_ids), every)
+        self.correction = correction_of(model, wanted.ranked_ids)
+        self.strongest = Strongest(self.correction, len(wanted.ranked_ids), every)
         self.columns = np.full((len(wanted.token_ids), every), np.nan, dtype=np.float32)
-        self._chunk: Tensor | None = None  # of corrected scores, written anew
         self._tracked = [(row, place_of[entry]) for row, entry in enumerate(wanted.token_ids) if entry in place_of]
 
-    def add(self, first: int, ranked: "Tensor") -> None:
-        if self._chunk is None or len(self._chunk) < len(ranked):
-            self._chunk = ranked.new_empty(ranked.shape)
-        corrected = self.correction.corrected(ranked, first, into=self._chunk[: len(ranked)])
+    def add(self, first: int, ranked: np.ndarray) -> None:
+        numbers = np.arange(first, first + len(ranked))
         for row, place in self._tracked:
-            self.columns[row, first : first + len(ranked)] = corrected[:, place].cpu().numpy()
-        self.strongest.add(first, ranked, corrected)
+            self.columns[row, numbers] = self.correction.of_pairs(ranked[:, place], numbers, np.full(len(ranked), place))
+        self.strongest.add(first, ranked)
 
 
 def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> Iterator[tuple[int, "Tensor"]]:

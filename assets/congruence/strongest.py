@@ -4,18 +4,16 @@ Taken in chunk by chunk while the neurons pass by; keeps the two best of either 
 sign is a convention the size decides. Holds arrays; tables are in frames.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from assets.congruence.conventions import token_vectors, writing_weights
 from assets.congruence.correction import Correction
-from assets.congruence.ordering import RunningBest, best
+from assets.congruence.ordering import Comparison, NeuronRanking, TokenRanking
+from assets.congruence.ranking_loops import HIGHEST, LARGEST
 from assets.model.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PLAIN, CORRECTED = "plain", "corrected"
 MEASURES = (PLAIN, CORRECTED)
@@ -41,67 +39,58 @@ class Choices:
         return chosen & ~np.isnan(self.token_gaps) & ~np.isnan(self.neuron_gaps[self.neurons])
 
 
-@dataclass
 class _OneMeasure:
-    running: RunningBest  # neurons of each token, by size
-    values: list["Tensor"] = field(default_factory=list)  # of each neuron's best tokens, by size: [neuron, place]
-    tokens: list["Tensor"] = field(default_factory=list)
+    """The two best of either side, by size where a sign is a convention."""
+
+    def __init__(self, tokens: int, neurons: int, way: int) -> None:
+        self.of_tokens = TokenRanking(tokens, min(PLACES, neurons), way)
+        self.of_neurons = NeuronRanking(neurons, min(PLACES, tokens), way)
+
+    def add(self, first: int, scores: np.ndarray, by: Comparison) -> None:
+        self.of_tokens.add(first, scores, by)
+        self.of_neurons.add(first, scores, by)
 
 
 class Strongest:
     """The best of either side so far. A neuron that writes all tokens alike has 0 everywhere by the corrected measure."""
 
     def __init__(self, correction: Correction, tokens: int, neurons: int) -> None:
-        device = correction.means.device
         self.correction = correction
-        self._of = {measure: _OneMeasure(RunningBest.empty(tokens, min(PLACES, neurons), device)) for measure in MEASURES}
+        self._of = {measure: _OneMeasure(tokens, neurons, LARGEST if correction.is_gated else HIGHEST) for measure in MEASURES}
 
-    def add(self, first: int, plain: "Tensor", corrected: "Tensor") -> None:
-        """Take in the chunk of neurons that begins with number `first`: float32 [neuron, ranked token] by either measure.
+    def add(self, first: int, scores: np.ndarray) -> None:
+        """Take in the chunk of neurons that begins with number `first`: float32 [neuron, ranked token]."""
+        self._of[PLAIN].add(first, scores, Comparison.as_they_are(scores))
+        self._of[CORRECTED].add(first, scores, self.correction.comparison(first, len(scores)))
 
-        `corrected` is no longer of use afterwards: what a chunk needs is written over it, for fresh memory costs more than the sums.
-        """
-        for measure, scores in ((CORRECTED, corrected), (PLAIN, plain)):
-            size, own = self.correction.size(scores, into=corrected), self._of[measure]
-            own.running.add(size, first)
-            values, tokens = best(size, min(PLACES, size.shape[1]))
-            own.values.append(values)
-            own.tokens.append(tokens[:, 0])
-
-    def choices(self, model: LanguageModel, ranked_ids: "Tensor") -> dict[str, Choices]:
+    def choices(self, model: LanguageModel, ranked_ids: Sequence[int]) -> dict[str, Choices]:
         """What the strongest are, by measure, after all neurons have passed by."""
-        return {measure: self._choices(own, model, ranked_ids) for measure, own in self._of.items()}
+        return {measure: self._choices(own, model, np.array(ranked_ids, np.int64)) for measure, own in self._of.items()}
 
-    def _choices(self, own: _OneMeasure, model: LanguageModel, ranked_ids: "Tensor") -> Choices:
-        import torch
-
-        neurons = own.running.columns[:, 0]
+    def _choices(self, own: _OneMeasure, model: LanguageModel, ranked_ids: np.ndarray) -> Choices:
+        neurons = own.of_tokens.neurons[0]
         congruence = pair_scores(model, neurons, ranked_ids)
-        places = torch.arange(len(neurons), device=neurons.device)
         return Choices(
-            neurons=neurons.cpu().numpy(),
-            token_gaps=_leads(own.running.values),
-            tokens=torch.cat(own.tokens).cpu().numpy(),
-            neuron_gaps=_leads(torch.cat(own.values)),
-            congruence=congruence.cpu().numpy(),
-            corrected=self.correction.of_pairs(congruence, neurons, places).cpu().numpy(),
+            neurons=neurons,
+            token_gaps=_leads(own.of_tokens.values.T),
+            tokens=own.of_neurons.tokens[:, 0],
+            neuron_gaps=_leads(own.of_neurons.values),
+            congruence=congruence,
+            corrected=self.correction.of_pairs(congruence, neurons, np.arange(len(neurons))),
         )
 
 
-def pair_scores(model: LanguageModel, neurons: "Tensor", token_ids: "Tensor") -> "Tensor":
+def pair_scores(model: LanguageModel, neurons: np.ndarray, token_ids: np.ndarray) -> np.ndarray:
     """Congruence of pairs, convention `logits`, float32 [pair]: one neuron number and one token id each."""
-    import torch
-
-    vectors = token_vectors(model, "logits")
-    scores = torch.empty(len(neurons), device=vectors.device)
+    vectors, scores = token_vectors(model, "logits"), np.empty(len(neurons), np.float32)
     for layer in range(model.facts.layers):
-        written = writing_weights(model, layer)
-        for part in (neurons // model.facts.neurons == layer).nonzero()[:, 0].split(PAIRS_AT_ONCE):
-            scores[part] = (written[neurons[part] % model.facts.neurons] * vectors[:, token_ids[part]].T).sum(1)
+        written, own = writing_weights(model, layer), np.flatnonzero(neurons // model.facts.neurons == layer)
+        for start in range(0, len(own), PAIRS_AT_ONCE):
+            part = own[start : start + PAIRS_AT_ONCE]
+            scores[part] = (written[neurons[part] % model.facts.neurons] * vectors[:, token_ids[part]].T).sum(1).cpu().numpy()
     return scores
 
 
-def _leads(values: "Tensor") -> np.ndarray:
+def _leads(best_two: np.ndarray) -> np.ndarray:
     """How far the first of [row, place] is ahead of the second; NaN without a second."""
-    best_two = values.cpu().numpy()
     return best_two[:, 0] - best_two[:, 1] if best_two.shape[1] == PLACES else np.full(len(best_two), np.nan, np.float32)

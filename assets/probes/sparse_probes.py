@@ -7,7 +7,7 @@ adaptive thresholding. Differs from it in a second preselection, by what the fir
 sharpen others. Holds the table; reads activations a layer at a time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,39 +17,17 @@ import polars as pl
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.probes.average_precision import average_precision, class_weights, interval
+from assets.probes.fitting import PENALTY, STRONG, fit, scaling
 from assets.probes.kept_cases import Cases, cases_of, kept_of
+from assets.probes.preselection import ROUNDS, Preselection, layer_of, preselected
 from assets.progress import Tally, Told
 
 SIZES = (16, 8, 4, 2, 1)
 HALVINGS = (64, 32)  # on the way down to these
-PRESELECTED = 64  # neurons by difference of means: four times the largest probe
-ADDED = 32  # neurons by what is left unexplained, in each of ROUNDS
-ROUNDS = 2
-PENALTY = 1.0  # C of a sparse probe on standardized activations
-STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of a whole layer's probe: one is chosen by cross-validation
 STEPS = 60  # of the optimizer for a whole layer: more change the third digit
-PROBES_WEIGH = 60  # layers of 1,536 neurons read take as long as a token's fits
+PROBES_WEIGH = 60  # layers of 1,536 neurons read for all tokens take as long as the fits of one
 NEURONS, LAYER, RESIDUAL, FREQUENCY = "neurons", "layer", "residual", "frequency"
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Mean and deviation of features [feature] over the discovery half, as in the corpus. A constant feature becomes 0."""
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    def of(self, values: np.ndarray) -> np.ndarray:
-        """Float32 [position, feature], standardized."""
-        return np.asarray((values.astype(np.float32) - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf), np.float32)
-
-
-def scaling(values: np.ndarray, weights: np.ndarray) -> Scaling:
-    """Of values [position, feature] of the discovery half, with weights [position] that sum to 1."""
-    single = values.astype(np.float32)
-    mean = weights.astype(np.float32) @ single
-    return Scaling(mean, np.sqrt(np.maximum(weights.astype(np.float32) @ (single - mean) ** 2, 0)))
 
 
 @dataclass(frozen=True)
@@ -76,12 +54,12 @@ class Probes:
 def sparse_probes(histograms: Histograms, texts: Mapping[int, str], progress: Told | None = None) -> Probes:
     """Tables sparse_probes and probe_neurons. Tokens with fewer than LEAST_CASES cases in a half have one row, of kind `frequency`.
 
-    `progress` is told layers read for tokens and outcomes, and the fits of one as PROBES_WEIGH of these.
+    `progress` is told layers read for all tokens and outcomes, and the fits of one as PROBES_WEIGH of these.
     """
     kept = kept_of(histograms)
     every = cases_of(histograms, kept)
     told = [cases for cases in every if cases.are_enough]
-    tally = Tally(progress, len(told) * (histograms.layers * (ROUNDS + 1) + PROBES_WEIGH))
+    tally = Tally(progress, (histograms.layers * (ROUNDS + 1) + len(told) * PROBES_WEIGH) if told else 0)
     chosen = preselected(histograms, len(kept), told, tally) if told else {}
     rows, members = [], []
     for cases in every:
@@ -127,16 +105,16 @@ def _frequency(cases: Cases) -> dict[str, Any]:
     return {"kind": FREQUENCY, "size": 0, **same, **cases.counts()}
 
 
-def _probes(histograms: Histograms, rows: int, cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
+def _probes(histograms: Histograms, rows: int, cases: Cases, chosen: Preselection) -> Iterator[Probe]:
     yield from _sparse(cases, chosen)
     layer = chosen.neurons[0][0]
-    yield _dense(cases, LAYER, layer, _layer(histograms, layer, rows)[cases.places])
+    yield _dense(cases, LAYER, layer, layer_of(histograms, layer, rows)[cases.places])
     residual = np.asarray(histograms["kept_residual"][:rows])[cases.places]
     if residual.any():
         yield _dense(cases, RESIDUAL, None, residual)
 
 
-def _sparse(cases: Cases, chosen: "Preselection") -> Iterator[Probe]:
+def _sparse(cases: Cases, chosen: Preselection) -> Iterator[Probe]:
     """From all candidates down to one neuron: each size is refitted, and the next keeps its largest weights. The single neuron is the one
     of largest average precision in the discovery half."""
     is_here = ~cases.is_telling
@@ -172,23 +150,6 @@ def kept_best(values: np.ndarray, is_case: np.ndarray, weights: np.ndarray) -> n
     return np.array([int(np.argmax(reached))])
 
 
-def fit(values: np.ndarray, is_case: np.ndarray, weights: np.ndarray, penalty: float, steps: int = 200) -> np.ndarray:
-    """Float64 [feature]: the weights of a logistic probe with an L2 penalty 1 / (2 C); its intercept ranks nothing and is left out.
-
-    values float32 [position, feature], standardized; weights as class_weights gives them.
-    """
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    probe = LogisticRegression(C=penalty, max_iter=steps, tol=1e-4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is nearly there ranks as well
-        probe.fit(values, is_case, sample_weight=weights * len(is_case))
-    return np.asarray(probe.coef_[0], np.float64)
-
-
 def _dense(cases: Cases, kind: str, layer: int | None, values: np.ndarray) -> Probe:
     """All features, the penalty chosen by average precision over folds of the discovery half left out in turn."""
     is_here = ~cases.is_telling
@@ -210,98 +171,3 @@ def chosen_penalty(values: np.ndarray, is_case: np.ndarray, fold: np.ndarray, ba
             fitted = fit(values[~there], is_case[~there], weights, penalty, STEPS)
             reached[place] += float(average_precision(values[there] @ fitted, is_case[there], tried)) * is_case[there].sum()
     return PENALTIES[int(np.argmax(reached))]
-
-
-@dataclass(frozen=True)
-class Preselection:
-    """Candidates for the sparse probes of one token: their standardized activations float32 [position, neuron] at its Cases.
-
-    The first has the largest difference of means.
-    """
-
-    neurons: tuple[tuple[int, int], ...]
-    values: np.ndarray
-
-    def with_neurons(self, others: "Preselection") -> "Preselection":
-        """These candidates, then those."""
-        return Preselection(self.neurons + others.neurons, np.hstack([self.values, others.values]))
-
-
-def preselected(histograms: Histograms, rows: int, every: Sequence[Cases], tally: Tally) -> dict[tuple[str, int], Preselection]:
-    """The candidates of each token and outcome, looked for in the discovery half.
-
-    First by difference of means; then, ROUNDS times, by how far a neuron's activation goes along with what a probe on those before leaves
-    unexplained: the gradient of its loss, which is 0 for what tells nothing beyond them.
-    """
-    telling = [_contrast(cases, cases.is_case - cases.base_rate) for cases in every]
-    found = _strongest(histograms, rows, every, telling, PRESELECTED, [frozenset()] * len(every), tally)
-    for _ in range(ROUNDS):
-        left = [_contrast(cases, _unexplained(cases, chosen)) for cases, chosen in zip(every, found, strict=True)]
-        taken = [frozenset(chosen.neurons) for chosen in found]
-        more = _strongest(histograms, rows, every, left, ADDED, taken, tally)
-        found = [chosen.with_neurons(added) for chosen, added in zip(found, more, strict=True)]
-    return {(cases.outcome, cases.token_id): chosen for cases, chosen in zip(every, found, strict=True)}
-
-
-def _contrast(cases: Cases, left: np.ndarray) -> np.ndarray:
-    """Float32 [position of the discovery half]: weight times what is to be gone along with."""
-    is_here = ~cases.is_telling
-    return np.asarray(class_weights(cases.is_case[is_here], cases.base_rate) * left[is_here], np.float32)
-
-
-def _unexplained(cases: Cases, chosen: Preselection) -> np.ndarray:
-    """Float64 [position]: case less the probability that a probe on the candidates gives it; the weighted sum is 0."""
-    from scipy.optimize import brentq
-    from scipy.special import expit
-
-    is_here = ~cases.is_telling
-    weights = class_weights(cases.is_case[is_here], cases.base_rate)
-    scores = chosen.values @ fit(chosen.values[is_here], cases.is_case[is_here], weights, STRONG)
-    height = brentq(lambda offset: float(weights @ expit(scores[is_here] + offset)) - cases.base_rate, -700, 700)
-    return np.asarray(cases.is_case - expit(scores + height))
-
-
-def _strongest(
-    histograms: Histograms,
-    rows: int,
-    every: Sequence[Cases],
-    contrasts: Sequence[np.ndarray],
-    number: int,
-    taken: Sequence[frozenset[tuple[int, int]]],
-    tally: Tally,
-) -> list[Preselection]:
-    """For each token the `number` neurons, none of them taken, whose standardized activation times the contrast sums to most in size."""
-    best: list[list[tuple[float, int, int]]] = [[] for _ in every]
-    columns: list[dict[tuple[int, int], np.ndarray]] = [{} for _ in every]
-    for layer in range(histograms.layers):
-        slab = _layer(histograms, layer, rows)
-        for place, (cases, contrast) in enumerate(zip(every, contrasts, strict=True)):
-            own = slab[cases.places]
-            is_here = ~cases.is_telling
-            scaled = scaling(own[is_here], class_weights(cases.is_case[is_here], cases.base_rate))
-            sums = np.abs(contrast @ scaled.of(own[is_here]))
-            sums[[neuron for at, neuron in taken[place] if at == layer]] = -1
-            first = np.argsort(-sums, kind="stable")[:number]
-            merged = sorted([*best[place], *((-float(sums[neuron]), layer, int(neuron)) for neuron in first if sums[neuron] >= 0)])[:number]
-            best[place] = merged
-            new = {(layer, neuron) for _, at, neuron in merged if at == layer}
-            held = {(at, neuron) for _, at, neuron in merged}
-            columns[place] = {name: column for name, column in columns[place].items() if name in held}
-            for name in new:
-                columns[place][name] = Scaling(scaled.mean[[name[1]]], scaled.deviation[[name[1]]]).of(own[:, [name[1]]])[:, 0]
-            tally.add(1)
-    return [
-        _candidates([(layer, neuron) for _, layer, neuron in ranked], held, cases.places.size)
-        for cases, ranked, held in zip(every, best, columns, strict=True)
-    ]
-
-
-def _candidates(neurons: list[tuple[int, int]], held: Mapping[tuple[int, int], np.ndarray], positions: int) -> Preselection:
-    """Neurons, best first, with their columns; none where all neurons of a small model are taken."""
-    values = np.stack([held[neuron] for neuron in neurons], 1) if neurons else np.empty((positions, 0), np.float32)
-    return Preselection(tuple(neurons), values)
-
-
-def _layer(histograms: Histograms, layer: int, rows: int) -> np.ndarray:
-    """Float16 [row, neuron]."""
-    return np.asarray(histograms["kept_activations"][:rows, layer])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from assets.ablation.position_effects import MEASURES, Target, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.position_effects import MEASURES, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.readout import Target
 from assets.ablation.replacements import ABLATIONS, replacements
 from assets.model.refusals import ModelError
 from tests import slow_ablation as slow

@@ -143,10 +143,10 @@ def test_a_model_with_fewer_neurons_than_candidates_has_probes_of_all_sizes_that
     assert members(found, 1) == {(1, 2)}
 
 
-def test_progress_counts_each_reading_of_a_layer_and_the_fits_as_sixty_more() -> None:
+def test_progress_counts_each_reading_of_a_layer_and_the_fits_of_each_token_as_sixty_more() -> None:
     histograms = Corpus(0).kept(one)
     steps = steps_told(lambda progress: sparse_probes(histograms, TEXTS, progress))
     probed = sum(cases.are_enough for cases in cases_of(histograms, kept_of(histograms)))
     assert probed
-    assert steps[-1] == probed * (3 * histograms.layers + PROBES_WEIGH)
+    assert steps[-1] == 3 * histograms.layers + probed * PROBES_WEIGH
     assert steps[0] == 1

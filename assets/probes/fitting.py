@@ -1,0 +1,44 @@
+"""Logistic probes: how features are standardized and how a probe is fitted to them. Holds no choice of features or positions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PENALTY = 1.0  # C of a sparse probe on standardized activations
+STRONG = 0.05  # C while there are more neurons than the largest probe has, nearly as many as cases
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and deviation of features [feature] over the discovery half, as in the corpus. A constant feature becomes 0."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Float32 [position, feature], standardized."""
+        return np.asarray((values.astype(np.float32) - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf), np.float32)
+
+
+def scaling(values: np.ndarray, weights: np.ndarray) -> Scaling:
+    """Of values [position, feature] of the discovery half, with weights [position] that sum to 1."""
+    single = values.astype(np.float32)
+    mean = weights.astype(np.float32) @ single
+    return Scaling(mean, np.sqrt(np.maximum(weights.astype(np.float32) @ (single - mean) ** 2, 0)))
+
+
+def fit(values: np.ndarray, is_case: np.ndarray, weights: np.ndarray, penalty: float, steps: int = 200) -> np.ndarray:
+    """Float64 [feature]: the weights of a logistic probe with an L2 penalty 1 / (2 C); its intercept ranks nothing and is left out.
+
+    values float32 [position, feature], standardized; weights as class_weights gives them.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    probe = LogisticRegression(C=penalty, max_iter=steps, tol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is nearly there ranks as well
+        probe.fit(values, is_case, sample_weight=weights * len(is_case))
+    return np.asarray(probe.coef_[0], np.float64)
