@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from assets.ablation.position_effects import Target, position_effects, run_window
+from assets.ablation.position_effects import position_effects, run_window
+from assets.ablation.readout import Target
 from assets.congruence.conventions import token_vectors, writing_weights
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows

@@ -13,7 +13,8 @@ import polars.selectors as cs
 from assets.ablation.ablated_positions import KINDS_OF_POSITION, OTHER, SEED, WINDOW
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.donors import Donors
-from assets.ablation.position_effects import MEASURES, Target
+from assets.ablation.position_effects import MEASURES
+from assets.ablation.readout import Target
 from assets.ablation.replacements import ABLATIONS
 from assets.ablation.settled_pairs import FIRST_DRAWN, drawn_p_values, is_settled
 from assets.ablation.visits import Subjects, Visit

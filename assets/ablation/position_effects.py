@@ -16,12 +16,10 @@ import numpy as np
 
 from assets.ablation.near_readout import LEAST_VARIANTS, NearReadout
 from assets.ablation.readout import READ, Readout, Target, read_logits, read_stream
-from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
-from assets.model.refusals import UnsupportedModelError
 from assets.model.writing import Writing
 from assets.prompts.continuation import Entering, StreamContinuation
-from assets.prompts.prompt_runs import PromptRun, last_logits_alone, residual_after, run_prompt
+from assets.prompts.prompt_runs import PromptRun, residual_after, run_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -95,35 +93,3 @@ def _measures(clean: "torch.Tensor", read: "torch.Tensor", directly: "torch.Tens
     change = read - clean
     total, direct = change[:, 3], directly - clean[3]
     return torch.stack([change[:, 0], (change[:, 1] != 0).double(), change[:, 2], total, direct, total - direct], dim=1)
-
-
-def require_plain_forward_agrees(
-    model: LanguageModel, ids: Sequence[int], target: Target, layer: int, neuron: int, change: "float | torch.Tensor", logit_change: float
-) -> None:
-    """Ablate one neuron in a plain forward pass of the whole model; raise ModelError if the fast way says something else.
-
-    `change`: replacement minus activation at the target's position, or [position] at the last so many up to it. `logit_change` is the token's,
-    there.
-    """
-    import torch
-
-    def hook(activations: torch.Tensor, hook: object) -> torch.Tensor:
-        changed = activations.clone()  # [run, position, neuron]
-        changed[1, :, neuron] += everywhere.to(changed.dtype)
-        return changed
-
-    last = torch.as_tensor(change, device=model.device).reshape(-1)
-    everywhere = torch.zeros(target.position + 1, device=model.device)
-    everywhere[-len(last) :] = last
-    tokens = torch.tensor([list(ids[: target.position + 1])] * 2, device=model.device)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[(model.neuron_hook(layer), hook), last_logits_alone()]):
-        logits = model.bridge(tokens, use_cache=False, output_attentions=False)[:, -1].float()  # [run, vocabulary]
-    plain = float(logits[1, target.token_id] - logits[0, target.token_id])
-    allowed = tolerance(model) * max(1.0, float(logits.abs().max()))
-    if not abs(plain - logit_change) <= allowed:  # also true for NaN
-        raise UnsupportedModelError(
-            f"model {model.facts.architecture}: ablating layer {layer} neuron {neuron} changes a logit by {logit_change:.6g} by its output "
-            f"weights and by {plain:.6g} in a plain forward pass (allowed {allowed:.2g} apart). Its MLPs do not write into the residual stream "
-            "as is known of them, or its attention sees other positions than is known; ablation does not support it: choose another model "
-            "for this page"
-        )

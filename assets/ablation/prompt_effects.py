@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assets.ablation.donors import Neurons
-from assets.ablation.position_effects import require_plain_forward_agrees
+from assets.ablation.plain_ablation import Ablated, require_plain_forward_agrees
 from assets.ablation.readout import Readout, Target
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError
@@ -125,7 +125,7 @@ def _require_agreement(
         layer, place, neuron = named[column]
         change = changes[layer][ablation, place]  # [position]
         target = Target(len(ids) - 1, token_ids[token], token_ids[token])
-        require_plain_forward_agrees(model, ids, target, layer, neuron, change, float(own[ablation, column, token]))
+        require_plain_forward_agrees(model, ids, target, [Ablated(layer, neuron, change, float(own[ablation, column, token]))])
 
 
 def _plain(model: LanguageModel, ids: Sequence[int], neurons: Neurons, changes: Changes, token_ids: Sequence[int]) -> "torch.Tensor":

@@ -13,7 +13,8 @@ import polars as pl
 
 from assets.ablation.ablated_positions import WINDOW
 from assets.ablation.donors import Donors, Neurons
-from assets.ablation.position_effects import MEASURES, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.plain_ablation import Ablated, require_plain_forward_agrees
+from assets.ablation.position_effects import MEASURES, position_effects, run_window
 from assets.ablation.readout import Readout, Target
 from assets.ablation.replacements import ABLATIONS, corpus_means, replacements
 from assets.model.language_model import LanguageModel
@@ -126,9 +127,11 @@ def _require_agreement(
     model: LanguageModel, ids: Sequence[int], visit: Visit, changes: "Mapping[int, torch.Tensor]", effects: np.ndarray
 ) -> None:
     """In each layer the neuron and the ablation that change the logit most are done once more in a plain forward pass."""
+    largest = []
     for layer, neurons in visit.subjects.neurons.items():
         columns = visit.subjects.columns(layer, neurons)
         sizes = np.abs(effects[:, columns, LOGIT])  # [ablation, neuron]
         ablation, place = divmod(int(sizes.argmax()), len(neurons))
         change, logit = float(changes[layer][ablation, place]), float(effects[ablation, columns[place], LOGIT])
-        require_plain_forward_agrees(model, ids, visit.target, layer, neurons[place], change, logit)
+        largest.append(Ablated(layer, neurons[place], change, logit))
+    require_plain_forward_agrees(model, ids, visit.target, largest)

@@ -47,13 +47,15 @@ def _atlas(work: Work) -> None:
     texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
     told = Progress(work.tell, "atlas, tokens", "layers")
     work.write_in_parts("atlas_tokens", held(atlas_tokens(histograms, texts, work.study.min_count, told), neurons))
-    found = dict(_neighbours(work, histograms))
+    found = dict(_neighbours(work, histograms, neurons))
     work.write_in_parts("atlas_neighbours", held(atlas_neighbours(found, histograms.layers, histograms.neurons), neurons))
 
 
-def _neighbours(work: Work, histograms: Histograms) -> Iterator[tuple[str, Neighbours]]:
+def _neighbours(work: Work, histograms: Histograms, neurons: pl.DataFrame | None) -> Iterator[tuple[str, Neighbours]]:
     """The neighbours by kind; of a kind only where its vectors are known. One kind's vectors are in memory at a time."""
-    model = model_of(work)
+    model, asked = model_of(work), None
+    if neurons is not None:
+        asked = neurons.select(pl.col("layer").cast(pl.Int64) * histograms.neurons + pl.col("neuron")).to_series().to_numpy()
     vectors = {
         "together": partial(sampled_activations, histograms),
         "writes": partial(written_directions, model),
@@ -62,7 +64,7 @@ def _neighbours(work: Work, histograms: Histograms) -> Iterator[tuple[str, Neigh
     for kind, of in KINDS.items():
         told = Progress(work.tell, f"atlas, neurons that are alike ({kind})", "pairs")
         try:
-            yield kind, neighbours(vectors[kind](), of.told, of.is_centred, model.device.type, told)
+            yield kind, neighbours(vectors[kind](), of.told, of.is_centred, model.device.type, told, asked)
         except UnsupportedModelError as error:
             work.tell(f"atlas: no neurons that are alike by what they do ({kind}): {error}")
 

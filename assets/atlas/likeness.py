@@ -31,11 +31,14 @@ class Neighbours:
     likeness: np.ndarray
 
 
-def neighbours(values: np.ndarray, told: int, is_centred: bool, device: str = "cpu", progress: Told | None = None) -> Neighbours:
+def neighbours(
+    values: np.ndarray, told: int, is_centred: bool, device: str = "cpu", progress: Told | None = None, asked: np.ndarray | None = None
+) -> Neighbours:
     """The first `told` at either of ENDS, largest likeness first, ties to the lower neuron; none of the wrong sign.
 
     values: float32 [neuron, width]. The likeness is Pearson's correlation over the width if `is_centred`, else the cosine; float64, told as
-    float32. A neuron whose vector has no length (does not vary), or is not finite, has no neighbours and is none. `progress` is told pairs.
+    float32. A neuron whose vector has no length (does not vary), or is not finite, has no neighbours and is none. `asked`: int64, the neurons
+    whose neighbours are looked for, among all; the others get none. `progress` is told pairs.
     """
     centre, length = _centre_and_length(values, is_centred)
     have = np.flatnonzero(np.isfinite(length) & (length > 0))
@@ -44,13 +47,16 @@ def neighbours(values: np.ndarray, told: int, is_centred: bool, device: str = "c
         return found
     if have.size < len(values):
         values, centre, length = values[have], centre[have], length[have]
-    candidates = _candidates(_rounded(values, centre, length, device), len(values), told + SPARE, progress)
-    for first in range(0, len(values), BLOCK):
-        rows = slice(first, first + BLOCK)
-        likeness = _likeness(values, centre, length, first, candidates[rows])
-        entries, likeness = _first(candidates[rows], likeness, told)
-        found.entries[have[rows]] = np.where(entries >= 0, have[entries], -1)
-        found.likeness[have[rows]] = likeness
+    rows = np.arange(len(have)) if asked is None else np.flatnonzero(np.isin(have, asked))
+    candidates = _candidates(
+        _rounded(values, centre, length, device), len(values), rows, told + SPARE, Tally(progress, len(rows) * len(have))
+    )
+    for first in range(0, len(rows), BLOCK):
+        own = rows[first : first + BLOCK]
+        likeness = _likeness(values, centre, length, own, candidates[first : first + BLOCK])
+        entries, likeness = _first(candidates[first : first + BLOCK], likeness, told)
+        found.entries[have[own]] = np.where(entries >= 0, have[entries], -1)
+        found.likeness[have[own]] = likeness
     return found
 
 
@@ -86,29 +92,36 @@ def _rounded(values: np.ndarray, centre: np.ndarray, length: np.ndarray, device:
     return rounded
 
 
-def _candidates(rounded: "Tensor", vectors: int, number: int, progress: Told | None) -> np.ndarray:
-    """Int32 [vector, end, candidate]: those with the highest and the lowest products, -1 where there are no more.
-
-    A tile of products serves the vectors of its rows and, turned, those of its columns.
-    """
+def _candidates(rounded: "Tensor", vectors: int, rows: np.ndarray, number: int, tally: Tally) -> np.ndarray:
+    """Int32 [row, end, candidate]: those with the highest and the lowest products with vector rows[row], -1 where there are no more."""
     from assets.atlas.likeness_loops import LEAST, SPAN, keep_extremes
 
-    keys = np.full((vectors, len(ENDS), number), LEAST, np.int16)
-    entries = np.full((vectors, len(ENDS), number), -1, np.int32)
-
-    def keep(scores: "Tensor", row: int, column: int) -> None:
-        own = slice(row, min(row + TILE, vectors))
+    keys = np.full((len(rows), len(ENDS), number), LEAST, np.int16)
+    entries = np.full((len(rows), len(ENDS), number), -1, np.int32)
+    for first, column, scores in _products(rounded, vectors, rows):
+        own = slice(first, min(first + TILE, len(rows)))
         spans = _bits(scores)[: own.stop - own.start].reshape(own.stop - own.start, -1, SPAN)
-        keep_extremes(spans, row, column, vectors, keys[own], entries[own])
-
-    tally = Tally(progress, vectors * vectors)
-    for row, column in _tiles(vectors):
-        scores = rounded[row : row + TILE] @ rounded[column : column + TILE].T
-        keep(scores, row, column)
-        if row != column:
-            keep(scores.T, column, row)
-        tally.add(min(TILE, vectors - row) * min(TILE, vectors - column) * (1 if row == column else 2))
+        keep_extremes(spans, rows[own], column, vectors, keys[own], entries[own])
+        tally.add(len(spans) * min(TILE, vectors - column))
     return entries
+
+
+def _products(rounded: "Tensor", vectors: int, rows: np.ndarray) -> "Iterator[tuple[int, int, Tensor]]":
+    """(first row, first column, products of the rows with the columns behind it), a tile at a time.
+
+    Where all vectors are rows, a tile serves the vectors of its rows and, turned, those of its columns.
+    """
+    if len(rows) < vectors:
+        for first in range(0, len(rows), TILE):
+            some = rounded[rows[first : first + TILE]]
+            for column in range(0, vectors, TILE):
+                yield first, column, some @ rounded[column : column + TILE].T
+        return
+    for first, column in _tiles(vectors):
+        scores = rounded[first : first + TILE] @ rounded[column : column + TILE].T
+        yield first, column, scores
+        if first != column:
+            yield column, first, scores.T
 
 
 def _tiles(vectors: int) -> Iterator[tuple[int, int]]:
@@ -124,15 +137,14 @@ def _bits(scores: "Tensor") -> np.ndarray:
     return scores.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
 
 
-def _likeness(values: np.ndarray, centre: np.ndarray, length: np.ndarray, first: int, entries: np.ndarray) -> np.ndarray:
-    """Float32 [row, end, candidate]: how alike vector first + row and each of its candidates are. Equal for either of a pair."""
+def _likeness(values: np.ndarray, centre: np.ndarray, length: np.ndarray, rows: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """Float32 [row, end, candidate]: how alike vector rows[row] and each of its candidates are. Equal for either of a pair."""
     from assets.atlas.likeness_loops import products
 
     found = np.empty(entries.shape)
-    products(values, first, entries, found)
-    own = slice(first, first + len(entries))
-    found -= values.shape[1] * (centre[own, None, None] * centre[entries])
-    return np.clip(found / (length[own, None, None] * length[entries]), -1, 1).astype(np.float32)
+    products(values, rows, entries, found)
+    found -= values.shape[1] * (centre[rows, None, None] * centre[entries])
+    return np.clip(found / (length[rows, None, None] * length[entries]), -1, 1).astype(np.float32)
 
 
 def _first(entries: np.ndarray, likeness: np.ndarray, told: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,12 +12,12 @@ SPAN = 64  # scores that are looked at together: hardly any span holds one that 
 
 
 @njit(nogil=True, cache=True)
-def keep_extremes(scores: np.ndarray, first_row: int, first_column: int, vectors: int, keys: np.ndarray, entries: np.ndarray) -> None:
+def keep_extremes(scores: np.ndarray, rows: np.ndarray, first_column: int, vectors: int, keys: np.ndarray, entries: np.ndarray) -> None:
     """Go through the scores of some vectors with some others, and keep the highest and the lowest of each, in place.
 
-    scores: bfloat16 as int16 [row, span, SPAN], finite, columns in spans; those from `vectors` on are no vectors. keys int16, entries int32
-    [row, end, candidate], so far: first the highest, then, negated, the lowest, each with the best first; empty places hold LEAST and -1.
-    A vector is no candidate of itself.
+    scores: bfloat16 as int16 [row, span, SPAN], finite, columns in spans; rows: int64 [row], which vector each is; columns from `vectors` on
+    are no vectors. keys int16, entries int32 [row, end, candidate], so far: first the highest, then, negated, the lowest, each with the best
+    first; empty places hold LEAST and -1. A vector is no candidate of itself.
     """
     for row in range(scores.shape[0]):
         high, low = keys[row, 0], keys[row, 1]
@@ -26,7 +26,7 @@ def keep_extremes(scores: np.ndarray, first_row: int, first_column: int, vectors
                 continue
             for place in range(SPAN):
                 entry = first_column + span * SPAN + place
-                if entry != first_row + row and entry < vectors:
+                if entry != rows[row] and entry < vectors:
                     key = _key(scores[row, span, place])
                     if key > high[-1]:
                         _insert(high, entries[row, 0], key, entry)
@@ -65,14 +65,14 @@ def _insert(keys: np.ndarray, entries: np.ndarray, key: int, entry: int) -> None
 
 
 @njit(nogil=True, cache=True)
-def products(values: np.ndarray, first_row: int, entries: np.ndarray, found: np.ndarray) -> None:
-    """found[row, end, candidate] = the product of vector first_row + row with that of entries[row, end, candidate]; 0 for entry -1.
+def products(values: np.ndarray, rows: np.ndarray, entries: np.ndarray, found: np.ndarray) -> None:
+    """found[row, end, candidate] = the product of vector rows[row] with that of entries[row, end, candidate]; 0 for entry -1.
 
     values: float32 [vector, width]; found: float64. Multiplied and added in float64, in the order of the width, so that either of a pair
     finds the same.
     """
     for row in range(entries.shape[0]):
-        own = values[first_row + row]
+        own = values[rows[row]]
         for end in range(entries.shape[1]):
             for place in range(entries.shape[2]):
                 total = 0.0

@@ -68,8 +68,8 @@ def correction_of(model: LanguageModel, ranked_ids: Sequence[int]) -> Correction
     common = torch.stack(weights).sum(0) / (factors > 0).sum().clamp_min(1)
     is_gated = model.facts.is_gated
     token_means = torch.zeros(len(ranked)) if is_gated else common.float() @ vectors[:, ranked] - (common @ mean).float()
-    found = (of.float().cpu().numpy() for of in (torch.cat(means), factors, token_means))
-    return Correction(*found, is_gated)
+    own_means, own_factors, own_token_means = (of.float().cpu().numpy() for of in (torch.cat(means), factors, token_means))
+    return Correction(own_means, own_factors, own_token_means, is_gated)
 
 
 def _moments(vectors: "Tensor", ranked_ids: "Tensor") -> tuple["Tensor", "Tensor"]:

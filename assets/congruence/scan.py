@@ -84,7 +84,8 @@ def scan(model: LanguageModel, convention: Convention, wanted: Wanted, chunk_byt
         rows[inside] = scores[[wanted.neurons[place] - first for place in inside]]
         ranked = scores if len(ranked_ids) == facts.vocabulary else np.take(scores, ranked_ids, axis=1)
         by = Comparison.as_they_are(ranked)
-        for ranking in (best_neurons, *best_tokens.values()):
+        best_neurons.add(first, ranked, by)
+        for ranking in best_tokens.values():
             ranking.add(first, ranked, by)
         if beyond:
             beyond.add(first, ranked)

@@ -154,7 +154,7 @@ class _Best:
         held = {(at, neuron) for _, at, neuron in self._ranked}
         self._columns = {name: column for name, column in self._columns.items() if name in held}
         new = [neuron for at, neuron in held if at == layer]
-        values = Scaling(found.mean[new], found.deviation[new]).of(slab[np.ix_(self._cases.places, new)])
+        values = Scaling(found.mean[new], found.deviation[new]).of(slab[self._cases.places[:, None], new])
         self._columns |= {(layer, neuron): values[:, place] for place, neuron in enumerate(new)}
 
     def preselection(self) -> Preselection:

@@ -17,7 +17,7 @@ import polars as pl
 from assets.contracts import TABLES
 from assets.counting.histograms import Histograms
 from assets.probes.average_precision import average_precision, class_weights, interval
-from assets.probes.fitting import PENALTY, STRONG, fit, scaling
+from assets.probes.fitting import PENALTY, STRONG, by_one_thread, fit, scaling
 from assets.probes.kept_cases import Cases, cases_of, kept_of
 from assets.probes.preselection import ROUNDS, Preselection, layer_of, preselected
 from assets.progress import Tally, Told
@@ -56,6 +56,11 @@ def sparse_probes(histograms: Histograms, texts: Mapping[int, str], progress: To
 
     `progress` is told layers read for all tokens and outcomes, and the fits of one as PROBES_WEIGH of these.
     """
+    with by_one_thread():
+        return _sparse_probes(histograms, texts, progress)
+
+
+def _sparse_probes(histograms: Histograms, texts: Mapping[int, str], progress: Told | None) -> Probes:
     kept = kept_of(histograms)
     every = cases_of(histograms, kept)
     told = [cases for cases in every if cases.are_enough]

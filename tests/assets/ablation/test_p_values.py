@@ -10,7 +10,8 @@ import pytest
 from assets.ablation.donors import Donors, donors_of_windows
 from assets.ablation.false_discoveries import with_q_values
 from assets.ablation.p_values import COUNTED, FLOOR, TAIL_MODEL, p_values
-from assets.ablation.position_effects import MEASURES, Target
+from assets.ablation.position_effects import MEASURES
+from assets.ablation.readout import Target
 from assets.ablation.replacements import ABLATIONS
 from assets.ablation.visits import Subjects, Visit, visited
 from assets.model.loading import load

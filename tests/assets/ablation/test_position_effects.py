@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from assets.ablation.position_effects import MEASURES, position_effects, require_plain_forward_agrees, run_window
+from assets.ablation.plain_ablation import Ablated, require_plain_forward_agrees
+from assets.ablation.position_effects import MEASURES, position_effects, run_window
 from assets.ablation.readout import Target
 from assets.ablation.replacements import ABLATIONS, replacements
 from assets.model.refusals import ModelError
@@ -72,6 +73,7 @@ def test_a_model_that_computes_something_else_is_refused(tiny: Studied) -> None:
     target = Target(2, 12, ids[3])
     effect = position_effects(tiny.model, run_window(tiny.model, ids, [1]), target, {1: torch.tensor([4])}, {1: torch.full((4, 1), 2.0)})
     logit = float(effect[0, 0, MEASURES.index("logit")])
-    require_plain_forward_agrees(tiny.model, ids, target, 1, 4, 2.0, logit)
+    right = Ablated(1, 4, 2.0, logit)
+    require_plain_forward_agrees(tiny.model, ids, target, [right] * 20)
     with pytest.raises(ModelError, match=r"ablating layer 1 neuron 4 changes a logit by .* choose another model"):
-        require_plain_forward_agrees(tiny.model, ids, target, 1, 4, 2.0, logit + 0.1)
+        require_plain_forward_agrees(tiny.model, ids, target, [*[right] * 19, Ablated(1, 4, 2.0, logit + 0.1)])

@@ -53,8 +53,25 @@ def test_tiles_and_the_dtype_of_products_change_nothing(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(whole.entries, tiled.entries)
     np.testing.assert_array_equal(whole.likeness, tiled.likeness)
     assert told[-1] == (330 * 330, 330 * 330)
-    assert len(told) == 6  # tiles on and above the diagonal
+    assert len(told) == 9  # six tiles on and above the diagonal, three of which serve twice
     assert TILE > 330
+
+
+@pytest.mark.parametrize("asked", [[], [0], [3, 130, 131, 299]])
+def test_those_that_are_asked_for_find_among_all_what_they_find_when_all_are(monkeypatch: pytest.MonkeyPatch, asked: list[int]) -> None:
+    monkeypatch.setattr(module, "TILE", 64)
+    values = families(5, 300, 80)
+    values[130] = 0
+    told: list[tuple[int, int]] = []
+    whole = neighbours(values, TOLD, is_centred=True)
+    some = neighbours(
+        values, TOLD, is_centred=True, progress=lambda done, total: told.append((done, total)), asked=np.array(asked, np.int64)
+    )
+    np.testing.assert_array_equal(some.entries[asked], whole.entries[asked])
+    np.testing.assert_array_equal(some.likeness[asked], whole.likeness[asked])
+    assert (np.delete(some.entries, asked, axis=0) == -1).all()
+    found = len(set(asked) - {130})
+    assert told[-1:] == [(299 * found, 299 * found)] * bool(found)
 
 
 def test_either_of_a_pair_finds_the_same_number_to_the_last_bit() -> None:

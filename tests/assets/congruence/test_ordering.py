@@ -37,7 +37,8 @@ def ranked(scores: np.ndarray, places: int, way: int, at_once: int, by: Comparis
         chunk = np.ascontiguousarray(scores[first : first + at_once])
         own = Comparison.as_they_are(chunk)
         if by:
-            own = Comparison(*(array[first : first + at_once] for array in (by.scale, by.shift, by.takes)), by.common)
+            here = slice(first, first + at_once)
+            own = Comparison(by.scale[here], by.shift[here], by.takes[here], by.common)
         of_neurons.add(first, chunk, own)
         of_tokens.add(first, chunk, own)
     return of_neurons, of_tokens
