@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.congruence.ranking_loops import SPAN, keep_neurons, keep_tokens
+HIGHEST, LOWEST, LARGEST = 1, -1, 0  # ways to order: by score, by its negative, by its size
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class NeuronRanking:
 
     def add(self, first: int, scores: np.ndarray, by: Comparison) -> None:
         """Take in scores float32 [neuron, token], without NaN, of neuron number `first` and those behind it."""
+        from assets.congruence.ranking_loops import keep_tokens
+
         values, tokens = (array[first : first + len(scores)] for array in (self.values, self.tokens))
 
         def some(start: int, end: int) -> None:
@@ -59,6 +61,7 @@ class TokenRanking:
 
     def add(self, first: int, scores: np.ndarray, by: Comparison) -> None:
         """Take in scores float32 [neuron, token], without NaN, of neuron number `first` and those behind it."""
+        from assets.congruence.ranking_loops import SPAN, keep_neurons
 
         def some(start: int, end: int) -> None:
             keep_neurons(scores, by.scale, by.shift, by.takes, by.common, self._way, first, self.values, self.neurons, start, end)

@@ -20,8 +20,7 @@ import numpy as np
 
 from assets.congruence.conventions import Convention, reading_vectors, reading_weights, token_vectors, writing_weights
 from assets.congruence.correction import correction_of
-from assets.congruence.ordering import Comparison, NeuronRanking, TokenRanking
-from assets.congruence.ranking_loops import HIGHEST, LOWEST
+from assets.congruence.ordering import HIGHEST, LOWEST, Comparison, NeuronRanking, TokenRanking
 from assets.congruence.strongest import Choices, Strongest
 from assets.model.language_model import LanguageModel
 from assets.model.refusals import ModelError

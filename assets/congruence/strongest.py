@@ -11,8 +11,7 @@ import numpy as np
 
 from assets.congruence.conventions import token_vectors, writing_weights
 from assets.congruence.correction import Correction
-from assets.congruence.ordering import Comparison, NeuronRanking, TokenRanking
-from assets.congruence.ranking_loops import HIGHEST, LARGEST
+from assets.congruence.ordering import HIGHEST, LARGEST, Comparison, NeuronRanking, TokenRanking
 from assets.model.language_model import LanguageModel
 
 PLAIN, CORRECTED = "plain", "corrected"

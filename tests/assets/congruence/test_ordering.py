@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.congruence.ordering import Comparison, NeuronRanking, TokenRanking
-from assets.congruence.ranking_loops import HIGHEST, LARGEST, LOWEST, SPAN
+from assets.congruence.ordering import HIGHEST, LARGEST, LOWEST, Comparison, NeuronRanking, TokenRanking
+from assets.congruence.ranking_loops import SPAN
 
 WAYS = [HIGHEST, LOWEST, LARGEST]
 # Small whole numbers, so that most rankings have ties; [neuron, token].
