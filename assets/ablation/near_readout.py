@@ -7,12 +7,13 @@ there and x the change of a token's logit, which is linear in the change of the 
 
     log of their sum = what it was + log of the mean of exp(x) under q = what it was + mean of x + variance of x / 2 + ...
 
-The mean is one product with the rest's mean vector, exactly; the variance, told by SAMPLED tokens of the rest that are drawn evenly by q, is
-left out, which moves a log-probability by half of it times the rest's share of the probability.
+The mean is one product with the rest's mean vector, exactly. The variance is told by SAMPLED tokens of the rest, drawn evenly by q: to about a
+seventh.
 
-A variant is read whole after all where that might not be enough: where share x variance exceeds FURTHEST; or where a token of the rest might
-have become the top prediction, which the lengths of vectors rule out for the others (Cauchy-Schwarz). Of a model whose logits are capped all
-are: there x is not linear.
+A variant is read whole after all where that might not be enough: where share of the rest x variance, or the variance itself, is beyond a limit,
+so that a log-probability is off by 1e-6 at most, a tenth of what single precision takes of whole logits; or where a token of the rest might have
+become the top prediction, which the lengths of vectors rule out for the others (Cauchy-Schwarz). Of a model whose logits are capped all are:
+there x is not linear.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 REST = 1e-3  # share of the probability that the rest may have, unless the head would be longer than LONGEST_HEAD
 SHORTEST_HEAD, LONGEST_HEAD = 1024, 4096
 SAMPLED = 256
-FURTHEST = 2e-6  # of share x variance: 1e-6 of a log-probability, which is what rounding takes of whole logits
+FURTHEST = 1e-5  # of share x variance
+WIDEST = 0.1  # of the variance: the third moment adds a sixth of its power of 3 / 2, times the share
 LEAST_VARIANTS = 100  # fewer are read whole: what is made ready for them costs as much as 50
 
 
@@ -86,14 +88,15 @@ class NearReadout:
         own = logits[:, : len(self.head)]
         mean = (change @ self.mean_vector).double()
         variance = ((logits[:, len(self.head) :] - self.logits[len(self.head) :]).double() - mean[:, None]).square().mean(1)
-        whole = torch.logaddexp(own.logsumexp(1).double(), self.rest + mean)
+        whole = torch.logaddexp(own.logsumexp(1).double(), self.rest + mean + variance / 2)
         highest, place = own.max(1)
         token, following = (
             own[:, int((self.head == entry).nonzero())].double() for entry in (self.target.token_id, self.target.next_token_id)
         )
         read = torch.stack([token - whole, self.head[place].double(), whole - following, token], dim=1)
         reach = self.highest + change.norm(dim=1) * self.readout.longest * abs(logit_factor(self.readout.model))
-        is_far = ((self.share * variance <= FURTHEST) & (reach < highest)).logical_not()  # true of what is no number, too
+        is_near = (self.share * variance <= FURTHEST) & (variance <= WIDEST) & (reach < highest)
+        is_far = is_near.logical_not()  # true of what is no number, too
         if is_far.any():
             read[is_far] = read_stream(self.readout, stream[is_far], self.target)
         return read

@@ -43,9 +43,17 @@ class ContextBatch:
 def context_batches(texts: Sequence[Ids], layers: Sequence[int], positions: int = POSITIONS_IN_BATCH) -> list[ContextBatch]:
     """Batches in which each of `texts` is read once, at its last position, up to its own of `layers`.
 
-    A batch holds at most `positions` positions with those that fill it up, and at least one text.
+    A batch holds at most `positions` positions with those that fill it up, and at least one text. Of two orders the one that costs less is taken:
+    by depth first, so that texts that are read low stop there, or by length alone, so that hardly any text is filled up.
     """
-    runs = sorted(_shared(texts, layers), key=lambda run: (run[1], len(run[0])))
+    runs = _shared(texts, layers)
+    by_depth = sorted(runs, key=lambda run: (run[1], len(run[0])))
+    by_length = sorted(runs, key=lambda run: (len(run[0]), run[1]))
+    return min((_in_batches(order, positions) for order in (by_depth, by_length)), key=lambda batches: sum(batch.work for batch in batches))
+
+
+def _in_batches(runs: Sequence[tuple[Ids, int, list[int]]], positions: int) -> list[ContextBatch]:
+    """The runs in their order, as many to a batch as it holds."""
     found: list[ContextBatch] = []
     here: list[tuple[Ids, int, list[int]]] = []
     for run in runs:
