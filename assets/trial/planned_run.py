@@ -58,6 +58,7 @@ def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:
         context=min(study.corpus.context_length, model["context_length"]),
         ablation=study.ablation_positions,
         kept=study.kept_positions,
+        examples=study.examples,
         atlas_examples=min(study.atlas.examples, study.examples) if study.atlas.holds(model["layers"] * model["neurons"]) == "all" else 0,
     )
 

@@ -18,13 +18,13 @@ BEFORE, ESTIMATED, AT_MOST = "as before", "estimated", "estimated, at most"
 COUNTING = 1.15  # of the forward pass and its top predictions: what counting adds (docs/benchmarks.md)
 BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
 PROMPT = 64  # positions of a batch that take as long as a prompt by itself, whose weights are read for a few positions
-PASSES_OVER_SCORES = 2.0  # congruence: ranking and correcting its scores takes as long as multiplying them
+PASSES_OVER_SCORES = 1.5  # congruence: ranking its scores takes half as long as multiplying them
 MATRICES, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 3, 9, 2  # congruence's: two conventions, and the input side; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
 COMPARED = 16  # and at how many positions of each kind controls are ablated at most
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
-SECONDS_OF_KEPT = 1.6e-8  # sparse_probes: an activation of a kept position read for one token and outcome, on the same
-SECONDS_OF_PROBES = 3.0  # and the fits of one token and outcome, which do not grow with the neurons
+SECONDS_OF_KEPT = 1.2e-8  # sparse_probes: an activation of a kept position read for all tokens and outcomes, on the same
+SECONDS_OF_PROBES = 1.3  # and the fits of one token and outcome, which do not grow with the neurons
 BETWEEN_AND_RANDOM = 7  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about five
 # Of the atlas, tables and pages together, on SmolLM2-135M: all of a neuron but its examples, and one example, whose text stands apart.
 BYTES_OF_NEURON, BYTES_OF_EXAMPLE = 2000, 190
@@ -61,6 +61,7 @@ class Sizes:
     context: int
     ablation: int
     kept: int
+    examples: int = 10  # highest of each studied neuron
     atlas_examples: int = 0  # of each neuron and side; 0: no atlas
 
     @property
@@ -118,8 +119,9 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "congruence": (MATRICES * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
-        "sparse_probes": (probed * (every * sizes.kept * SECONDS_OF_KEPT + SECONDS_OF_PROBES), ESTIMATED),
+        "sparse_probes": ((probed > 0) * every * sizes.kept * SECONDS_OF_KEPT + probed * SECONDS_OF_PROBES, ESTIMATED),
         ATLAS: (_atlas(sizes, every) if sizes.atlas_examples else 0.0, ESTIMATED),
+        "neuron_inputs": (studied * sizes.examples * sizes.context / 2 * position * block_share, AT_MOST),  # of each text, up to its peak
         "neuron_ablation": (clean * position + changed * sizes.layers / 2 * block * BATCHED, AT_MOST),
     }
 

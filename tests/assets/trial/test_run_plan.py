@@ -14,6 +14,8 @@ from assets.trial.run_plan import (
     PASS,
     SECONDS_OF_ATLAS,
     SECONDS_OF_CHOICE,
+    SECONDS_OF_KEPT,
+    SECONDS_OF_PROBES,
     SECONDS_OF_PRODUCT,
     Earlier,
     Planned,
@@ -47,10 +49,17 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
     # One position of 400 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, and once for each layer.
     assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
-    # 800 neurons x 40,000 multiplications, in two conventions, of 280,000 a position; twice for what is done with the scores.
-    assert found["congruence"] == pytest.approx(3 * 2 * 800 * 40 / 280 / 1000)
+    # 800 neurons x 40,000 multiplications, in two conventions and of the input side, of 280,000 a position; half as much again for what is done with them.
+    assert found["congruence"] == pytest.approx(3 * 1.5 * 800 * 40 / 280 / 1000)
+    # 70 studied neurons with 10 texts of 25 positions up to the peak.
+    assert found["neuron_inputs"] == pytest.approx(70 * 10 * 25 * 240 / 280 / 1000)
     # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
     assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
+
+
+def test_sparse_probes_read_a_layer_for_all_tokens_and_fit_each_by_itself() -> None:
+    assert seconds(SIZES)["sparse_probes"] == 0
+    assert seconds(replace(SIZES, kept=1000))["sparse_probes"] == pytest.approx(800 * 1000 * SECONDS_OF_KEPT + 3 * 2 * SECONDS_OF_PROBES)
 
 
 def test_the_atlas_grows_with_its_neurons_and_with_their_pairs() -> None:
