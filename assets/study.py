@@ -315,7 +315,7 @@ class Study(_Frozen):
     ablation_positions: int = Field(
         32, ge=0, le=MOST_POSITIONS, description="Positions of each kind per token at which neurons are ablated; 0: none."
     )
-    batch_positions: int = Field(2048, ge=1, le=A_LOT, description="Positions that go through the model at once.")
+    batch_positions: int = Field(1024, ge=1, le=A_LOT, description="Positions that go through the model at once.")
     kept_positions: int = Field(
         8192, ge=0, le=A_LOT, description="Positions at which the pass keeps the activations of all neurons, for probes; 0: none."
     )
