@@ -47,6 +47,7 @@ class NearReadout:
     rest: float  # log of the sum of exp of the rest's known logits
     share: float  # of the probability that the rest has
     highest: float  # known logit of the rest
+    longest: float  # length of a token's vector, of the whole vocabulary
 
     @classmethod
     def of(cls, readout: Readout, stream: "torch.Tensor", logits: "torch.Tensor", target: Target) -> Optional["NearReadout"]:
@@ -55,8 +56,8 @@ class NearReadout:
 
         if logit_cap(readout.model) is not None or len(logits) < 2 * (LONGEST_HEAD + SAMPLED):
             return None
-        found = logits.topk(LONGEST_HEAD)
-        shares = (found.values - logits.logsumexp(0)).double().exp()
+        whole, found = logits.double().logsumexp(0), logits.topk(LONGEST_HEAD)
+        shares = (found.values.double() - whole).exp()
         length = min(max(int((1 - shares.cumsum(0) > REST).sum()) + 1, SHORTEST_HEAD), LONGEST_HEAD)
         watched = torch.tensor([target.token_id, target.next_token_id], device=logits.device)
         head = torch.cat([found.indices[:length], watched]).unique()
@@ -75,8 +76,9 @@ class NearReadout:
             logits[chosen],
             (readout.unembedding @ weights.float()) * factor,
             float(rest),
-            float((rest - logits.double().logsumexp(0)).exp()),
+            float((rest - whole).exp()),
             float(others.max()),
+            readout.longest * abs(factor),
         )
 
     def read(self, stream: "torch.Tensor") -> "torch.Tensor":
@@ -94,7 +96,7 @@ class NearReadout:
             own[:, int((self.head == entry).nonzero())].double() for entry in (self.target.token_id, self.target.next_token_id)
         )
         read = torch.stack([token - whole, self.head[place].double(), whole - following, token], dim=1)
-        reach = self.highest + change.norm(dim=1) * self.readout.longest * abs(logit_factor(self.readout.model))
+        reach = self.highest + change.norm(dim=1) * self.longest
         is_near = (self.share * variance <= FURTHEST) & (variance <= WIDEST) & (reach < highest)
         is_far = is_near.logical_not()  # true of what is no number, too
         if is_far.any():
