@@ -1425,7 +1425,13 @@ NEURON_PATCHING = Table(
         NEURON,
         Column("clean_activation", pl.Float32(), "activation", "At the last position of the clean prompt."),
         Column("corrupt_activation", pl.Float32(), "activation", "At the last position of the corrupt prompt."),
-        Column("difference", _float, "logit", "Logit difference answer - wrong answer of the patched run."),
+        Column(
+            "difference",
+            _float,
+            "logit",
+            "Logit difference answer - wrong answer of the patched run; where it is linear in the patch to within rounding (2e-6 of the largest "
+            "logit), by its gradient.",
+        ),
         IMPROVEMENT,
     ),
 )

@@ -6,7 +6,6 @@ Knows no Dagster, so that a stage can be run from a notebook or a test as well.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -87,9 +86,11 @@ class Reading:
         record = self._record(asset, "files", "", shard)
         return replace(record, facts={}, summary={}, provenance={}, inputs={}, created_at="", seconds=0.0)
 
-    def folder(self, asset: str, shard: str | None = None) -> Path:
-        """The folder of an output's files, on this machine."""
-        return self._record(asset, "files", "", shard).folder
+    def fetched(self, asset: str, shard: str | None = None) -> Record:
+        """The same, on this machine: what lies in a bucket is fetched first. A reader of counters opens a record once a process, a folder anew."""
+        files = self.files(asset, shard)
+        files.storage.folder(files)
+        return files
 
     def record(self, asset: str, shard: str | None = None) -> Record:
         """How and when an output was made: its record without facts and summary."""

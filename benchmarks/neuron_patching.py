@@ -82,10 +82,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(model: Any, pair: "PromptPair", positions: str, samples: int, neurons: int, clock: Callable[[], float]) -> Round:
-    """Patch the first `neurons` of every layer the fast way, its two runs and its preparation included; the loop takes turns with it."""
+    """Patch the first `neurons` of every layer the fast way, its two runs, their gradients and its preparation included; the loop takes turns with it."""
     import torch
 
     from assets.prompts.continuation import Continuation
+    from assets.prompts.neuron_gradients import neuron_gradients
     from assets.prompts.neuron_patching import patch_neurons
     from assets.prompts.prompt_runs import residual_after, run_pair
 
@@ -96,11 +97,11 @@ def _measure(model: Any, pair: "PromptPair", positions: str, samples: int, neuro
     with torch.inference_mode():
         for hook in (model.neuron_hook(layer) for layer in range(layers)):
             runs.clean.values[hook][:, neurons:] = runs.corrupt.values[hook][:, neurons:]  # the same in both runs: not run
-    rest = Continuation(model, runs, first)
+    rest, gradients = Continuation(model, runs, first), neuron_gradients(model, runs)
     fast, loop, error = clock() - start, [], 0.0
     for layer in range(layers):
         start = clock()
-        differences = patch_neurons(model, runs, rest, layer)
+        differences = patch_neurons(model, runs, rest, layer, gradients[layer])
         fast += clock() - start
         for sample in range(samples):
             neuron = (977 * (sample + 1) + 131 * layer) % neurons

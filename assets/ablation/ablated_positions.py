@@ -8,6 +8,7 @@ the telling half alone, and its documents had no say in who is ablated.
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from assets.counting.document_blocks import TELLING, fold_of
@@ -30,7 +31,7 @@ def of_telling_half(sampled: pl.DataFrame) -> pl.DataFrame:
 
 
 def own_positions(sampled: pl.DataFrame, outcome_of_token: Mapping[int, str], wanted: int) -> pl.DataFrame:
-    """The first `wanted` sampled positions of each token: token_id, positions, document, window_in_document, position.
+    """`wanted` of the sampled positions of each token: token_id, positions, document, window_in_document, position; as in_shared_turn has them.
 
     `sampled` as of position_samples.sampled_positions; `outcome_of_token` says by which outcome a token's positions are taken. Raises
     ValueError for an outcome that was not sampled.
@@ -40,8 +41,24 @@ def own_positions(sampled: pl.DataFrame, outcome_of_token: Mapping[int, str], wa
         raise ValueError(f"positions by outcome {unknown[0]!r}: only {list(OWN_POSITIONS)} are sampled; take one of these")
     asked = pl.DataFrame(list(outcome_of_token.items()), schema={"token_id": pl.Int32, "outcome": pl.String}, orient="row")
     own = sampled.join(asked, on=["token_id", "outcome"], how="semi", maintain_order="left")
-    first = own.filter(pl.int_range(pl.len()).over("token_id") < wanted)
+    first = in_shared_turn(own).filter(pl.int_range(pl.len()).over("token_id") < wanted)
     return first.select("token_id", pl.col("outcome").replace_strict(OWN_POSITIONS, return_dtype=pl.String).alias("positions"), *PLACE)
+
+
+def in_shared_turn(sampled: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `sampled` (token_id and PLACE), by token in a random order, each token's evenly drawn: tokens as far as may be from the same documents.
+
+    Each position has a clock that rings after a time of exponential distribution, and they come as their clocks ring. Of the n of a token in
+    a document the next rings after an exponential time over the number that have not rung; these times are drawn from document and turn, for
+    all tokens alike. So of one token any order is as likely as any other, and where one token's documents come early, so do all others'.
+    """
+    of_document = ["token_id", "document"]
+    hashes = _draw(sampled, SEED + 4).alias("hash")
+    turns = sampled.with_columns(hashes).sort(*of_document, "hash", *PLACE).with_columns(turn=pl.int_range(pl.len()).over(of_document))
+    drawn = position_hash(turns["document"].to_numpy(), turns["turn"].to_numpy(), 0, seed=SEED + 5) >> np.uint64(11)
+    waits = pl.Series("wait", -np.log1p(-drawn.astype(np.float64) / 2**53))
+    rings = (pl.col("wait") / (pl.len().over(of_document) - pl.col("turn"))).cum_sum().over(of_document)
+    return turns.with_columns(waits).with_columns(rings=rings).sort("token_id", "rings", *PLACE).select(sampled.columns)
 
 
 def windows_of(windows: pl.LazyFrame, places: pl.DataFrame) -> pl.DataFrame:

@@ -42,18 +42,14 @@ class AblatedToken:
         self._sums: dict[Neuron, np.ndarray] = {}  # of controls: [kind, ablation, measure]
         self._settled: set[Neuron] = set()
 
-    def visits(self, everywhere: Subjects | None, compared: Subjects, number: int, is_tried: bool = False) -> Iterator[Visit]:
-        """At the positions that are compared `compared` are ablated, at the others `everywhere`; `number` is the caller's for the token.
-
-        `is_tried`: the first of them, and the one with the longest text before it, which attention may see only some of.
-        """
-        tried = {0, int(self._places["position"].arg_max() or 0)} if is_tried else set()
+    def visits(self, everywhere: Subjects | None, compared: Subjects, number: int) -> Iterator[Visit]:
+        """At the positions that are compared `compared` are ablated, at the others `everywhere`; `number` is the caller's for the token."""
         for place, row in enumerate(self._places.iter_rows(named=True)):
             subjects = compared if row["is_compared"] else everywhere
             if subjects and subjects.neurons:
                 target = Target(row["position"], self.token_id, row["next_token_id"])
                 window = (row[WINDOW[0]], row[WINDOW[1]])
-                yield Visit(window, (number, place), target, int(self._donors[place]), subjects, place in tried)
+                yield Visit(window, (number, place), target, int(self._donors[place]), subjects)
 
     def add(self, visit: Visit, effects: np.ndarray) -> None:
         """What ablating the visit's subjects did, float64 [ablation, column, measure]."""

@@ -126,5 +126,6 @@ def _padded_batches(model: LanguageModel, windows: pl.DataFrame, batch_positions
     import torch
 
     lengths = np.unique(padded_lengths(windows["length"].to_numpy().astype(np.int64), model.facts.context_length))
-    rows = {length: rows_of_batch(length, batch_positions, torch.get_num_threads()) for length in lengths.tolist()}
+    threads, neurons = torch.get_num_threads(), model.facts.neurons
+    rows = {length: rows_of_batch(length, batch_positions, threads, neurons) for length in lengths.tolist()}
     return list(batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows))

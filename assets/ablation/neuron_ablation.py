@@ -17,7 +17,7 @@ from assets.ablation.control_neurons import CONTROLS, control_neurons
 from assets.ablation.donors import Donors, Neurons
 from assets.ablation.false_discoveries import with_q_values
 from assets.ablation.settled_pairs import FIRST_DRAWN
-from assets.ablation.visits import Subjects, Visit, visited, work_of
+from assets.ablation.visits import Subjects, Visit, visited, with_trials, work_of
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, conform
 from assets.counting.position_samples import TOP_PREDICTION
 from assets.model.language_model import LanguageModel
@@ -97,10 +97,10 @@ def ablate(
     for number, token in enumerate(tokens):
         is_first = pl.col("draw") < FIRST_DRAWN
         alone, beside = (subjects(token.pairs, some) for some in (controls.clear(), token.controls.filter(is_first)))
-        first += token.visits(alone, beside, number, is_tried=True)
+        first += token.visits(alone, beside, number)
         most += token.visits(None, subjects(none, token.controls.filter(~is_first)), number)
     tally = Tally(progress, work_of(first, model.facts.layers) + work_of(most, model.facts.layers))
-    for visit, effects in visited(model, windows, first, tally.add):
+    for visit, effects in visited(model, windows, with_trials(first), tally.add):
         tokens[visit.place[0]].add(visit, effects)
     rest = [visit for number, token in enumerate(tokens) for visit in token.visits(None, subjects(none, token.settle()), number)]
     # Less, now that pairs are settled, than was to be feared; where nothing is left, this is the end.

@@ -19,7 +19,7 @@ from assets.ablation.readout import READ, Readout, Target, read_logits, read_str
 from assets.model.language_model import LanguageModel
 from assets.model.writing import Writing
 from assets.prompts.continuation import Entering, StreamContinuation
-from assets.prompts.prompt_runs import PromptRun, residual_after, run_prompt
+from assets.prompts.prompt_runs import PromptRun, residual_after, run_prompts
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +29,14 @@ MEASURES = ("log_probability", "flipped", "loss", "logit", "direct", "mediated")
 
 def run_window(model: LanguageModel, ids: Sequence[int], layers: Sequence[int]) -> PromptRun:
     """Run a window and keep what ablating neurons of these layers needs."""
+    return run_windows(model, [ids], layers)[0]
+
+
+def run_windows(model: LanguageModel, windows: Sequence[Sequence[int]], layers: Sequence[int]) -> list[PromptRun]:
+    """The same of several in one batch."""
     kept = [(model.neuron_hook(layer), residual_after(layer), *Writing.of_mlp(model, layer).hooks) for layer in layers]
     hooks = [hook for own in kept for hook in own]
-    return run_prompt(model, ids, list(dict.fromkeys((*hooks, residual_after(model.facts.layers - 1)))), keep_keys_values=True)
+    return run_prompts(model, windows, list(dict.fromkeys((*hooks, residual_after(model.facts.layers - 1)))), keep_keys_values=True)
 
 
 def position_effects(

@@ -1,11 +1,12 @@
 """Neurons ablated at many positions of the corpus, for all tokens together: each window is run once.
 
-A window is run as far as the last position that is wanted of it; what comes later changes nothing there. Of each run only the layers whose
-neurons are ablated in it are kept, and only while it is worked on. How one position is computed is in position_effects.
+A window is run as far as the last position that is wanted of it; what comes later changes nothing there. Windows of about equal length are run
+together, no more than POSITIONS_AT_ONCE or one. Of each run only the layers whose neurons are ablated in it are kept, and only while it is
+worked on. How one position is computed is in position_effects.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 from assets.ablation.ablated_positions import WINDOW
 from assets.ablation.donors import Donors, Neurons
 from assets.ablation.plain_ablation import Ablated, require_plain_forward_agrees
-from assets.ablation.position_effects import MEASURES, position_effects, run_window
+from assets.ablation.position_effects import MEASURES, position_effects, run_windows
 from assets.ablation.readout import Readout, Target
 from assets.ablation.replacements import ABLATIONS, corpus_means, replacements
 from assets.model.language_model import LanguageModel
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 LOGIT = MEASURES.index("logit")
+POSITIONS_AT_ONCE = 1024  # what one window of the published length takes; alone a window of 60 tokens runs at half the speed
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Subjects:
 class Visit:
     """One position at which the subjects are ablated for one token. `place` is the caller's name for it.
 
-    `is_tried`: the largest effects are computed once more in a plain forward pass.
+    `tried`: layers whose largest effect is computed once more in a plain forward pass.
     """
 
     window: tuple[int, int]  # document, window in the document
@@ -71,7 +73,21 @@ class Visit:
     target: Target
     donor: int
     subjects: Subjects
-    is_tried: bool = False
+    tried: frozenset[int] = frozenset()
+
+
+def with_trials(visits: Sequence[Visit]) -> list[Visit]:
+    """The same visits; each layer is tried at the first that ablates a neuron of it, and at the one with the longest text before it, which
+    attention may see only some of."""
+    by_layer: dict[int, list[int]] = {}
+    for place, visit in enumerate(visits):
+        for layer in visit.subjects.neurons:
+            by_layer.setdefault(layer, []).append(place)
+    tried: dict[int, set[int]] = {}
+    for layer, places in by_layer.items():
+        for place in (places[0], max(places, key=lambda place: visits[place].target.position)):
+            tried.setdefault(place, set()).add(layer)
+    return [replace(visit, tried=frozenset(tried.get(place, ()))) for place, visit in enumerate(visits)]
 
 
 def work_of(visits: Sequence[Visit], layers: int) -> int:
@@ -83,7 +99,7 @@ def work_of(visits: Sequence[Visit], layers: int) -> int:
 def visited(
     model: LanguageModel, windows: pl.DataFrame, visits: Sequence[Visit], done: Callable[[int], None] = lambda work: None
 ) -> Iterator[tuple[Visit, np.ndarray]]:
-    """Each visit with its effects, float64 [ablation, column, measure]: window after window, positions ascending.
+    """Each visit with its effects, float64 [ablation, column, measure]: window after window, the longest first, positions ascending.
 
     `windows` holds at least the windows of the visits. `done` is told after each window what part of work_of it was. Raises ModelError where
     the shortcut is not what the model computes.
@@ -93,17 +109,30 @@ def visited(
     by_window: dict[tuple[int, int], list[Visit]] = {}
     for visit in visits:
         by_window.setdefault(visit.window, []).append(visit)
-    for window in sorted(by_window):
-        here = sorted(by_window[window], key=lambda visit: (visit.target.position, visit.place))
-        ids = windows["token_ids"][rows[window]].to_list()[: ends[window]]
-        run = run_window(model, ids, sorted({layer for visit in here for layer in visit.subjects.neurons}))
-        for visit in here:
-            changes = _changes(model, run, visit)
-            effects = position_effects(model, run, visit.target, visit.subjects.chosen, changes, readout)
-            if visit.is_tried:
-                _require_agreement(model, ids, visit, changes, effects)
-            yield visit, effects
-        done(work_of(here, layers))
+    for group in _run_together(ends):
+        texts = [windows["token_ids"][rows[window]].to_list()[: ends[window]] for window in group]
+        here = [sorted(by_window[window], key=lambda visit: (visit.target.position, visit.place)) for window in group]
+        runs = run_windows(model, texts, sorted({layer for own in here for visit in own for layer in visit.subjects.neurons}))
+        for ids, run, own in zip(texts, runs, here, strict=True):
+            for visit in own:
+                changes = _changes(model, run, visit)
+                effects = position_effects(model, run, visit.target, visit.subjects.chosen, changes, readout)
+                if visit.tried:
+                    _require_agreement(model, ids, visit, changes, effects)
+                yield visit, effects
+            done(work_of(own, layers))
+
+
+def _run_together(ends: Mapping[tuple[int, int], int]) -> Iterator[list[tuple[int, int]]]:
+    """Windows by how far they are run, the longest first, in groups whose positions, filled up, are at most POSITIONS_AT_ONCE."""
+    group: list[tuple[int, int]] = []
+    for window in sorted(ends, key=lambda window: (-ends[window], window)):
+        if group and (len(group) + 1) * ends[group[0]] > POSITIONS_AT_ONCE:
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
 
 
 def _ends(visits: Sequence[Visit]) -> dict[tuple[int, int], int]:
@@ -126,9 +155,11 @@ def _changes(model: LanguageModel, run: PromptRun, visit: Visit) -> "dict[int, t
 def _require_agreement(
     model: LanguageModel, ids: Sequence[int], visit: Visit, changes: "Mapping[int, torch.Tensor]", effects: np.ndarray
 ) -> None:
-    """In each layer the neuron and the ablation that change the logit most are done once more in a plain forward pass."""
+    """In each of the layers that are tried the neuron and the ablation that change the logit most are done once more in a plain forward pass."""
     largest = []
     for layer, neurons in visit.subjects.neurons.items():
+        if layer not in visit.tried:
+            continue
         columns = visit.subjects.columns(layer, neurons)
         sizes = np.abs(effects[:, columns, LOGIT])  # [ablation, neuron]
         ablation, place = divmod(int(sizes.argmax()), len(neurons))

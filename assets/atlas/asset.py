@@ -40,7 +40,7 @@ def _atlas(work: Work) -> None:
         for table in STAGES["atlas"].tables:
             work.write_in_parts(table, [])
         return
-    histograms = read_histograms(work.folder("merged_histograms"))
+    histograms = read_histograms(work.fetched("merged_histograms"))
     neurons = atlas_neurons(work.study.atlas.holds(histograms.layers * histograms.neurons), work.read("candidates"))
     work.write_in_parts("atlas_histograms", held(atlas_histograms(histograms), neurons))
     _write_examples(work, histograms, neurons)

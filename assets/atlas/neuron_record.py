@@ -72,12 +72,19 @@ def neuron_records(tables: Tables, chosen: pl.Expr | None = None) -> Iterator[Re
     `tables` are those of TABLES_OF_NEURONS by name, whole: a place is one among all neurons. One that is absent counts as empty. `chosen`
     says of layer and neuron which are told.
     """
+    lists = [part.name for part in _LISTS]
+    for frame in neuron_frames(tables, chosen):
+        yield [{**row, **{name: row[name] or [] for name in lists}} for row in frame.iter_rows(named=True)]
+
+
+def neuron_frames(tables: Tables, chosen: pl.Expr | None = None) -> Iterator[pl.DataFrame]:
+    """The same by columns: one row a neuron, a record's parts as structs and as lists of structs, null where there is nothing."""
     wanted = _told(tables).items()
     given = {name: (frame if chosen is None else frame.filter(chosen)).collect() for name, frame in wanted}
     neurons = given["atlas_histograms"].select(_PLACE).sort(_PLACE)
     for start in range(0, neurons.height, BLOCK):
         block = neurons.slice(start, BLOCK)
-        yield _records(block, {name: frame.join(block, on=_PLACE, how="semi", maintain_order="left") for name, frame in given.items()})
+        yield _block(block, {name: frame.join(block, on=_PLACE, how="semi", maintain_order="left") for name, frame in given.items()})
 
 
 def neuron_record(tables: Tables, layer: int, neuron: int) -> dict[str, Any] | None:
@@ -125,8 +132,8 @@ def _told(tables: Tables) -> dict[str, pl.LazyFrame]:
     return given | {"neuron_patching": patching.filter((pl.col("rank") <= FIRST_PATCHED) | pl.col("is_studied"))}
 
 
-def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Records:
-    """The records of a block of neurons; `tables` hold its rows alone."""
+def _block(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The frame of a block of neurons; `tables` hold its rows alone."""
     rows = neurons
     rows = _joined(rows, "statistics", _rounded(tables["neuron_statistics"].select(*_PLACE, *_STATISTICS)))
     rows = _joined(rows, "histogram", _histograms(tables))
@@ -136,8 +143,7 @@ def _records(neurons: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> Recor
         frame = _rounded_examples(frame) if part.name == "examples" else _rounded(frame)
         listed = frame.group_by(_PLACE, maintain_order=True).agg(pl.struct(part.columns).alias(part.name))
         rows = rows.join(listed, on=_PLACE, how="left", maintain_order="left")
-    lists = [part.name for part in _LISTS]
-    return [{**row, **{name: row[name] or [] for name in lists}} for row in rows.iter_rows(named=True)]
+    return rows
 
 
 def _joined(rows: pl.DataFrame, name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -122,18 +122,33 @@ class _Beyond:
 
 
 def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> Iterator[tuple[int, "Tensor"]]:
-    """Number of the first neuron and the scores float32 [neuron, token] of each chunk, in rising order."""
+    """Number of the first neuron and the scores float32 [neuron, token] of each chunk, in rising order; the next chunk is written over it."""
     facts = model.facts
     vectors = token_vectors(model, convention)  # [model_width, token]
     refuse_not_finite(vectors, "embedding or unembedding")
     at_once = max(1, chunk_bytes // (4 * facts.vocabulary))
-    first = 0
+    product, first = ProductsInPlace(), 0
     for layer in range(facts.layers):
         weights = writing_weights(model, layer)  # [neuron, model_width]
         refuse_not_finite(weights, f"layer {layer}: MLP output")
         for part in weights.split(at_once):
-            yield first, part @ vectors
+            yield first, product(part, vectors)
             first += len(part)
+
+
+class ProductsInPlace:
+    """Matrix products one after the other in the same memory: 64 MiB of new pages a chunk cost a fifth of the product that fills them."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def __call__(self, rows: "Tensor", columns: "Tensor") -> "Tensor":
+        """rows @ columns, [row, column], until the next call."""
+        import torch
+
+        if self._held is None or len(self._held) < len(rows) or self._held.shape[1] != columns.shape[1]:
+            self._held = rows.new_empty(len(rows), columns.shape[1])
+        return torch.mm(rows, columns, out=self._held[: len(rows)])
 
 
 def _input_side(model: LanguageModel, tracked: "Tensor", numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,9 +41,13 @@ from assets.counting.outcome_counts import (
     rows_of_next_tokens,
 )
 from assets.counting.random_examples import RandomExamples
+from assets.counting.waiting_slots import WaitingSlots
 
 if TYPE_CHECKING:
     import torch
+
+
+EMBEDDING = "embedding_prediction"  # beside the outcomes, what a tracked token is counted by
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,10 @@ class TokenCounter:
         }
 
 
+def _null(outcome: str) -> str:
+    return f"null_{outcome}"
+
+
 class BatchCounter:
     """Counters in NumPy arrays, filled by compiled loops on `threads` threads, each with its own range of neurons.
 
@@ -188,6 +196,12 @@ class BatchCounter:
         if PROBABILITY in outcomes:
             self._probabilities = ProbabilityCounts(np.zeros((blocks, tokens, *of_token), np.int64), np.zeros(vocabulary, np.int64))
         self._codes = np.empty((layers, 0, neurons), slot_dtype(bins.bins))
+        counts = {TOP_PREDICTION: self._top_count, _null(TOP_PREDICTION): self._null_count}
+        if self._by_embedding is not None:
+            counts[EMBEDDING] = self._by_embedding.count
+        if self._next is not None:
+            counts |= {NEXT_TOKEN: self._next.count, _null(NEXT_TOKEN): self._next.null}
+        self._waiting = {name: WaitingSlots(own, self._codes.dtype.type) for name, own in counts.items()}
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="counting")
         self._positions = 0
@@ -241,13 +255,13 @@ class BatchCounter:
         refuse_other_predictions(self._by_embedding is not None, by_embedding is not None)
         rows = self._tokens.add(self._batch, self._counted, answers.predictions.numpy())
         self._positions += self._counted.size
-        self._count_by_block(rows, self._top_count)
-        self._count_slots(self._null_rows(rows, self._source), self._null_count)
+        self._count_by_block(rows, TOP_PREDICTION)
+        self._waiting[_null(TOP_PREDICTION)].add(self._codes, self._null_rows(rows, self._source), self._run_shares)
         if self._by_embedding is not None and by_embedding is not None:
             predicted = by_embedding.numpy().reshape(-1)[self._counted]
             held = self._by_embedding.predictions
             held += np.bincount(predicted, minlength=held.size)
-            self._count_slots(self._tokens.rows_of(predicted), self._by_embedding.count)
+            self._waiting[EMBEDDING].add(self._codes, self._tokens.rows_of(predicted), self._run_shares)
         if self._next is not None:
             self._add_next_tokens(self._next)
         if self._probabilities is not None and self._token_ids:  # a part may have groups of the screen alone
@@ -257,9 +271,10 @@ class BatchCounter:
         following = following_tokens(self._batch).reshape(-1)[self._counted]
         counts.next_tokens[:] += np.bincount(following[following >= 0], minlength=counts.next_tokens.size)
         rows = rows_of_next_tokens(following, self._token_ids, counts.next_tokens.size)
-        self._count_by_block(rows, counts.count)
+        self._count_by_block(rows, NEXT_TOKEN)
         labels = np.where(rows < len(self._token_ids), rows, -1)
-        self._count_slots(self._null_rows(labels, rotated(self._batch, self._counted, with_next_token=True)), counts.null)
+        null_rows = self._null_rows(labels, rotated(self._batch, self._counted, with_next_token=True))
+        self._waiting[_null(NEXT_TOKEN)].add(self._codes, null_rows, self._run_shares)
 
     def _null_rows(self, rows: np.ndarray, source: np.ndarray) -> np.ndarray:
         """The rows of the counted positions, each from its `source`, of the telling half; -1 elsewhere."""
@@ -275,26 +290,19 @@ class BatchCounter:
             arguments = (self._codes, np.flatnonzero(self._blocks == block), units, counts.count[block])
             self._run([(outcome_loops.count_probabilities, (*arguments, start, stop)) for start, stop in self._shares()])
 
-    def _count_by_block(self, rows: np.ndarray, counts: np.ndarray) -> None:
-        """Count the kept slots of the counted positions again, under their rows, int64 [counted], in counts [block, row, layer, neuron, slot].
+    def _count_by_block(self, rows: np.ndarray, outcome: str) -> None:
+        """Count the slots of the counted positions again, under their rows, int64 [counted], in counts [block, row, layer, neuron, slot].
 
-        -1 is no row.
+        -1 is no row. They are complete once all that waits is counted.
         """
-        in_all = np.where(rows >= 0, self._blocks * counts.shape[1] + rows, -1)
-        self._count_slots(in_all, counts.reshape(-1, *counts.shape[2:]))
-
-    def _count_slots(self, rows: np.ndarray, counts: np.ndarray) -> None:
-        """As _count_by_block, in counts [row, layer, neuron, slot]."""
-        import assets.counting.batch_loops as counting
-
-        places = np.flatnonzero(rows >= 0)
-        if places.size:
-            order = np.argsort(rows[places], kind="stable")
-            arguments = (self._codes, places[order], rows[places][order], counts)
-            self._run([(counting.count_predicted, (*arguments, start, stop)) for start, stop in self._shares()])
+        waiting = self._waiting[outcome]
+        of_block = waiting.rows // len(self._count)
+        waiting.add(self._codes, np.where(rows >= 0, self._blocks * of_block + rows, -1), self._run_shares)
 
     def histograms(self) -> Histograms:
         """All that was counted so far; the arrays are the counter's own, not copies."""
+        for waiting in self._waiting.values():
+            waiting.count(self._run_shares)
         bins = self._bins.bins
         counts = by_block_and_whole("", self._count, bins) | by_block_and_whole(TOP_PREDICTION, self._top_count, bins)
         counts |= null_counts(TOP_PREDICTION, self._null_count, bins)
@@ -307,6 +315,10 @@ class BatchCounter:
         neurons = self._bins.per_unit.shape[1]
         width = -(-neurons // self._threads)
         return [(start, min(start + width, neurons)) for start in range(0, neurons, width)]
+
+    def _run_shares(self, loop: Callable[..., None], *arguments: Any) -> None:
+        """A compiled loop whose last two arguments are a range of neurons, over all of them."""
+        self._run([(loop, (*arguments, start, stop)) for start, stop in self._shares()])
 
     def _run(self, calls: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
         for done in [self._pool.submit(function, *arguments) for function, arguments in calls]:

@@ -2,8 +2,8 @@
 
 A matrix product may round differently in a batch of another shape, so a window must always run in the same shape, however
 the corpus is cut into shards. Its length is rounded up to a step of a fixed ladder, and every batch of that step has the
-same number of rows; rows that no window fills are dummies. Whether the row a window happens to get can change its bits is
-tested in row_independence. Runs no model.
+same number of rows, the last one fewer where that was seen to change no bit; rows that no window fills are dummies. Whether a
+window's row, or the number of rows, can change its bits is tested in row_independence. Runs no model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,8 @@ import polars as pl
 from assets.counting.document_blocks import MOST, BlockSizes, block_of, sizes_of_blocks
 from assets.counting.histograms import HistogramError
 
-SHORTEST_STEP = 8  # lengths up to 64 go up in eights; above, four steps an octave: at most a fifth of a long batch is padding
+SHORTEST_STEP = 8  # lengths up to 128 go up in eights; above, eight steps an octave: at most a ninth of a long batch is padding
+QUARTERS = 4  # a last batch has one, two or three quarters of the rows of the others, or all
 VECTOR = 32  # float32 numbers that PyTorch's unrolled AVX-512 loops handle at once; what is left over takes a scalar path
 
 
@@ -55,27 +56,41 @@ def first_counted(count_bos: bool) -> int:
 def padded_lengths(lengths: np.ndarray, context_length: int) -> np.ndarray:
     """Int64 [window]: the step of the ladder at or above each length, never above the context length."""
     octave = np.floor(np.log2(np.maximum(lengths - 1, 1))).astype(np.int64)
-    step = np.maximum(SHORTEST_STEP, 2 ** np.maximum(octave - 2, 0))
+    step = np.maximum(SHORTEST_STEP, 2 ** np.maximum(octave - 3, 0))
     return np.minimum(-(-lengths // step) * step, context_length)
 
 
-def rows_of_batch(padded_length: int, batch_positions: int, threads: int) -> int:
+def rows_of_batch(padded_length: int, batch_positions: int, threads: int, neurons: int) -> int:
     """Rows of every batch of one padded length: about `batch_positions` positions.
 
-    The positions are made a multiple of VECTOR x threads where that many fit, so that each thread's share of an elementwise
-    operation ends on whole vectors: SiLU, for one, rounds differently in the scalar path that handles a remainder.
+    A layer's activations, `neurons` at each position, are made a multiple of VECTOR x threads where that many fit, so that each thread's
+    share of an elementwise operation ends on whole vectors: SiLU, for one, rounds differently in the scalar path that handles a remainder.
     """
     rows = max(1, batch_positions // padded_length)
-    multiple = VECTOR * threads // gcd(VECTOR * threads, padded_length)
+    multiple = _multiple(padded_length, threads, neurons)
     return rows // multiple * multiple or rows
 
 
-def batches(windows: pl.DataFrame, context_length: int, padding_id: int, rows: Mapping[int, int]) -> Iterator[Batch]:
+def lower_rows(rows: int, padded_length: int, threads: int, neurons: int) -> list[int]:
+    """Rows that a last batch may have instead of `rows`, ascending: quarters of them, in whole vectors for each thread as well."""
+    multiple = _multiple(padded_length, threads, neurons)
+    wanted = {-(-rows * quarter // (QUARTERS * multiple)) * multiple for quarter in range(1, QUARTERS)}
+    return sorted(lower for lower in wanted if lower < rows)
+
+
+def _multiple(padded_length: int, threads: int, neurons: int) -> int:
+    """The smallest number of rows of this length whose activations are a multiple of VECTOR x threads."""
+    return VECTOR * threads // gcd(VECTOR * threads, padded_length * neurons)
+
+
+def batches(
+    windows: pl.DataFrame, context_length: int, padding_id: int, rows: Mapping[int, int], last_rows: Mapping[int, int] | None = None
+) -> Iterator[Batch]:
     """Batches of a frame of `token_windows`, longest first, each padded length in the order of the frame.
 
-    `rows` holds the rows of a batch of each padded length. A column `domain` may say of which domain each document is. Only the batch
-    that is asked for is padded: memory does not grow with the corpus beyond its ids. Raises HistogramError where a window exceeds the
-    context length or contradicts its own length.
+    `rows` holds the rows of a batch of each padded length, `last_rows` those of its last batch, the same if absent. A column `domain` may
+    say of which domain each document is. Only the batch that is asked for is padded: memory does not grow with the corpus beyond its ids.
+    Raises HistogramError where a window exceeds the context length or contradicts its own length.
     """
     flat = windows["token_ids"].explode(empty_as_null=False, keep_nulls=False).to_numpy() if windows.height else np.empty(0, np.int32)
     lengths = windows["length"].to_numpy().astype(np.int64)
@@ -89,8 +104,10 @@ def batches(windows: pl.DataFrame, context_length: int, padding_id: int, rows: M
         chosen = np.flatnonzero(padded == padded_length)
         height = rows[padded_length]
         for first in range(0, chosen.size, height):
+            is_last = first + height >= chosen.size
+            held = last_rows[padded_length] if is_last and last_rows is not None else height
             yield _padded(
-                chosen[first : first + height], height, padded_length, padding_id, flat, starts, lengths, documents, numbers, domains
+                chosen[first : first + height], held, padded_length, padding_id, flat, starts, lengths, documents, numbers, domains
             )
 
 

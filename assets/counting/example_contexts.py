@@ -38,14 +38,11 @@ class ExampleContexts:
             documents, windows, positions = (examples[f"{side}_{part}"][of] for part in ("document", "window", "position"))
             contexts = self._contexts[side][layer, of]
             held_documents, held_windows = (known[layer, of] for known in self._held[side])
-            rows = np.full(documents.size, -1, np.int64)  # of each example that is new, its row in the batch
-            loops.follow(documents, windows, held_documents, held_windows, contexts.view(np.uint16), batch.documents, batch.windows, rows)
-            new = np.flatnonzero(rows >= 0)
+            bits = contexts.view(np.uint16)
+            new, rows = loops.follow(documents, windows, held_documents, held_windows, bits, batch.documents, batch.windows)
             if new.size:
-                new = new[np.argsort(rows[new], kind="stable")]  # window by window: its activations stay in cache
                 taken = np.empty((new.size, CONTEXT), np.float32)
-                neurons = start + new // documents.shape[1]
-                loops.take(activations, batch.lengths, rows[new], positions.reshape(-1)[new], neurons, BEFORE, taken)
+                loops.take(activations, batch.lengths, rows, positions.reshape(-1)[new], start + new // documents.shape[1], BEFORE, taken)
                 contexts.reshape(-1, CONTEXT)[new] = halves(taken)
 
     def tensors(self) -> dict[str, np.ndarray]:

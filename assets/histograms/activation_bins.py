@@ -13,7 +13,7 @@ import polars as pl
 from assets.counting.batches import batches, first_counted
 from assets.counting.histograms import ActivationBins, HistogramError
 from assets.counting.sending import sent
-from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.row_independence import rows_of_batches, rows_of_last_batches
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
 from assets.progress import Tally, Told
@@ -110,7 +110,9 @@ def largest_activations(
         sizes = activations.float().abs().masked_fill(~is_counted[:, :, None], 0.0)
         largest[layer] = torch.maximum(largest[layer], sizes.nan_to_num(0.0, 0.0, 0.0).amax((0, 1)))
 
-    stream = batches(windows, facts.context_length, facts.beginning_token_id, rows_of_batches(model, windows, batch_positions))
+    rows = rows_of_batches(model, windows, batch_positions)
+    last_rows = rows_of_last_batches(model, windows, rows)
+    stream = batches(windows, facts.context_length, facts.beginning_token_id, rows, last_rows)
     tally = Tally(progress, int(windows["length"].sum()))
     with torch.inference_mode(), neurons_reported(model, note):
         for batch in stream:

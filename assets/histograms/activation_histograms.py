@@ -23,7 +23,7 @@ from assets.counting.position_predictions import PositionPredictions
 from assets.counting.position_sampler import PositionSampler
 from assets.counting.sending import sent
 from assets.counting.token_sums import CompiledSums, TokenSums, group_of_token, group_tokens
-from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.row_independence import rows_of_batches, rows_of_last_batches
 from assets.model.final_norm import final_streams, inverse_scales
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import neurons_reported
@@ -83,10 +83,11 @@ def count_windows(
     )
     with_probability = token_ids[part.tokens.start : part.tokens.stop] if PROBABILITY in outcomes else ()
     rows = rows_of_batches(model, windows, batch_positions, embedding_predictions)
+    last_rows = rows_of_last_batches(model, windows, rows, embedding_predictions)
     tally = Tally(progress, int(windows["length"].sum()))
     keeps = kept_positions > 0 and part.is_first_of_layers
     with counting(model, counter, embedding_predictions, with_probability, keeps) as count_batch:
-        for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows):
+        for batch in batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows, last_rows):
             predicted = count_batch(batch)
             if predictions is not None:
                 predictions.add(batch, predicted)

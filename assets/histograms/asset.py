@@ -18,6 +18,7 @@ from assets.histograms.memory_plan import MemoryPlan, PlannedModel
 from assets.histograms.merged_histograms import merge_histograms
 from assets.histograms.planned_sizes import ITEMSIZE, planned_model, planned_pass, prepacked_bytes, tell_plan, weight_bytes
 from assets.histograms.screened_tokens import screened_tokens
+from assets.model.freed_memory import hand_back_freed_memory
 from assets.model.loading import choose_device, model_folder, model_of
 from assets.progress import Progress
 from assets.study import FixedBins, Study
@@ -100,6 +101,7 @@ def _activation_histograms(work: Work) -> None:
             predictions=predictions if is_first else None,
             progress=Progress(work.tell, which, "positions"),
         )
+        hand_back_freed_memory()  # what batches took, before the counters are turned into what is stored
         write_part(group, part, histograms)
         return histograms.positions
 
@@ -143,7 +145,7 @@ def shard_plan(work: Work, windows: pl.DataFrame, domains: int) -> MemoryPlan:
 def _merged_histograms(work: Work) -> None:
     shards = work.shards_of("activation_histograms")
     parts = [read_histograms(work.files("activation_histograms", shard)) for shard in shards]
-    merge_histograms(parts, work.draft.folder, names=shards)
+    merge_histograms(parts, work.draft.folder, shards, Progress(work.tell, "merge", "layers"))
     merged = read_histograms(work.draft.folder)
     work.state(positions=merged.positions, shards=shards)
     work.show(**_shown(merged))

@@ -18,7 +18,9 @@ from assets.counting.parts import number_of_groups
 from assets.counting.position_sampler import AT_ONCE, BYTES_OF_POSITION
 from assets.counting.random_places import RANDOM
 from assets.counting.sending import HELD_ON
+from assets.counting.waiting_slots import WAITING
 from assets.histograms.histogram_store import CHUNK_BYTES, READ_AT_ONCE
+from assets.histograms.layers_at_once import LAYERS_AT_ONCE
 from assets.histograms.screened_tokens import BYTES_OF_COUNTERS
 from assets.predictions.shortlist import LEAST
 
@@ -167,6 +169,7 @@ def _plan(model: PlannedModel, counted: PlannedPass, budget: int, layer_parts: i
         "a batch's slots and activations": round(positions * neurons * (np.dtype(slot_dtype(counted.bins)).itemsize + waiting)),
         "histograms": neurons * by_block * counted.counter,
         "histograms of tracked tokens": neurons * _bytes_of_tokens(counted, tokens),
+        "slots waiting to be counted": neurons * _bytes_of_waiting(counted),
         "moments and examples": neurons * _bytes_of_examples(counted) + (2 + kinds) * COUNTER * model.vocabulary,
         "sums by predicted and current token": neurons * by_predicted,
         "activations of kept positions": held * (HALF * neurons + SINGLE * model.width),
@@ -181,6 +184,14 @@ def _bytes_of_examples(counted: PlannedPass) -> int:
     """Of one neuron's moments, its highest and lowest examples, those of the levels between, and its activations at random places."""
     example = EXAMPLE + PLACES * counted.is_on_device
     return MOMENTS + 2 * counted.examples * example + 2 * BANDS * (example + KEY) + RANDOM_PLACES
+
+
+def _bytes_of_waiting(counted: PlannedPass) -> int:
+    """Of one neuron's slots at positions under tracked tokens that wait on the CPU, for each kind of counter that they are counted in."""
+    kinds = (
+        2 * (1 + (NEXT_TOKEN in counted.outcomes)) + counted.embedding_predictions
+    )  # null labels beside the top prediction and next token
+    return 0 if counted.is_on_device else kinds * min(WAITING, counted.shard_tokens) * np.dtype(slot_dtype(counted.bins)).itemsize
 
 
 def _bytes_of_tokens(counted: PlannedPass, tokens: int) -> int:
@@ -217,17 +228,19 @@ def _forward(model: PlannedModel, counted: PlannedPass) -> int:
 
 
 def _afterwards(model: PlannedModel, counted: PlannedPass) -> int:
-    """The larger of merging (three slabs of a layer's histograms and examples) and scoring (blocks of counters, and the table)."""
+    """The larger of merging (three slabs of histograms and examples of each of its layers) and scoring (blocks of counters, and the table)."""
     histogram = (counted.bins + OUTSIDE) * COUNTER
-    merge = 4 * model.neurons * (histogram + MOMENTS + 4 * (counted.examples + BANDS) * EXAMPLE + RANDOM_PLACES)
+    merge = LAYERS_AT_ONCE * 4 * model.neurons * (histogram + MOMENTS + 4 * (counted.examples + BANDS) * EXAMPLE + RANDOM_PLACES)
     # By block, a few tokens at a time: a shard's as stored, those of all blocks, and the sum in 8 bytes.
-    by_block = 4 * min(READ_AT_ONCE, max(counted.tokens, 1) * counted.blocks * model.neurons * (counted.bins + OUTSIDE) * 4)
+    by_block = (
+        LAYERS_AT_ONCE * 4 * min(READ_AT_ONCE, max(counted.tokens, 1) * counted.blocks * model.neurons * (counted.bins + OUTSIDE) * 4)
+    )
     groups = number_of_groups(counted.screened)
     screen = 3 * groups * model.neurons * BYTES_OF_COUNTERS  # a layer's sums as whole numbers and as activations, and blocks of values
     # Seven scores, keys and text; once more where cast to the contract. Further outcomes are one table.
     pairs = counted.tokens * model.layers * model.neurons
     table = pairs * max(3 * 96 * max(1, len(counted.outcomes)), BOTH_HALVES * (1 + len(counted.outcomes)))
-    blocks = 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
+    blocks = LAYERS_AT_ONCE * 6 * min(READ_AT_ONCE, counted.tokens * model.neurons * histogram)
     return max(merge, by_block, screen, table + blocks) + 4 * CHUNK_BYTES
 
 

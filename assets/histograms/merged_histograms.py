@@ -1,7 +1,7 @@
 """The sum of all shards, one layer at a time, each verified by its own numbers before it is added.
 
 Integers, extremes and examples do not depend on the order of the shards; moments are merged in the order given, so the same
-shards give the same bytes. Memory: a layer of two parts, whatever the corpus.
+shards give the same bytes. Memory: a layer of two parts, for each of the layers that are merged at once, whatever the corpus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,12 +39,14 @@ from assets.histograms.histogram_store import (
     token_blocks,
     write_token_counts,
 )
+from assets.histograms.layers_at_once import of_every_layer
+from assets.progress import Tally, Told
 
 _OF_ALL_POSITIONS = ("occurrences", "predictions", "embedding_predictions")  # one token at every counted position
 
 
-def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = ()) -> None:
-    """Write the sum of `parts` into a new group in `folder`. `names` name the shards in errors (else their place).
+def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Sequence[str] = (), progress: Told | None = None) -> None:
+    """Write the sum of `parts` into a new group in `folder`. `names` name the shards in errors (else their place); `progress` is told layers.
 
     Raises HistogramError naming the shard whose counts contradict each other; the group is then left incomplete, which every
     reader refuses.
@@ -64,7 +66,8 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
     random = MergedPlaces([part.tensors for part in parts])
     for name, values in random.tensors.items():
         arrays[name][:] = values
-    for layer in range(first.layers):
+
+    def merge_layer(layer: int) -> None:
         _merge_neurons(arrays, layer, names, parts)
         _merge_random(arrays, layer, random, parts)
         for kind in first.prediction_kinds:
@@ -74,6 +77,8 @@ def merge_histograms(parts: Sequence[Histograms], folder: Path | str, names: Seq
         _merge_blocks(arrays, layer, names, parts)
         if kept:
             arrays["kept_activations"][:, layer] = kept.values(partial(_kept_of_layer, parts, layer))
+
+    of_every_layer(first.layers, merge_layer, Tally(progress, first.layers))
     for tensor in (*first.vocabulary_sums, *SCREEN_COUNTS, BLOCK_POSITIONS):
         total = np.zeros(first[tensor].shape, np.int64)
         for part in parts:  # one at a time: of a thousand shards of 50,257 tokens, all would be gigabytes

@@ -85,7 +85,7 @@ def planned_pass(
     bins = study.bins
     longest = study.corpus.context_length if windows is None else int(windows["length"].max() or 1)  # type: ignore[arg-type]
     (length,) = padded_lengths(np.array([longest]), context_length).tolist()
-    rows = rows_of_batch(length, study.batch_positions, threads=os.cpu_count() or 1)
+    rows = rows_of_batch(length, study.batch_positions, os.cpu_count() or 1, model.neurons)
     sizes = UNKNOWN_SIZES if windows is None else block_sizes(windows, domains, study.count_bos)
     return PlannedPass(
         blocks=domains * FOLDS,

@@ -1,19 +1,21 @@
-"""Whether a window's activations depend on the row of the batch that it gets, tried on the model that is to be run.
+"""Whether a window's activations depend on the batch that it gets, on its row or on how many there are, tried on the model that is to be run.
 
-Matrix products and vectorized functions may round differently at the edge of a batch. If one bit of an activation depended
-on the row, the counts would depend on how the corpus is cut into shards. So every batch shape is tried once per process and
-model, on fixed token ids, before it is used; a shape that fails is given up for single rows, which are always the same row.
+Matrix products and vectorized functions may round differently at the edge of a batch, or in a smaller one. If one bit of an activation
+depended on that, the counts would depend on how the corpus is cut into shards. So every batch shape is tried once per process and
+model, on fixed token ids, before it is used; a shape in which rows differ is given up for single rows, which are always the same row, and
+a lower last batch in which a window has other bits than in a whole one is given up for dummy rows.
 """
 
+import hashlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from assets.counting.batches import SHORTEST_STEP, padded_lengths, rows_of_batch
+from assets.counting.batches import SHORTEST_STEP, lower_rows, padded_lengths, rows_of_batch
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
 from assets.predictions.embedding_predictor import predictions_by_embedding
@@ -22,8 +24,7 @@ from assets.predictions.top_predictions import SLICE, linear_unembedding, predic
 if TYPE_CHECKING:
     import torch
 
-_rows_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int, bool], int]]" = weakref.WeakKeyDictionary()
-_positions_of_model: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[int, int, int], bool]]" = weakref.WeakKeyDictionary()
+_tried: "weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[object, ...], bytes | None]]" = weakref.WeakKeyDictionary()
 
 
 def rows_of_batches(
@@ -34,20 +35,45 @@ def rows_of_batches(
     return {length: safe_rows(model, length, batch_positions, embedding_predictions) for length in lengths.tolist()}
 
 
+def rows_of_last_batches(
+    model: LanguageModel, windows: pl.DataFrame, rows: Mapping[int, int], embedding_predictions: bool = False
+) -> dict[int, int]:
+    """Rows of the last batch of every padded length of these windows, `rows` being those of all others.
+
+    The fewest of `lower_rows` that hold what is left and in which a window has the bits that it has in a whole batch.
+    """
+    import torch
+
+    found = padded_lengths(windows["length"].to_numpy().astype(np.int64), model.facts.context_length)
+    lengths, numbers = np.unique(found, return_counts=True)
+
+    def is_safe(lower: int, length: int) -> bool:
+        bits = bits_of_window(model, lower, length, embedding_predictions)
+        return bits is not None and bits == bits_of_window(model, rows[length], length, embedding_predictions)
+
+    def last(length: int, left: int) -> int:
+        allowed = lower_rows(rows[length], length, torch.get_num_threads(), model.facts.neurons)
+        held = [lower for lower in allowed if lower >= left > 0]
+        return next((lower for lower in held if is_safe(lower, length)), rows[length])
+
+    return {length: last(length, number % rows[length]) for length, number in zip(lengths.tolist(), numbers.tolist(), strict=True)}
+
+
 def safe_rows(model: LanguageModel, padded_length: int, batch_positions: int, embedding_predictions: bool = False) -> int:
     """Rows of every batch of this padded length: as many as `batch_positions` allow, or 1 if rows are not independent."""
     import torch
 
-    known = _rows_of_model.setdefault(model.plain, {})
-    shape = (padded_length, batch_positions, torch.get_num_threads(), embedding_predictions)
-    if shape not in known:
-        rows = rows_of_batch(padded_length, batch_positions, threads=torch.get_num_threads())
-        known[shape] = rows if rows == 1 or are_rows_independent(model, rows, padded_length, embedding_predictions) else 1
-    return known[shape]
+    rows = rows_of_batch(padded_length, batch_positions, torch.get_num_threads(), model.facts.neurons)
+    return rows if rows == 1 or are_rows_independent(model, rows, padded_length, embedding_predictions) else 1
 
 
 def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedding_predictions: bool = False) -> bool:
-    """Run a batch of one window in every row: are all activations and predictions the same in each, bit for bit?
+    """Run a batch of one window in every row: are all activations and predictions the same in each, bit for bit?"""
+    return bits_of_window(model, rows, positions, embedding_predictions) is not None
+
+
+def bits_of_window(model: LanguageModel, rows: int, positions: int, embedding_predictions: bool = False) -> bytes | None:
+    """Run a batch of one window in every row: a digest of what each row gets, activations and predictions, None where rows differ.
 
     Blocks that are alike do the same operations on the same shapes, so the first is tried for all; not where predictions by the
     embedding are wanted, which read the stream behind the last block. What sees positions alone, not windows, has only their number
@@ -55,11 +81,30 @@ def are_rows_independent(model: LanguageModel, rows: int, positions: int, embedd
     shape and the machine, never on what else was tried before.
     """
     if not are_blocks_alike(model) or linear_unembedding(model) is None or embedding_predictions:
-        return _is_model_independent(model, _one_window(model, rows, positions), embedding_predictions)
+        key = ("model", rows, positions, embedding_predictions)
+        return _known(model, key, lambda: _bits_of_model(model, _one_window(model, rows, positions), embedding_predictions))
     shortest = SHORTEST_STEP if positions % SHORTEST_STEP == 0 else positions
-    return _are_positions_independent(model, rows * positions // shortest, shortest) and (
-        positions == shortest or _is_first_block_independent(model, _one_window(model, rows, positions), attention_alone=True)
+    alone = rows * positions // shortest
+    of_positions = _known(model, ("positions", alone, shortest), lambda: _bits_of_positions(model, alone, shortest))
+    if of_positions is None or positions == shortest:
+        return of_positions
+    attended = _known(
+        model,
+        ("attention", rows, positions),
+        lambda: _bits_of_first_block(model, _one_window(model, rows, positions), attention_alone=True),
     )
+    return None if attended is None else of_positions + attended
+
+
+def _known(model: LanguageModel, key: tuple[object, ...], bits: Callable[[], bytes | None]) -> bytes | None:
+    """What `bits` gives, tried once per process, model and number of threads."""
+    import torch
+
+    known = _tried.setdefault(model.plain, {})
+    key = (*key, torch.get_num_threads())
+    if key not in known:
+        known[key] = bits()
+    return known[key]
 
 
 def _one_window(model: LanguageModel, rows: int, positions: int) -> "torch.Tensor":
@@ -70,16 +115,11 @@ def _one_window(model: LanguageModel, rows: int, positions: int) -> "torch.Tenso
     return torch.randint(0, model.facts.vocabulary, (1, positions), generator=generator).to(model.device).expand(rows, positions)
 
 
-def _are_positions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
-    """Whether the first block and the predictions give every row the same: tried once for each shape."""
-    import torch
-
-    known = _positions_of_model.setdefault(model.plain, {})
-    key = (rows, positions, torch.get_num_threads())
-    if key not in known:
-        whole_block = _is_first_block_independent(model, _one_window(model, rows, positions))
-        known[key] = whole_block and are_predictions_independent(model, rows, positions)
-    return known[key]
+def _bits_of_positions(model: LanguageModel, rows: int, positions: int) -> bytes | None:
+    """What the first block and the predictions give every row."""
+    block = _bits_of_first_block(model, _one_window(model, rows, positions))
+    predicted = None if block is None else bits_of_predictions(model, rows, positions)
+    return None if block is None or predicted is None else block + predicted
 
 
 def are_blocks_alike(model: LanguageModel) -> bool:
@@ -90,7 +130,7 @@ def are_blocks_alike(model: LanguageModel) -> bool:
     return len(blocks) > 1 and len(shapes) == 1 and len(kinds) == 1
 
 
-def are_predictions_independent(model: LanguageModel, rows: int, positions: int) -> bool:
+def bits_of_predictions(model: LanguageModel, rows: int, positions: int) -> bytes | None:
     """The same for the logits of made-up hidden states, slice by slice as predictions take them.
 
     Slices are alike but for the last. A shortlist of them decides nothing by itself: what it leaves open has the bits of these logits.
@@ -103,29 +143,44 @@ def are_predictions_independent(model: LanguageModel, rows: int, positions: int)
     hidden = torch.randn(1, positions, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
     repeated = hidden.expand(rows, -1, -1).reshape(rows * positions, -1)
     slices = [weight[first : first + SLICE].t() for first in (0, (weight.shape[0] - 1) // SLICE * SLICE)]
-    return all(are_rows_the_same(torch.mm(repeated, entries).view(rows, -1)) for entries in slices)
+    seen = _SeenBits()
+    for entries in slices:
+        seen.add(torch.mm(repeated, entries).view(rows, -1))
+    return seen.digest()
 
 
-def are_rows_the_same(values: "torch.Tensor") -> bool:
-    """Whether values [row, ...] have the same bits in every row, NaN and signed zeros included."""
-    import torch
+class _SeenBits:
+    """What rows were given: whether it was the same for all, and a digest of it, NaN and signed zeros included."""
 
-    bits = values.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
-    return bool((bits == bits[:1]).all())
+    def __init__(self) -> None:
+        self._are_rows_the_same = True
+        self._digest = hashlib.sha256()
+
+    def add(self, values: "torch.Tensor") -> None:
+        """Values [row, ...] of the next thing that is looked at."""
+        import torch
+
+        bits = values.detach().contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
+        self._are_rows_the_same = self._are_rows_the_same and bool((bits == bits[:1]).all())
+        self._digest.update(bits[0].cpu().numpy().tobytes())
+
+    def digest(self) -> bytes | None:
+        """None where rows differed."""
+        return self._digest.digest() if self._are_rows_the_same else None
 
 
 class _EnoughSeenError(Exception):
     """Ends a forward pass behind what is tried."""
 
 
-def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor", attention_alone: bool = False) -> bool:
+def _bits_of_first_block(model: LanguageModel, token_ids: "torch.Tensor", attention_alone: bool = False) -> bytes | None:
     """The first block's neurons and the stream behind it, or what its attention writes, its maps of single positions left out."""
     import torch
 
-    same: list[bool] = []
+    seen = _SeenBits()
 
     def enough(module: "torch.nn.Module", given: Any, made: Any) -> None:
-        same.append(are_rows_the_same(made[0] if isinstance(made, tuple) else made))
+        seen.add(made[0] if isinstance(made, tuple) else made)
         raise _EnoughSeenError
 
     attention = model.parts.first_attention if attention_alone else None
@@ -135,13 +190,13 @@ def _is_first_block_independent(model: LanguageModel, token_ids: "torch.Tensor",
         with (
             torch.inference_mode(),
             maps_of_one_row(module, *token_ids.shape) if attention else nullcontext(),
-            neurons_reported(model, lambda layer, activations: same.append(are_rows_the_same(activations))),
+            neurons_reported(model, lambda layer, activations: seen.add(activations)),
             suppress(_EnoughSeenError),
         ):
             last_hidden(model, token_ids)
     finally:
         handle.remove()
-    return all(same)
+    return seen.digest()
 
 
 @contextmanager
@@ -170,18 +225,20 @@ def maps_of_one_row(module: "torch.nn.Module", rows: int, positions: int) -> Ite
             handle.remove()
 
 
-def _is_model_independent(model: LanguageModel, token_ids: "torch.Tensor", embedding_predictions: bool) -> bool:
+def _bits_of_model(model: LanguageModel, token_ids: "torch.Tensor", embedding_predictions: bool) -> bytes | None:
     """The neurons of every layer and the predictions, of both kinds if asked."""
     import torch
 
     top_predictions = predictor(model)
     by_embedding = predictions_by_embedding(model) if embedding_predictions else nullcontext(lambda: None)
-    same: list[bool] = []
+    seen = _SeenBits()
     with (
         torch.inference_mode(),
         by_embedding as last_by_embedding,
-        neurons_reported(model, lambda layer, activations: same.append(are_rows_the_same(activations))),
+        neurons_reported(model, lambda layer, activations: seen.add(activations)),
     ):
-        same.append(are_rows_the_same(top_predictions(token_ids)))
+        seen.add(top_predictions(token_ids))
         found = last_by_embedding()
-    return all(same) and (found is None or are_rows_the_same(found))
+    if found is not None:
+        seen.add(found)
+    return seen.digest()

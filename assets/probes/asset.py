@@ -23,7 +23,7 @@ def probe_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _sparse_probes(work: Work) -> None:
     texts = dict(work.read("tracked_tokens").select("token_id", "token").iter_rows())
     progress = Progress(work.tell, "sparse probes", "layers of tokens")
-    found = sparse_probes(read_histograms(work.folder("merged_histograms")), texts, progress)
+    found = sparse_probes(read_histograms(work.fetched("merged_histograms")), texts, progress)
     work.write("sparse_probes", found.probes)
     work.write("probe_neurons", found.neurons)
     single = found.probes.filter((pl.col("kind") == "neurons") & (pl.col("size") == 1))
@@ -34,6 +34,6 @@ def _neuron_behaviour(work: Work) -> None:
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     tracked = work.read("tracked_tokens").sort("row")["token_id"].to_list()
     texts = dict(work.read("token_counts").select("token_id", "token").iter_rows())
-    found = neuron_behaviour(read_histograms(work.folder("merged_histograms")), studied, tracked, texts)
+    found = neuron_behaviour(read_histograms(work.fetched("merged_histograms")), studied, tracked, texts)
     work.write("neuron_bands", found.bands)
     work.write("neuron_band_tokens", found.tokens)

@@ -6,19 +6,15 @@ saturation, and attention that moves. attribution_agreement says how far it can 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from assets.contracts import ATTRIBUTION_PATCHING, conform
 from assets.model.language_model import LanguageModel
-from assets.prompts.neuron_patching import activation_change
-from assets.prompts.prompt_runs import PairRuns, require_defined_improvement, run_pair
+from assets.prompts.neuron_gradients import activation_change, neuron_gradients
+from assets.prompts.prompt_runs import require_defined_improvement, run_pair
 from assets.prompts.prompts import EncodedPrompt, PromptPair, prompt_pairs
-
-if TYPE_CHECKING:
-    import torch
 
 TOP = 50  # strongest neurons of the exact values that an estimate should find
 
@@ -54,29 +50,6 @@ def _estimate_pair(model: LanguageModel, pair: PromptPair) -> pl.DataFrame:
         )
         for positions, attribution in (("all", first_order.sum(1)), ("last", first_order[:, -1]))
     )
-
-
-def neuron_gradients(model: LanguageModel, runs: PairRuns) -> "torch.Tensor":
-    """Float32 [layer, position, neuron]: gradient of the logit difference with respect to each activation, on the corrupt run.
-
-    The weights take no gradients. A tensor of zeros that does is added to the activations of each layer; the gradient with
-    respect to these zeros is the one with respect to the activations, and nothing is left behind in the model.
-    """
-    import torch
-
-    leaves: list[torch.Tensor] = []
-
-    def add_zeros(tensor: torch.Tensor, hook: object) -> torch.Tensor:
-        leaves.append(torch.zeros_like(tensor, requires_grad=True))  # [1, position, neuron]; layers come in order
-        return tensor + leaves[-1]
-
-    tokens = torch.tensor([list(runs.pair.corrupt)], device=model.device)
-    hooks = [(model.neuron_hook(layer), add_zeros) for layer in range(model.facts.layers)]
-    with torch.inference_mode(False), torch.enable_grad(), model.bridge.hooks(fwd_hooks=hooks):
-        logits = model.bridge(tokens, use_cache=False, output_attentions=False)[0, -1].float()
-        difference = logits[runs.pair.prompt.answer_id] - logits[runs.pair.prompt.wrong_answer_id]
-        gradients = torch.autograd.grad(difference, leaves)
-    return torch.cat(gradients).float()
 
 
 def attribution_agreement(exact: pl.DataFrame, estimates: pl.DataFrame, top: int = TOP) -> pl.DataFrame:

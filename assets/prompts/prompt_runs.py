@@ -54,20 +54,45 @@ class PromptRun:
 
 def run_prompt(model: LanguageModel, ids: Sequence[int], hooks: Sequence[str], keep_keys_values: bool = False) -> PromptRun:
     """Run one prompt and keep the values of the named hooks, and the keys and values of attention if wanted."""
+    return run_prompts(model, [ids], hooks, keep_keys_values)[0]
+
+
+def run_prompts(
+    model: LanguageModel, texts: Sequence[Sequence[int]], hooks: Sequence[str], keep_keys_values: bool = False
+) -> list[PromptRun]:
+    """The same of several prompts in one batch, filled up at their ends: no position sees a later one."""
     import torch
 
     values: dict[str, torch.Tensor] = {}
+    ends = torch.tensor([len(ids) for ids in texts], device=model.device)
+    tokens = torch.zeros(len(texts), int(ends.max()), dtype=torch.int64)  # any token will do behind a prompt's end
+    for row, ids in enumerate(texts):
+        tokens[row, : len(ids)] = torch.tensor(list(ids))
 
     def keep(name: str):  # type: ignore[no-untyped-def]
-        return lambda tensor, hook: values.__setitem__(name, tensor[0].clone())
+        return lambda tensor, hook: values.__setitem__(name, tensor.clone())  # what follows may add to it in place
+
+    def last_alone(hidden: torch.Tensor, hook: object) -> torch.Tensor:
+        return hidden[torch.arange(len(texts), device=hidden.device), ends - 1][:, None]
 
     recorder = KeyValueRecorder()
     cache = {"past_key_values": recorder, "use_cache": True} if keep_keys_values else {"use_cache": False}
-    tokens = torch.tensor([list(ids)], device=model.device)  # [1, position]
     kept = [(name, keep(name)) for name in hooks]
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[*kept, last_logits_alone()]):
-        logits = model.bridge(tokens, output_attentions=False, **cache)  # [1, 1, vocabulary]
-    return PromptRun(logits[0, -1].float(), values, recorder.kept)
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=[*kept, ("unembed.hook_in", last_alone)]):
+        logits = model.bridge(tokens.to(model.device), output_attentions=False, **cache)  # [prompt, 1, vocabulary]
+        return [
+            PromptRun(
+                logits[row, -1].float(),
+                {name: held[row, : len(ids)] for name, held in values.items()},
+                {layer: _of_row(row, len(ids), *pair) for layer, pair in recorder.kept.items()},
+            )
+            for row, ids in enumerate(texts)
+        ]
+
+
+def _of_row(row: int, positions: int, keys: "torch.Tensor", values: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Keys and values [1, head, position, head width] of one prompt of a batch."""
+    return keys[row : row + 1, :, :positions], values[row : row + 1, :, :positions]
 
 
 def last_logits_alone() -> "tuple[str, Callable[..., torch.Tensor]]":

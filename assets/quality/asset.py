@@ -6,7 +6,8 @@ A blocking check in the UI holds only inside its own run; whatever is published 
 import dagster as dg
 
 from assets.errors import InputError
-from assets.quality.every_check import NOT_JUDGED, fields_of, outcomes_of
+from assets.progress import Progress, Tally
+from assets.quality.every_check import NOT_JUDGED, fields_of, number_of_checks, outcomes_of
 from assets.quality.expectations import Outcome, outcome_frame
 from assets.stages import STAGES
 from assets.study import Study
@@ -31,7 +32,11 @@ def _data_quality(work: Work) -> None:
         raise UndeclaredError(
             f"checks read the study's fields {sorted(undeclared)}, which data_quality does not declare; add them to its fields"
         )
-    outcomes = [outcome for name in judged for outcome in outcomes_of(work.whole_study, name, work.records, work.shards_of(name))]
+    checks = {name: number_of_checks(name, work.shards_of(name)) for name in judged}
+    outcomes, tally = [], Tally(Progress(work.tell, "checks", "checks"), sum(checks.values()))
+    for name, number in checks.items():
+        outcomes += outcomes_of(work.whole_study, name, work.records, work.shards_of(name))
+        tally.add(number)
     refuse_broken_promises(work.study, outcomes)
     work.write("data_quality", outcome_frame(outcomes))
     work.show(

@@ -12,6 +12,7 @@ from assets.contracts import Tensor
 from assets.counting.document_blocks import TELLING, blocks_of_half
 from assets.counting.histograms import COUNTED_PARTS, Histograms
 from assets.histograms.histogram_store import index_of, pieces
+from assets.histograms.layers_at_once import of_every_layer
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,28 @@ def block_violations(histograms: Histograms) -> BlockViolations:
     tensors = {tensor.name: tensor for tensor in histograms.block_sums}
     held = np.asarray(histograms["block_positions"][:])
     positions = {"positions": [histograms.positions], "held": [int(held.sum())], "negative": [int((held < 0).sum())]}
-    counters: list[dict[str, int | str]] = []
-    nulls: list[pl.DataFrame] = []
-    for layer in range(histograms.layers):
-        for name in (name.removesuffix("_count") for name in tensors if name.startswith("block_") and name.endswith("_count")):
-            unlike = 0
-            for piece in pieces(tensors[f"{name}_count"], histograms[f"{name}_count"].shape):
-                parts = {part: _piece(histograms, tensors[f"{name}_{part}"], layer, piece) for part in COUNTED_PARTS}
-                unlike += sum(_unlike(histograms, f"{name}_{part}", layer, piece, values) for part, values in parts.items())
-                outcome = name.removeprefix("block").removeprefix("_")
-                if f"null_{outcome}_count" in tensors:
-                    nulls.append(_null_rows(histograms, tensors, outcome, layer, piece, parts))
-            counters.append({"layer": layer, "counter": name, "unlike": unlike})
+    found = of_every_layer(histograms.layers, lambda layer: _of_layer(histograms, tensors, layer))
+    counters = [row for of_layer, _ in found for row in of_layer]
+    nulls = [rows for _, of_layer in found for rows in of_layer]
     sums = pl.DataFrame([row for layer in range(histograms.layers) for row in _sum_rows(histograms, layer)])
     by_token = pl.concat(nulls).group_by("layer", "outcome", "token_id", maintain_order=True).sum() if nulls else _no_nulls()
     return BlockViolations(pl.DataFrame(positions), pl.DataFrame(counters), sums, by_token)
+
+
+def _of_layer(histograms: Histograms, tensors: dict[str, Tensor], layer: int) -> tuple[list[dict[str, int | str]], list[pl.DataFrame]]:
+    """A row of the counters for each of the layer's, and rows of nulls of its tokens."""
+    counters: list[dict[str, int | str]] = []
+    nulls: list[pl.DataFrame] = []
+    for name in (name.removesuffix("_count") for name in tensors if name.startswith("block_") and name.endswith("_count")):
+        unlike = 0
+        for piece in pieces(tensors[f"{name}_count"], histograms[f"{name}_count"].shape):
+            parts = {part: _piece(histograms, tensors[f"{name}_{part}"], layer, piece) for part in COUNTED_PARTS}
+            unlike += sum(_unlike(histograms, f"{name}_{part}", layer, piece, values) for part, values in parts.items())
+            outcome = name.removeprefix("block").removeprefix("_")
+            if f"null_{outcome}_count" in tensors:
+                nulls.append(_null_rows(histograms, tensors, outcome, layer, piece, parts))
+        counters.append({"layer": layer, "counter": name, "unlike": unlike})
+    return counters, nulls
 
 
 def _piece(histograms: Histograms, tensor: Tensor, layer: int, piece: dict[str, slice]) -> np.ndarray:

@@ -6,6 +6,7 @@ import polars as pl
 from assets.counting.between_examples import BANDS, outermost
 from assets.counting.histograms import BEFORE, BETWEEN, CONTEXT, SIDES, ActivationBins, Histograms
 from assets.counting.number_formats import halves
+from assets.histograms.layers_at_once import of_every_layer
 
 
 def context_violations(histograms: Histograms, bins: ActivationBins) -> pl.DataFrame:
@@ -14,16 +15,17 @@ def context_violations(histograms: Histograms, bins: ActivationBins) -> pl.DataF
     band of the bins."""
     ends = dict(zip(BETWEEN, outermost(bins.per_unit, bins.first_bin, bins.bins), strict=True))
     documents, positions = (np.asarray(histograms[f"random_{part}"][:]) for part in ("document", "position"))
-    rows = []
-    for layer in range(histograms.layers):
+
+    def row(layer: int) -> tuple[int, ...]:
         found = np.zeros(3, np.int64)
         for side in (*SIDES, *BETWEEN):
             found += _of_side(*(np.asarray(histograms[f"{side}_{part}"][layer]) for part in ("value", "document", "position", "context")))
         value, context = (np.asarray(histograms[f"random_{part}"][layer]) for part in ("value", "context"))
         found += _of_side(value, np.broadcast_to(documents, value.shape), np.broadcast_to(positions, value.shape), context)
         astray = sum(_astray(histograms, side, layer, ends[side][layer]) for side in BETWEEN)
-        rows.append((layer, *found.tolist(), astray))
-    return pl.DataFrame(rows, schema=["layer", "examples", "unlike", "empty", "astray"], orient="row")
+        return layer, *found.tolist(), astray
+
+    return pl.DataFrame(of_every_layer(histograms.layers, row), schema=["layer", "examples", "unlike", "empty", "astray"], orient="row")
 
 
 def _of_side(value: np.ndarray, document: np.ndarray, position: np.ndarray, context: np.ndarray) -> np.ndarray:

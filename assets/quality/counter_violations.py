@@ -4,7 +4,7 @@ Holds counting only. Counters are read in blocks of neurons of one layer, so mem
 [token, neuron, bin], with the three outcomes outside the bins as [neuron, outcome] and [token, neuron, outcome].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from assets.counting.histograms import (
     Histograms,
 )
 from assets.histograms.histogram_store import counter_blocks
+from assets.histograms.layers_at_once import of_every_layer
 
 PER_LAYER = ("count", "outside", "above_zero")
 
@@ -48,46 +49,66 @@ class CounterViolations:
     ends: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """What was found in a layer: negative counters by tensor, and rows of the other frames, of each block of neurons and tokens."""
+
+    negative: dict[str, int]
+    layers: list[dict[str, int]] = field(default_factory=list)
+    ends: list[dict[str, int]] = field(default_factory=list)
+    tokens: dict[str, list[pl.DataFrame]] = field(default_factory=lambda: {kind: [] for kind in PREDICTIONS})
+
+
 def counter_violations(histograms: Histograms) -> CounterViolations:
     """Count every violation in the counters of a shard or of the whole corpus."""
+    vocabulary = {name: np.asarray(histograms[name][:]) for name in histograms.vocabulary_sums}
+    first_sums = {kind: _first_sums(histograms, kind) for kind in histograms.prediction_kinds}
+    found = of_every_layer(histograms.layers, lambda layer: _of_layer(histograms, vocabulary, first_sums, layer))
+    negative = {name: _negative(counters) for name, counters in vocabulary.items()}
+    negative |= {name: sum(one.negative[name] for one in found) for name in (*PER_LAYER, *histograms.token_sums)}
+    tokens = {kind: [frame for one in found for frame in one.tokens[kind]] for kind in PREDICTIONS}
+    ends = [row for one in found for row in one.ends]
+    return CounterViolations(
+        _tensor_rows(histograms, negative),
+        pl.DataFrame([row for one in found for row in one.layers]).group_by("layer", maintain_order=True).sum(),
+        {kind: pl.concat(rows).group_by("layer", "token_id", maintain_order=True).sum() for kind, rows in tokens.items() if rows},
+        _vocabulary_row(histograms, vocabulary),
+        pl.DataFrame(ends).group_by("layer", maintain_order=True).sum() if ends else pl.DataFrame(),
+    )
+
+
+def _first_sums(histograms: Histograms, kind: str) -> np.ndarray:
+    """Int64 [token]: what the counters of layer 0, neuron 0 add up to, and those of any other neuron should."""
+    first = (np.asarray(histograms[f"{kind}_{part}"][:, 0, 0]) for part in COUNTED_PARTS)
+    return np.sum([counters.sum(-1) for counters in first], axis=0)
+
+
+def _of_layer(histograms: Histograms, vocabulary: dict[str, np.ndarray], first_sums: dict[str, np.ndarray], layer: int) -> _Layer:
     from assets.histograms.held_counts import held_counts
 
-    vocabulary = {name: np.asarray(histograms[name][:]) for name in histograms.vocabulary_sums}
-    negative = {name: _negative(counters) for name, counters in vocabulary.items()}
-    negative |= dict.fromkeys((*PER_LAYER, *histograms.token_sums), 0)
-    layers: list[dict[str, int]] = []
-    ends: list[dict[str, int]] = []
-    tokens: dict[str, list[pl.DataFrame]] = {kind: [] for kind in PREDICTIONS}
+    found = _Layer(dict.fromkeys((*PER_LAYER, *histograms.token_sums), 0))
     token_ids = np.asarray(histograms.token_ids, dtype=np.int64)
-    first_sums = {kind: np.zeros(len(token_ids), np.int64) for kind in PREDICTIONS}  # [token], of layer 0, neuron 0
-    for block in counter_blocks(histograms):
-        layer, held = block.layer, block.tokens
+    for block in counter_blocks(histograms, layer):
+        held = block.tokens
         if block.is_first_of_tokens:
             counters = {name: np.asarray(histograms[name][layer, block.neurons]) for name in PER_LAYER}
             for name, values in counters.items():
-                negative[name] += _negative(values)
-            layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
+                found.negative[name] += _negative(values)
+            found.layers.append(_layer_row(layer, counters["count"], counters["outside"], histograms.positions))
             if NEXT_TOKEN in histograms.outcomes:
                 without = histograms.positions - int(vocabulary[PREDICTIONS[NEXT_TOKEN]].sum())
                 held_by = {part: np.asarray(histograms[f"{NO_NEXT_TOKEN}_{part}"][layer, block.neurons]) for part in COUNTED_PARTS}
-                ends.append(_end_row(layer, held_by, counters, without))
+                found.ends.append(_end_row(layer, held_by, counters, without))
         for kind, predictions in histograms.prediction_kinds.items():  # one kind at a time: each is a block of READ_AT_ONCE
             of_token = {part: np.asarray(histograms[f"{kind}_{part}"][held, layer, block.neurons]) for part in COUNTED_PARTS}
             units = PROBABILITY_UNITS if kind == PROBABILITY else 1
             holds = held_counts(of_token, {part: counters[part] * units for part in COUNTED_PARTS})
-            for part, found in holds.items():
-                negative[f"{kind}_{part}"] += int(found.negative.sum())
-            sums, above = (np.sum([getattr(found, name) for found in holds.values()], axis=0) for name in ("sums", "above"))
-            if layer == 0 and block.neurons.start == 0:
-                first_sums[kind][held] = sums[:, 0]
+            for part, of_part in holds.items():
+                found.negative[f"{kind}_{part}"] += int(of_part.negative.sum())
+            sums, above = (np.sum([getattr(of_part, name) for of_part in holds.values()], axis=0) for name in ("sums", "above"))
             expected = vocabulary[predictions][token_ids[held]]
-            tokens[kind].append(_token_rows(layer, token_ids[held], sums, first_sums[kind][held], expected, above))
-    by_layer = pl.DataFrame(layers).group_by("layer", maintain_order=True).sum()
-    by_token = {
-        kind: pl.concat(frames).group_by("layer", "token_id", maintain_order=True).sum() for kind, frames in tokens.items() if frames
-    }
-    of_ends = pl.DataFrame(ends).group_by("layer", maintain_order=True).sum() if ends else pl.DataFrame()
-    return CounterViolations(_tensor_rows(histograms, negative), by_layer, by_token, _vocabulary_row(histograms, vocabulary), of_ends)
+            found.tokens[kind].append(_token_rows(layer, token_ids[held], sums, first_sums[kind][held], expected, above))
+    return found
 
 
 def _end_row(layer: int, held: dict[str, np.ndarray], counters: dict[str, np.ndarray], without: int) -> dict[str, int]:

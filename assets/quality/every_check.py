@@ -50,6 +50,11 @@ def fields_of(assets: Sequence[str]) -> set[str]:
     return {field for asset in assets for check in checks_of(asset) for field in check.fields}
 
 
+def number_of_checks(asset: str, shards: Sequence[str]) -> int:
+    """How many checks outcomes_of looks at."""
+    return len(checks_of(asset)) * (len(shards) if STAGES[asset].is_sharded else 1)
+
+
 def outcomes_of(study: Study, asset: str, records: Mapping[str, Record], shards: Sequence[str]) -> list[Outcome]:
     """Every outcome of one asset. `records` hold its output(s) and what its checks read; `shards` are looked at if it is partitioned."""
     if STAGES[asset].may_be_refused and "refused" in records[asset].facts:

@@ -59,11 +59,11 @@ def statistics_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _token_counts(work: Work) -> None:
-    work.write("token_counts", token_counts(read_histograms(work.folder("merged_histograms")), model_of(work).token_texts))
+    work.write("token_counts", token_counts(read_histograms(work.fetched("merged_histograms")), model_of(work).token_texts))
 
 
 def _neuron_statistics(work: Work) -> None:
-    statistics = neuron_statistics(read_histograms(work.folder("merged_histograms")), work.fact("model_snapshot", "is_gated"))
+    statistics = neuron_statistics(read_histograms(work.fetched("merged_histograms")), work.fact("model_snapshot", "is_gated"))
     work.write("neuron_statistics", statistics)
     work.show(dead_neurons=int(statistics["is_dead"].sum()))
 
@@ -74,6 +74,7 @@ def _token_neuron_scores(work: Work) -> None:
         ActivationBins.from_frame(work.read("activation_bins")),
         _texts(work),
         work.study.min_count,
+        Progress(work.tell, "scores", "readings of layers"),
     )
     work.write("token_neuron_scores", scores)
     ordered = scores.drop_nulls("separation").sort("separation", descending=True, maintain_order=True)
@@ -85,7 +86,8 @@ def _outcome_scores(work: Work) -> None:
     histograms, bins = _histograms(work), ActivationBins.from_frame(work.read("activation_bins"))
     leading = token_outcomes(histograms, _texts(work), work.study.outcome, work.study.min_count)
     work.write("token_outcomes", leading)
-    work.write("outcome_scores", outcome_scores(histograms, bins, _texts(work), work.study.min_count))
+    progress = Progress(work.tell, "scores of further outcomes", "readings of layers")
+    work.write("outcome_scores", outcome_scores(histograms, bins, _texts(work), work.study.min_count, progress))
     work.show(leading_outcomes={row["token"]: row["outcome"] for row in leading.filter("leads").iter_rows(named=True)})
 
 
@@ -95,14 +97,14 @@ def _told(row: dict[str, Any]) -> str:
 
 
 def _token_neuron_screen(work: Work) -> None:
-    histograms = read_histograms(work.folder("merged_histograms"))
+    histograms = read_histograms(work.fetched("merged_histograms"))
     work.write("token_neuron_screen", token_neuron_screen(histograms, model_of(work).token_texts, work.study.min_count))
     work.state(**screen_coverage(histograms, work.study.min_count))
 
 
 def _contributions(work: Work) -> None:
     tokens = work.read("tracked_tokens").sort("row")["token_id"].to_list()
-    model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
+    model, histograms = model_of(work), read_histograms(work.fetched("merged_histograms"))
     found = contributions(model, histograms, tokens, work.study.min_count, Progress(work.tell, "contributions", "layers"))
     of_groups = group_contributions(model, histograms, work.read("token_groups"))
     published = of_groups.filter(outcome=TOP_PREDICTION).drop("outcome")
@@ -133,12 +135,12 @@ def _congruence_agreement(work: Work) -> None:
 
 def _contrasts(work: Work) -> None:
     pairs = contrasted(work.read("tracked_tokens"), work.study.contrasts, work.study.prompts)
-    work.write("contrasts", contrasts(model_of(work), read_histograms(work.folder("merged_histograms")), pairs))
+    work.write("contrasts", contrasts(model_of(work), read_histograms(work.fetched("merged_histograms")), pairs))
     work.show(contrasts=len(pairs))
 
 
 def _half_scores(work: Work) -> None:
-    model, histograms = model_of(work), read_histograms(work.folder("merged_histograms"))
+    model, histograms = model_of(work), read_histograms(work.fetched("merged_histograms"))
     groups = members_of(work.read("token_groups"))
     reading = CurveReading(ActivationBins.from_frame(work.read("activation_bins")), work.study.min_count)
     progress = Progress(work.tell, "both halves", "pairs of token and neuron")
@@ -152,14 +154,14 @@ def _half_scores(work: Work) -> None:
 
 def _corpus_growth(work: Work) -> None:
     bins = ActivationBins.from_frame(work.read("activation_bins"))
-    histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
+    histograms, groups = read_histograms(work.fetched("merged_histograms")), members_of(work.read("token_groups"))
     progress = Progress(work.tell, "corpus growth", "pairs of token and neuron")
     work.write("corpus_growth", corpus_growth(model_of(work), histograms, bins, groups, _texts(work), work.study.min_count, progress))
 
 
 def _domain_scores(work: Work) -> None:
     bins, pairs = ActivationBins.from_frame(work.read("activation_bins")), studied_pairs(work.read("candidates"))
-    histograms, groups = read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups"))
+    histograms, groups = read_histograms(work.fetched("merged_histograms")), members_of(work.read("token_groups"))
     names = dict(work.read("corpus_domains").select("domain", "name").iter_rows())
     found = domain_scores(model_of(work), histograms, bins, pairs, groups, names, _texts(work))
     work.write("domain_scores", found.scores)
@@ -200,13 +202,15 @@ def _proportion_curves(work: Work) -> None:
 
 def _embedding_predictions(work: Work) -> None:
     histograms = _histograms(work)
-    work.write("embedding_predictions", embedding_predictions(read_histograms(work.folder("merged_histograms")), work.read("token_counts")))
+    work.write(
+        "embedding_predictions", embedding_predictions(read_histograms(work.fetched("merged_histograms")), work.read("token_counts"))
+    )
     work.write("embedding_curves", embedding_curves(histograms, work.read("proportion_curves")))
     work.show(is_counted=histograms.counts_embedding_predictions)
 
 
 def _neuron_contexts(work: Work) -> None:
-    histograms = read_histograms(work.folder("merged_histograms"))
+    histograms = read_histograms(work.fetched("merged_histograms"))
     studied = work.read("proportion_curves").select("layer", "neuron").unique().sort("layer", "neuron").rows()
     windows = pl.concat([work.scan("token_windows", shard) for shard in work.shards_of("token_windows")])
     predictions = pl.concat([work.scan("position_predictions", shard) for shard in work.shards_of("activation_histograms")])
@@ -229,4 +233,4 @@ def _tokens(work: Work) -> pl.DataFrame:
 
 def _histograms(work: Work) -> Histograms:
     """The merged histograms, with a row for each group of tracked tokens."""
-    return with_groups(read_histograms(work.folder("merged_histograms")), members_of(work.read("token_groups")))
+    return with_groups(read_histograms(work.fetched("merged_histograms")), members_of(work.read("token_groups")))

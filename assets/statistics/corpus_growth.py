@@ -12,6 +12,7 @@ import polars as pl
 from assets.contracts import CORPUS_GROWTH, conform
 from assets.counting.document_blocks import FOLDS
 from assets.counting.histograms import ActivationBins, Histograms
+from assets.histograms.layers_at_once import layer_by_layer
 from assets.model.language_model import LanguageModel
 from assets.progress import Tally, Told
 from assets.statistics.fold_contributions import told, union_contributions
@@ -70,10 +71,14 @@ _RANKED = pl.Schema(
 def _separations(histograms: Histograms, outcome: str, tally: Tally) -> np.ndarray:
     """Float64 [token, step, layer, neuron]."""
     found = np.full((len(histograms.token_ids), FOLDS, histograms.layers, histograms.neurons), np.nan)
-    for block, levels in fold_counters(histograms, outcome):
-        area = aurocs(levels, STEPS)  # [neuron, token, step]
-        found[block.tokens, :, block.layer, block.neurons] = np.maximum(area, 1 - area).transpose(1, 2, 0)
-        tally.add(area[..., 0].size)
+
+    def of_layer(layer: int) -> None:
+        for block, levels in fold_counters(histograms, outcome, layer):
+            area = aurocs(levels, STEPS)  # [neuron, token, step]
+            found[block.tokens, :, layer, block.neurons] = np.maximum(area, 1 - area).transpose(1, 2, 0)
+
+    for _ in layer_by_layer(histograms.layers, of_layer):
+        tally.add(len(found) * histograms.neurons)
     return found
 
 

@@ -40,10 +40,14 @@ def by_fold(blocks: np.ndarray, domain: int | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FoldLevels:
-    """Counters of some neurons of a layer: `cases` float64 [neuron, token, fold, level], `positions` float64 [neuron, fold, level]."""
+    """Counters of some neurons of a layer: `cases` float64 [neuron, token, fold, level], `positions` float64 [neuron, fold, level].
+
+    `null` is float64 [neuron, token, level], the telling half's positions where labels that say nothing put the outcome; None where not asked for.
+    """
 
     cases: np.ndarray
     positions: np.ndarray
+    null: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,21 @@ def _run_of(neurons: Index) -> tuple[slice, Index]:
     return slice(first, last + 1), neurons - first
 
 
-def fold_counters(histograms: Histograms, outcome: str) -> Iterator[tuple[CounterBlock, FoldLevels]]:
-    """All counters by fold, some neurons and tokens at a time: at most COUNTERS numbers, or those of one neuron."""
-    for block in counter_blocks(histograms):
+def fold_counters(
+    histograms: Histograms, outcome: str, layer: int, *, with_null: bool = False
+) -> Iterator[tuple[CounterBlock, FoldLevels]]:
+    """A layer's counters by fold, some neurons and tokens at a time: at most COUNTERS numbers, or those of one neuron.
+
+    `with_null`: those under labels that say nothing as well, of which the outcome must have some.
+    """
+    for block in counter_blocks(histograms, layer):
         if block.is_first_of_tokens:
             positions = fold_positions_by_level(histograms, outcome, block.layer, block.neurons)
         cases = fold_cases_by_level(histograms, outcome, block.tokens, block.layer, block.neurons)
+        null = null_levels(histograms, outcome, block.tokens, block.layer, block.neurons) if with_null else None
         for part, neurons in parts_of(block, cases[0].size if len(cases) else 1):
-            yield CounterBlock(block.layer, neurons, block.tokens), FoldLevels(cases[part], positions[part])
+            levels = FoldLevels(cases[part], positions[part], None if null is None else null[part])
+            yield CounterBlock(block.layer, neurons, block.tokens), levels
 
 
 def parts_of(block: CounterBlock, numbers_of_neuron: int) -> Iterator[tuple[slice, slice]]:

@@ -46,18 +46,14 @@ def aurocs(levels: FoldLevels, unions: np.ndarray) -> np.ndarray:
 def average_precisions(levels: FoldLevels, unions: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Average precision [neuron, token, union], read from the highest level down where `directions` [neuron, token] is 1, from the lowest up
     where it is -1. Where it is 0 levels say nothing, and all are taken together. NaN without a case."""
-    cases, positions = unions @ levels.cases, unions @ levels.positions
-    total = cases.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = total / positions.sum(-1)[:, None]
-    for direction in (1, -1):
-        neurons, tokens = np.nonzero(directions == direction)
-        own, every = cases[neurons, tokens][..., ::-direction], positions[neurons][..., ::-direction]  # first level first
-        reached = np.cumsum(own, axis=-1)
-        reached /= np.maximum(np.cumsum(every, axis=-1), 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[neurons, tokens] = (own * reached).sum(-1) / total[neurons, tokens]
-    return np.where(total > 0, found, np.nan)
+    from assets.statistics.average_precision_loops import add_up_precisions
+
+    found = np.empty((*directions.shape, len(unions)))
+    by_fold = np.ascontiguousarray(unions.T, dtype=np.float64)
+    add_up_precisions(
+        np.ascontiguousarray(levels.cases), np.ascontiguousarray(levels.positions), by_fold, directions.astype(np.int8), found
+    )
+    return found
 
 
 def directions_of(deviation: np.ndarray) -> np.ndarray:

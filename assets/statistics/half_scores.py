@@ -22,10 +22,12 @@ import polars as pl
 from assets.contracts import HALF_SCORES, conform
 from assets.counting.document_blocks import DISCOVERY, TELLING
 from assets.counting.histograms import ActivationBins, Histograms
+from assets.histograms.histogram_store import CounterBlock
+from assets.histograms.layers_at_once import layer_by_layer
 from assets.model.language_model import LanguageModel
 from assets.progress import Tally, Told
 from assets.statistics.fold_contributions import LayerContributions, Members, told, union_contributions
-from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, null_levels, without_each
+from assets.statistics.fold_counts import FoldLevels, FoldTotals, filled, fold_counters, fold_totals, without_each
 from assets.statistics.fold_intervals import degrees_of, share_interval, value_interval
 from assets.statistics.fold_scores import average_precisions, deviations, directions_of
 from assets.statistics.grouped_histograms import with_groups
@@ -117,7 +119,12 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: 
     totals, has_null = fold_totals(histograms, outcome), f"null_{outcome}_count" in histograms.tensors
     unions, degrees = halves.unions, halves.degrees(totals.cases)
     telling = list(halves.telling)
-    for block, levels in fold_counters(histograms, outcome):
+
+    def of_layer(layer: int) -> None:
+        for block, levels in fold_counters(histograms, outcome, layer, with_null=has_null):
+            of_block(block, levels)
+
+    def of_block(block: CounterBlock, levels: FoldLevels) -> None:
         place = (block.tokens, block.layer, block.neurons)
         deviation = deviations(levels, unions)  # [neuron, token, union]
         direction = directions_of(deviation[..., 0])
@@ -139,11 +146,12 @@ def _separations(histograms: Histograms, outcome: str, halves: Halves, reading: 
             for name, held in proportion_scores(own, every, edges, direction == -1, reading.min_count).items():
                 scores[f"telling_{name}"][place] = held.T
         scores["discovery_auroc"][place], scores["telling_auroc"][place] = (0.5 + values.T for values in halves.split(deviation)[:2])
-        if has_null:
-            turned = null_levels(histograms, outcome, *place)
+        if levels.null is not None:
             every = levels.positions[:, telling].sum(1, keepdims=True)
-            _add_null(null, place, FoldLevels(turned[:, :, None], every), direction)
-        tally.add(direction.size)
+            _add_null(null, place, FoldLevels(levels.null[:, :, None], every), direction)
+
+    for _ in layer_by_layer(histograms.layers, of_layer):
+        tally.add(shape[0] * shape[2])
     return OutcomeHalves(outcome, totals, scores, null)
 
 

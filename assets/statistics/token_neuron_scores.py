@@ -26,6 +26,8 @@ import polars as pl
 from assets.contracts import TOKEN_NEURON_SCORES, conform
 from assets.counting.histograms import TOP_PREDICTION, ActivationBins, Histograms
 from assets.histograms.histogram_store import counter_blocks
+from assets.histograms.layers_at_once import of_every_layer
+from assets.progress import Tally, Told
 from assets.statistics.levels import TokenTexts, lower_edges
 from assets.statistics.outcomes import all_levels, token_levels
 from assets.statistics.score_intervals import INTERVALS, score_intervals
@@ -39,38 +41,49 @@ SCORES = (
     "half_activation",
     "recall_beyond_half",
 )
+READINGS = 2  # of a layer: for its scores, and for their intervals
 BLOCK_COUNTERS = 2**17  # [token, neuron, level] numbers at once: 1 MiB of float64, so that the dozen passes over them stay in cache
 
 
-def token_neuron_scores(histograms: Histograms, bins: ActivationBins, token_texts: TokenTexts, min_count: int) -> pl.DataFrame:
+def token_neuron_scores(
+    histograms: Histograms, bins: ActivationBins, token_texts: TokenTexts, min_count: int, progress: Told | None = None
+) -> pl.DataFrame:
     """One row per tracked token and neuron, in (token, layer, neuron) order of the histograms.
 
     Missing where nothing can be said: AUROC without both kinds of position, its error with fewer than two of either, average
     precision without a top prediction, half_activation and recall where no reliable bin reaches one half, highest_proportion
     where no bin is reliable. A token that is never predicted has a highest proportion of 0 and no other score. Without an AUROC
-    there is no direction either; what is left is read from the highest level down.
+    there is no direction either; what is left is read from the highest level down. `progress` is told layers, each once for its scores and once
+    for their intervals.
     """
-    return conform(TOKEN_NEURON_SCORES, scores_of(histograms, bins, TOP_PREDICTION, token_texts, min_count))
+    tally = Tally(progress, READINGS * histograms.layers)
+    return conform(TOKEN_NEURON_SCORES, scores_of(histograms, bins, TOP_PREDICTION, token_texts, min_count, tally))
 
 
-def scores_of(histograms: Histograms, bins: ActivationBins, outcome: str, token_texts: TokenTexts, min_count: int) -> pl.DataFrame:
-    """The same rows of any outcome that was counted: p and n are the positions of a level with it and without."""
+def scores_of(
+    histograms: Histograms, bins: ActivationBins, outcome: str, token_texts: TokenTexts, min_count: int, tally: Tally | None = None
+) -> pl.DataFrame:
+    """The same rows of any outcome that was counted: p and n are the positions of a level with it and without. `tally` is given 1 after each of
+    READINGS of a layer."""
     tokens, layers, neurons = len(histograms.token_ids), histograms.layers, histograms.neurons
     scores = {name: np.empty((tokens, layers, neurons)) for name in SCORES}
-    for block in counter_blocks(histograms):
-        layer, held = block.layer, block.tokens
-        # Counters of these neurons: [neuron, level] and [token, neuron, level].
-        if block.is_first_of_tokens:
-            count = all_levels(histograms, outcome, layer, block.neurons)
-        predicted = token_levels(histograms, outcome, held, layer, block.neurons)
-        width = max(1, BLOCK_COUNTERS // (max(len(predicted), 1) * count.shape[-1]))
-        for start in range(0, len(count), width):
-            part = slice(start, min(start + width, len(count)))
-            there = slice(block.neurons.start + part.start, block.neurons.start + part.stop)
-            edges = lower_edges(bins, layer, there)
-            for name, values in _scores(predicted[:, part], count[part], edges, min_count).items():
-                scores[name][held, layer, there] = values
-    scores |= score_intervals(histograms, outcome)
+
+    def of_layer(layer: int) -> None:
+        for block in counter_blocks(histograms, layer):
+            # Counters of these neurons: [neuron, level] and [token, neuron, level].
+            if block.is_first_of_tokens:
+                count = all_levels(histograms, outcome, layer, block.neurons)
+            predicted = token_levels(histograms, outcome, block.tokens, layer, block.neurons)
+            width = max(1, BLOCK_COUNTERS // (max(len(predicted), 1) * count.shape[-1]))
+            for start in range(0, len(count), width):
+                part = slice(start, min(start + width, len(count)))
+                there = slice(block.neurons.start + part.start, block.neurons.start + part.stop)
+                edges = lower_edges(bins, layer, there)
+                for name, values in _scores(predicted[:, part], count[part], edges, min_count).items():
+                    scores[name][block.tokens, layer, there] = values
+
+    of_every_layer(layers, of_layer, tally)
+    scores |= score_intervals(histograms, outcome, tally)
     token, layer_index, neuron = (index.reshape(-1) for index in np.indices((tokens, layers, neurons), dtype=np.int32))
     token_ids = np.asarray(histograms.token_ids, dtype=np.int32)
     texts = pl.Series([token_texts[entry] for entry in histograms.token_ids], dtype=pl.String)

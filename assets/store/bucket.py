@@ -16,7 +16,7 @@ from assets.errors import InputError
 from assets.store.bucket_lock import EXPIRES_AFTER, bucket_lock
 from assets.store.bucket_site import HTML, hide_site, show_site
 from assets.store.cache import FOLDER_VARIABLE, Cache
-from assets.store.files import VERSION, difference, entries_of, new_version, readable_failures
+from assets.store.files import VERSION, difference, difference_of, entries_of, new_version, readable_failures, statuses_of
 from assets.store.local import LOCK
 from assets.store.objects import Objects, TakenError
 from assets.store.records import RECORD, Place, Record, StoreError, content_of, encode_record
@@ -92,7 +92,10 @@ class Bucket:
 
     def here(self, record: Record) -> Path | None:
         copy = self.cache.find(record.files_content)
-        if copy is not None and any(difference(copy, name, entry) for name, entry in record.files.items()):
+        if copy is None:
+            return None
+        found = statuses_of(copy)
+        if any(difference_of(copy, name, entry, found.get(name)) for name, entry in record.files.items()):
             self.cache.drop(record.files_content)
             return None
         return copy

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.store.files import VERSION, difference, entries_of, new_version, readable_failures, size_of, write_atomically
+from assets.store.files import (
+    VERSION,
+    difference,
+    difference_of,
+    entries_of,
+    new_version,
+    readable_failures,
+    size_of,
+    statuses_of,
+    write_atomically,
+)
 from assets.store.records import CURRENT, RECORD, Place, Record, StoreError, encode_record
 
 LOCK = ".lock"
@@ -67,11 +77,12 @@ class LocalFolder:
     def verify(self, record: Record) -> None:
         """Compare every file with its recorded size and hash. Raises StoreError naming the first that differs, lacks or is too many."""
         folder = self.folder(record)
+        found = statuses_of(folder)
         for name, entry in record.files.items():
-            fault = difference(folder, name, entry)
+            fault = difference_of(folder, name, entry, found.get(name))
             if fault:
                 raise StoreError(f"{record.place}: {fault}; materialize it again")
-        for name in sorted(_names_in(folder) - record.files.keys()):  # a chunk that should not be there would be read like any other
+        for name in sorted(found.keys() - record.files.keys()):  # a chunk that should not be there would be read like any other
             raise StoreError(f"{record.place}: file {name} lies in {folder} but was not published; materialize it again")
 
     @contextmanager
@@ -186,12 +197,6 @@ def point(home: Path, version: str) -> None:
     temporary = link.with_name(f".{RECORD}.{uuid.uuid4().hex[:8]}")
     temporary.symlink_to(version)
     os.replace(temporary, link)
-
-
-def _names_in(folder: Path) -> set[str]:
-    """Every file of a folder and below that is not hidden, by its path from the folder."""
-    above = len(str(folder)) + 1
-    return {f"{parent}/{name}"[above:] for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")}
 
 
 def _place(path: Path) -> Place:

@@ -12,7 +12,7 @@ from assets.errors import InputError
 
 RECORD = "record.json"
 CURRENT = "current"
-LARGE_RECORD = 2**16  # bytes: of many files, not kept in memory
+LARGE_RECORD = 2**16  # bytes: of many files, and of these only a few are kept in memory
 RECORD_VERSION = 2  # 2: facts, which other outputs may be made from, apart from the summary that people look at
 
 
@@ -148,13 +148,20 @@ def encode_record(place: Place, version: str, files: Mapping[str, FileEntry], fi
 
 def decode_record(place: Place, content: bytes, storage: Files) -> Record:
     """The record of a place from its JSON. Raises StoreError for one that is damaged or of another version of the product."""
-    decode = _decode_once if len(content) < LARGE_RECORD else _decode
+    decode = _decode_once if len(content) < LARGE_RECORD else _decode_large_once
     return Record(storage=storage, **decode(place, content, f"{storage.address(place)}/{RECORD}"))
 
 
 @functools.lru_cache(maxsize=256)
 def _decode_once(place: Place, content: bytes, file: str) -> dict[str, Any]:
     """A run looks up the same records some thousand times: each stage asks whether everything before it still stands."""
+    return _decode(place, content, file)
+
+
+@functools.lru_cache(maxsize=16)
+def _decode_large_once(place: Place, content: bytes, file: str) -> dict[str, Any]:
+    """The counters' 8,000 files take 0.1 s, and every stage behind them asks: 15 s of a study of SmolLM2-135M. A study asks for each of its shards in
+    turn, and with fewer kept than there are every one was read again: 8 s with four shards and the merge, of which four were kept."""
     return _decode(place, content, file)
 
 

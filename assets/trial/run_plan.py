@@ -15,14 +15,20 @@ ROWS, LONG = 6, 1.0  # rows of the table at most, and the seconds from which a s
 ATLAS = "atlas"
 BEFORE, ESTIMATED, AT_MOST = "as before", "estimated", "estimated, at most"
 
-COUNTING = 1.15  # of the forward pass and its top predictions: what counting adds (docs/benchmarks.md)
+# Of the forward pass and its top predictions: what counting, padding and writing add; 1.5 was measured with short texts of SmolLM2-135M in four shards.
+COUNTING = 1.4
 BATCHED = 1.5  # of a block's time in a forward pass: patched variants come in smaller batches, and each is written first
 PROMPT = 64  # positions of a batch that take as long as a prompt by itself, whose weights are read for a few positions
 PASSES_OVER_SCORES = 1.5  # congruence: ranking its scores takes half as long as multiplying them
 MATRICES, LINES_OF_EVIDENCE, FROM_OTHER_LINES = 3, 9, 2  # congruence's: two conventions, and the input side; candidates'
 CONTROLS, ABLATIONS = 100, 4  # neuron_ablation: neurons beside each studied one, and ways to replace an activation
 COMPARED = 16  # and at how many positions of each kind controls are ablated at most
+BEHIND = 0.25  # of the blocks lie behind a studied neuron: those that write a token are late, behind three quarters to all but one
+# Of a layer's neurons the share that neuron_patching runs, the others being linear (SmolLM2-135M), and how many at least.
+RUN_OF_ALL, RUN_OF_LAST, RUN_AT_LEAST = 0.7, 0.17, 256
 SECONDS_OF_PAIR = 2e-5  # half_scores and corpus_growth: a token and neuron under one outcome, on a core of 2023
+SECONDS_OF_MERGED = 1.3e-5  # merged_histograms: the same in one shard
+SECONDS_OF_RECORD, SECONDS_OF_PAGE = 2e-4, 0.15  # report_site: a neuron's record of the atlas, and what a studied neuron has on pages
 SECONDS_OF_KEPT = 1.2e-8  # sparse_probes: an activation of a kept position read for all tokens and outcomes, on the same
 SECONDS_OF_PROBES = 1.3  # and the fits of one token and outcome, which do not grow with the neurons
 BETWEEN_AND_RANDOM = 7  # examples of a neuron beside its highest and lowest: two random places, and of eight levels between about five
@@ -105,10 +111,11 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
     clean = min(sizes.told * sizes.ablation, positions // sizes.context + 1 if positions else sizes.told * sizes.ablation) * sizes.context
     changed = 2 * (sizes.ablation * studied * ABLATIONS + min(sizes.ablation, COMPARED) * ablated)  # of each kind of position
     components = sum(n * n for n in sizes.changed) * (heads + 3) * sum(below)  # positions through a block, as progress counts them
-    neurons = sum(n + 1 for n in sizes.changed) * sizes.neurons * sum(patched)
+    of_all, of_last = (max(share, min(1.0, RUN_AT_LEAST / sizes.neurons)) for share in (RUN_OF_ALL, RUN_OF_LAST))
+    neurons = sum(of_all * n + of_last for n in sizes.changed) * sizes.neurons * sum(patched)
     of_pair = (
-        sizes.neurons * sum(patched) * block * BATCHED + (len(patched) + 4) * PROMPT * position
-    )  # of a prompt set; its prompts run four times
+        of_last * sizes.neurons * sum(patched) * block * BATCHED + (len(patched) + 6) * PROMPT * position
+    )  # of a prompt set; its prompts run four times, and once backwards
     first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
     return {
         "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
@@ -117,12 +124,14 @@ def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
         "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
         "prompt_set_patching": (sizes.pairs_of_sets * of_pair, ESTIMATED),
         "congruence": (MATRICES * PASSES_OVER_SCORES * multiplied * position, ESTIMATED),
+        "merged_histograms": (pairs * sizes.shards * SECONDS_OF_MERGED, ESTIMATED),
         "half_scores": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "corpus_growth": (pairs * SECONDS_OF_PAIR, ESTIMATED),
         "sparse_probes": ((probed > 0) * every * sizes.kept * SECONDS_OF_KEPT + probed * SECONDS_OF_PROBES, ESTIMATED),
         ATLAS: (_atlas(sizes, every) if sizes.atlas_examples else 0.0, ESTIMATED),
         "neuron_inputs": (studied * sizes.examples * sizes.context / 2 * position * block_share, AT_MOST),  # of each text, up to its peak
-        "neuron_ablation": (clean * position + changed * sizes.layers / 2 * block * BATCHED, AT_MOST),
+        "neuron_ablation": (clean * position + changed * sizes.layers * BEHIND * block * BATCHED, AT_MOST),
+        "report_site": ((every if sizes.atlas_examples else 0) * SECONDS_OF_RECORD + studied * SECONDS_OF_PAGE, AT_MOST),
     }
 
 

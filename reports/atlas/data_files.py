@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 
 from assets.atlas.atlas_texts import PIECE, Texts
-from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_records
+from assets.atlas.neuron_record import TABLES_OF_NEURONS, neuron_frames
 from assets.counting.histograms import BEFORE, SIDES
 from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, write_neurons
 from reports.atlas.overview import COLUMNS, overview, write_overview
 from reports.atlas.scripts import FOLDER, packed, write_script
-from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers, write_texts
+from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, write_texts
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
 from reports.atlas.token_scripts import LISTS as TOKEN_LISTS
 from reports.atlas.token_scripts import TOKENS_PER_FILE, write_tokens
@@ -31,8 +31,8 @@ def write_atlas(data: ReportData, site: Path) -> list[str]:
     layers, neurons = data.atlas_shape
     texts = dict(data.table("token_counts").select("token_id", "token").iter_rows())
     pieces = data.table("atlas_texts")
-    records = neuron_records({name: data.table(name) for name in TABLES_OF_NEURONS})
-    files = [*write_neurons(site, records, neurons, piece_numbers(pieces)), *write_texts(site, pieces)]
+    frames = neuron_frames({name: data.table(name) for name in TABLES_OF_NEURONS})
+    files = [*write_neurons(site, frames, neurons, pieces), *write_texts(site, pieces)]
     files.append(write_script(site, "vocabulary", packed([texts.get(token_id, "") for token_id in range(max(texts, default=-1) + 1)])))
     files.append(write_overview(site, overview(data, layers, neurons)))
     files += write_tokens(site, data)

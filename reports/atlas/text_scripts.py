@@ -3,23 +3,16 @@
 Holds the shape of a file, which static/atlas.js takes apart again. A piece is the number of its row in atlas_texts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from assets.atlas.atlas_texts import KEY
 from reports.atlas.scripts import packed, write_script
 
 PIECES_PER_FILE = 64  # of some 200 bytes each
 FOLLOWS = -1  # in prediction_ids: the token that does come next in the piece
-PieceNumbers = Mapping[tuple[int, int, int], int]  # by document, window in document, first position
-
-
-def piece_numbers(texts: pl.DataFrame) -> PieceNumbers:
-    """The number of every piece of atlas_texts."""
-    return {key: number for number, key in enumerate(texts.select(KEY).iter_rows())}
 
 
 def write_texts(site: Path, texts: pl.DataFrame) -> Iterator[str]:

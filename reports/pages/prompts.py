@@ -125,7 +125,8 @@ def _attribution(data: ReportData, name: str) -> Figure | None:
         name="attribution",
         title="What one gradient estimates",
         note="Estimate: clean minus corrupt activation, times the gradient of the logit difference in the corrupt run. One gradient gives "
-        "it for all neurons at once; patching runs the later layers for each. On the dotted line, the estimate is exact.",
+        "it for all neurons at once; patching runs the later layers for each. On the dotted line, the estimate is exact. The weakest patches, in "
+        "which the difference is linear to within rounding, are not run: theirs is the estimate.",
         summary="Exact improvement of each patched neuron against its first-order estimate.",
         height=400,
         views=tuple(views),

@@ -74,6 +74,7 @@ def test_the_files_of_the_report_have_names_that_no_text_chooses(hostile: Bench)
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.") for name in pages)
 
 
+@pytest.mark.slow
 def test_nothing_of_it_runs_in_the_report_and_it_is_shown_as_it_is_written(hostile: Bench) -> None:
     browser_tests = pytest.importorskip("tests.browser.test_report_pages")
     if browser_tests.CHROMIUM is None:

@@ -48,6 +48,7 @@ def test_a_file_of_settings_with_a_fault_is_named(tmp_path: Path) -> None:
     assert len(sentence.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
     pytest.importorskip("dagster_postgres", reason="needs dagster-postgres: make setup-operations")
     (tmp_path / "home").mkdir()
@@ -101,6 +102,7 @@ with opened_history() as history:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_history_at_the_same_moment_all_get_it(tmp_path: Path) -> None:
     """SQLite's tables are made by whoever comes first; the others come in the middle of it."""
     for home in (tmp_path / "first", tmp_path / "second"):

@@ -115,6 +115,7 @@ def test_the_reports_alone_are_served_on_loopback_at_their_own_port_or_not_at_al
         assert server.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_the_ui_and_the_reports_are_served_on_loopback_and_stop_when_told(tmp_path: Path) -> None:
     (tmp_path / "data" / "reports" / "some").mkdir(parents=True)
     (tmp_path / "data" / "reports" / "some" / "index.html").write_text("a report")

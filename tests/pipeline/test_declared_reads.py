@@ -17,6 +17,8 @@ from assets.work import Work
 from tests.freshness import Ground, make_up_a_hub
 from tests.stage_runs import run_stages
 
+pytestmark = pytest.mark.slow  # two whole studies: a minute
+
 # Two studies that together use everything: files and hub, bins of both kinds.
 STUDIES: list[dict[str, Any]] = [
     {},
@@ -84,7 +86,7 @@ def test_what_is_not_declared_cannot_be_read(recorded: Recorded) -> None:
         "whole study": lambda: reading.study.hash,
         "model_snapshot.neurons of model_snapshot": lambda: reading.fact("model_snapshot", "neurons"),
         "reads model_snapshot of model_snapshot": lambda: reading.read("model_snapshot"),
-        "token_counts/ of token_counts": lambda: reading.folder("token_counts"),
+        "token_counts/ of token_counts": lambda: reading.fetched("token_counts"),
         "token_counts.record of token_counts": lambda: reading.record("token_counts"),
         "reads proportion_curves of": lambda: reading.scan("proportion_curves"),
     }

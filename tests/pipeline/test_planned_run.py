@@ -1,5 +1,6 @@
 """What a run tells before long work and after it, through the real job: what is to be made, what stands, how long it took."""
 
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +27,12 @@ def test_the_plan_comes_before_long_work_and_knows_what_ran_before(bench: Bench,
     assert told.index("Plan: ") < min(
         told.index(f"planted/{stage}") for stage in ("congruence", "neuron_patching", "activation_histograms")
     )
+    # What takes long with a real model tells how far it is, up to its end.
+    for line in ("merge: 3 of 3 layers", "scores: 6 of 6 readings of layers", "scores of further outcomes: 6 of 6 readings of layers"):
+        assert f"{line} (100%)" in told
+    done = re.search(r"checks: (\d+) of (\d+) checks \(100%\)", told)
+    assert done
+    assert done[1] == done[2]
     assert bench.record("tracked_tokens").summary["changed_positions"] == [4]
     assert bench.record("tracked_tokens").summary["pairs_of_sets"] == 4
 

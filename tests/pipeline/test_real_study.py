@@ -13,7 +13,7 @@ from assets.contracts import HISTOGRAM_TENSORS, TABLES
 from assets.counting.batches import batches
 from assets.counting.histograms import ActivationBins
 from assets.histograms.histogram_store import read_histograms
-from assets.histograms.row_independence import rows_of_batches
+from assets.histograms.row_independence import rows_of_batches, rows_of_last_batches
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.store import Place, Record, Store
@@ -57,7 +57,9 @@ def test_the_integers_are_those_of_plain_hugging_face_code_and_one_loop_over_pos
     screened = fast.screened_ids[:-1].tolist()
     assert len(screened) == model.facts.vocabulary  # all tokens fit into the default budget
     counts = SlowCounts(bins, fast.token_ids, model.facts.vocabulary, examples=study.examples, neurons=SAMPLE, screened=screened)
-    slow = slow_histograms(folder, batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows), counts)
+    last_rows = rows_of_last_batches(model, windows, rows)
+    made = batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows, last_rows)
+    slow = slow_histograms(folder, made, counts)
     for tensor in HISTOGRAM_TENSORS:
         chosen = np.asarray(fast[tensor.name][:])
         if "neuron" in tensor.dimensions:

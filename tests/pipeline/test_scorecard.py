@@ -64,6 +64,7 @@ def test_a_claims_file_with_a_fault_stops_the_study_before_anything_is_computed(
     assert not bench.settings.data.exists()
 
 
+@pytest.mark.slow  # the whole demo again, which `make demo` runs: a twentieth of the time of all tests that are not slow
 def test_every_claim_of_the_demo_study_was_run_and_holds(tmp_path: Path) -> None:
     for name in ("demo.yaml", "demo.claims.yaml"):
         shutil.copy(SHIPPED_STUDIES / name, tmp_path / name)

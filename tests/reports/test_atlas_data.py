@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from assets.atlas import neuron_record
 from assets.atlas.atlas_texts import Texts
-from assets.atlas.neuron_record import RIGHT, TABLES_OF_NEURONS, neuron_records
+from assets.atlas.neuron_record import RIGHT, TABLES_OF_NEURONS, neuron_frames, neuron_records
 from assets.contracts import TABLES
+from assets.counting.histograms import HistogramError
 from reports.atlas import words as words_module
 from reports.atlas.data_files import write_atlas
-from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, columns_of
+from reports.atlas.neuron_scripts import LISTS, NEURONS_PER_FILE, SINGLE, with_pieces, write_neurons, written
 from reports.atlas.overview import COLUMNS, overview
-from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE, piece_numbers
+from reports.atlas.scripts import packed_rows
+from reports.atlas.text_scripts import FOLLOWS, PIECES_PER_FILE
 from reports.atlas.token_scripts import COLUMNS as TOKEN_COLUMNS
 from reports.atlas.token_scripts import COUNTS, FIRST, TOKENS_PER_FILE
 from reports.atlas.token_scripts import LISTS as TOKEN_LISTS
@@ -76,6 +80,19 @@ def test_every_record_lies_in_the_file_that_its_number_tells(data: ReportData, s
     assert held == {(record["layer"], record["neuron"]): record for record in every}
 
 
+def test_files_do_not_depend_on_how_many_records_are_made_at_a_time(
+    data: ReportData, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neuron_record, "BLOCK", 5)  # no part of a file's
+    (tmp_path / DATA).mkdir(parents=True)
+    frames = list(neuron_frames({name: data.table(name) for name in TABLES_OF_NEURONS}))
+    files = list(write_neurons(tmp_path, frames, NEURONS, data.table("atlas_texts")))
+    assert len(frames) > len(files) > 1
+    assert {file: (tmp_path / file).read_bytes() for file in files} == {
+        f"{DATA}/{file.name}": file.read_bytes() for file in (site / DATA).glob("neurons-*.js")
+    }
+
+
 @pytest.mark.parametrize("largest", [8.12, 9.996, 9.994, 10.0, 1.0, 0.0999, 0.1, 123.4, 99950.0, 1e-9, 0.0])
 def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: float) -> None:
     example = (
@@ -84,8 +101,24 @@ def test_a_file_takes_nothing_from_an_activation(data: ReportData, largest: floa
         .with_columns(activations=pl.Series([[largest, -0.3718 * largest, 0.004, None]], dtype=pl.List(pl.Float32)))
     )
     tables = {"atlas_histograms": data.table("atlas_histograms").head(1), "atlas_examples": example}
-    (records,) = neuron_records(tables)
-    assert records_of(json.loads(json.dumps(columns_of(records, piece_numbers(data.table("atlas_texts"))))), data) == records
+    (records,), (frame,) = neuron_records(tables), neuron_frames(tables)
+    ((_, file),) = written(with_pieces(frame, data.table("atlas_texts")).with_columns(file=0))
+    assert records_of(json.loads(file), data) == records
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_number_that_json_does_not_have_is_refused_wherever_it_stands(number: float) -> None:
+    frame = pl.DataFrame({"row": [1], "inside": [[{"mean": 1.0, "deep": [[0.5, None, number]]}]]})
+    with pytest.raises(ValueError, match=r"columns \['inside'\]: hold numbers that are not finite"):
+        list(packed_rows(frame))
+    (told,) = packed_rows(pl.DataFrame({"row": [1], "inside": [[0.5, None]]}))
+    assert json.loads(told) == {"row": 1, "inside": [0.5, None]}
+
+
+def test_an_example_without_its_text_is_refused(data: ReportData) -> None:
+    (frame,) = neuron_frames({name: data.table(name) for name in TABLES_OF_NEURONS})
+    with pytest.raises(HistogramError, match=r"examples have no text in atlas_texts; the tables are of two runs"):
+        with_pieces(frame, data.table("atlas_texts")[1:])
 
 
 def test_every_piece_of_text_lies_in_the_file_that_its_number_tells(data: ReportData, site: Path) -> None:

@@ -1,11 +1,22 @@
 """What is drawn and chosen for ablation: positions, donors, controls, and the intervals from drawing documents again."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from assets.ablation.ablated_positions import COMPARED, ablated_positions, of_telling_half, own_positions, windows_of, with_compared
+from assets.ablation import ablated_positions as ablated_positions_module
+from assets.ablation.ablated_positions import (
+    COMPARED,
+    ablated_positions,
+    in_shared_turn,
+    of_telling_half,
+    own_positions,
+    windows_of,
+    with_compared,
+)
 from assets.ablation.control_neurons import control_neurons
 from assets.ablation.document_intervals import document_intervals
 from assets.ablation.donors import DONORS, Donors, chosen_windows, donors, donors_of_windows, kept_donors
@@ -54,22 +65,48 @@ def test_positions_are_those_at_which_the_token_is_predicted_and_as_many_of_the_
     assert not places.is_duplicated().any()
 
 
-def test_positions_are_found_wherever_they_are_those_of_lowest_hash_first(planted: Studied) -> None:
+def test_positions_are_found_wherever_they_are_the_first_of_a_seeded_order(planted: Studied) -> None:
     everywhere = sum(prediction == A for predictions in planted.predictions.values() for prediction in predictions[1:-1])
     assert places_of(planted, [A], 1000).filter(positions="predicted").height == everywhere == 17
-    own = own_positions(planted.sampled, {THE: TOP_PREDICTION}, 5)
-    assert own.height == 5
-    hashes = planted.sampled.filter(token_id=THE, outcome=TOP_PREDICTION).select(
-        pl.struct("document", "window_in_document", "position").map_elements(
-            lambda place: slow_hash(place.values()), return_dtype=pl.UInt64
-        )
-    )
-    assert (
-        own.select("document", "position").rows()
-        == planted.sampled.filter(token_id=THE, outcome=TOP_PREDICTION)[hashes.to_series().arg_sort()[:5]]
-        .select("document", "position")
-        .rows()
-    )
+    few, many = (own_positions(planted.sampled, {THE: TOP_PREDICTION}, wanted) for wanted in (5, 12))
+    assert few.height == 5
+    assert few.equals(many.head(5))
+    assert many.equals(own_positions(planted.sampled.reverse(), {THE: TOP_PREDICTION, A: TOP_PREDICTION}, 12).filter(token_id=THE))
+
+
+def made_up_sample(amounts: Mapping[int, list[int]]) -> pl.DataFrame:
+    """Of each token so many positions in document 0, 1 and so on."""
+    rows = [
+        (token, document, 0, 40 * token + place)
+        for token, held in amounts.items()
+        for document, held_here in enumerate(held)
+        for place in range(held_here)
+    ]
+    return pl.DataFrame(rows, schema={"token_id": pl.Int32, "document": pl.Int64, "window_in_document": pl.Int32, "position": pl.Int32}, orient="row")  # fmt: skip
+
+
+def test_every_position_of_a_token_is_as_likely_to_come_early_and_two_of_a_document_come_together_no_oftener(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample, draws = made_up_sample({7: [4, 1, 1, 2], 3: [1, 4, 0, 4]}), 2000
+    first, pairs = np.zeros(8), 0
+    for seed in range(draws):
+        monkeypatch.setattr(ablated_positions_module, "SEED", 10 * seed)
+        turn = in_shared_turn(sample).filter(token_id=7).head(2)
+        first[[sample.filter(token_id=7).rows().index(row) for row in turn.rows()]] += 1
+        pairs += turn["document"].n_unique() == 1
+    # Two of eight are drawn: each with probability 1/4, both of one document with 7/28. Four standard deviations.
+    assert np.abs(first / draws - 1 / 4).max() < 4 * (1 / 4 * 3 / 4 / draws) ** 0.5
+    assert abs(pairs / draws - 7 / 28) < 4 * (1 / 4 * 3 / 4 / draws) ** 0.5
+
+
+def test_tokens_are_looked_at_in_the_same_documents_as_far_as_may_be() -> None:
+    generator = np.random.default_rng(0)
+    amounts = {token: generator.integers(0, 5, 400).tolist() for token in range(1, 9)}
+    own = in_shared_turn(made_up_sample(amounts)).filter(pl.int_range(pl.len()).over("token_id") < 64)
+    alone = made_up_sample(amounts).sample(fraction=1, shuffle=True, seed=1).filter(pl.int_range(pl.len()).over("token_id") < 64)
+    assert own.group_by("token_id").len()["len"].to_list() == [64] * 8
+    assert own["document"].n_unique() < 0.6 * alone["document"].n_unique()
 
 
 def test_positions_of_the_next_token_have_partners_at_which_it_is_neither_predicted_nor_follows(planted: Studied) -> None:

@@ -103,21 +103,31 @@ def test_a_window_is_run_once_for_all_tokens_as_far_as_the_last_position_that_is
     planted: Studied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = pairs_of([(THE, 0, 2), (AN, 1, 3), (AN, 2, 4), (UP, 2, 5)])
-    runs, real, told = list[tuple[list[int], list[int]]](), visits.run_window, list[tuple[int, int]]()
+    runs, real, told = list[tuple[list[list[int]], list[int]]](), visits.run_windows, list[tuple[int, int]]()
 
-    def run_window(model: LanguageModel, ids: list[int], layers: list[int]) -> PromptRun:
-        runs.append((ids, layers))
-        return real(model, ids, layers)
+    def run_windows(model: LanguageModel, texts: list[list[int]], layers: list[int]) -> list[PromptRun]:
+        runs.append((texts, layers))
+        return real(model, texts, layers)
 
-    monkeypatch.setattr(visits, "run_window", run_window)
+    monkeypatch.setattr(visits, "run_windows", run_windows)
+    monkeypatch.setattr(visits, "POSITIONS_AT_ONCE", 60)
     made = planted.ablated(pairs, 30, progress=lambda done, total: told.append((done, total)))
     own = own_positions(planted.sampled, dict.fromkeys((AN, UP, THE), "top_prediction"), 30)
     places = ablated_positions(planted.windows, planted.position_predictions.lazy(), own)
-    expected = []
+    expected: list[tuple[list[int], set[int]]] = []
     for (document,), rows in sorted(places.partition_by("document", as_dict=True).items()):
-        studied = pairs.filter(pl.col("token_id").is_in(rows["token_id"].to_list()))["layer"].unique().sort()
-        expected.append((planted.ids(int(document))[: max(rows["position"].to_list()) + 1], studied.to_list()))
-    assert runs == expected  # 15 controls of a layer are fewer than are drawn at first: no window is run again for more
+        studied = pairs.filter(pl.col("token_id").is_in(rows["token_id"].to_list()))["layer"].unique()
+        expected.append((planted.ids(int(document))[: max(rows["position"].to_list()) + 1], set(studied)))
+    run = [ids for texts, _ in runs for ids in texts]
+    assert sorted(run) == sorted(
+        ids for ids, _ in expected
+    )  # 15 controls of a layer are fewer than are drawn at first: no window is run again for more
+    assert [len(ids) for ids in run] == sorted((len(ids) for ids in run), reverse=True)
+    assert 1 < len(runs) < len(run)
+    for texts, layers in runs:
+        studied_there = [studied for ids, studied in expected if ids in texts]  # texts of two documents may be the same
+        assert set().union(*studied_there) >= set(layers) == set().union(*(own for own in studied_there if own <= set(layers)))
+        assert len(texts) * len(texts[0]) <= 60 or len(texts) == 1
     assert made.effects["token_id"].n_unique() == 3
     assert len(told) == len(expected)
     assert [done for done, _ in told] == sorted({done for done, _ in told})

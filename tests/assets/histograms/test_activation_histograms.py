@@ -15,7 +15,13 @@ from assets.counting.histograms import FURTHER_OUTCOMES, ActivationBins, Histogr
 from assets.histograms import row_independence
 from assets.histograms.activation_bins import bins_that_hold, calibrated_bins, fixed_bins
 from assets.histograms.activation_histograms import count_windows
-from assets.histograms.row_independence import are_predictions_independent, are_rows_independent, maps_of_one_row, rows_of_batches
+from assets.histograms.row_independence import (
+    are_rows_independent,
+    bits_of_predictions,
+    maps_of_one_row,
+    rows_of_batches,
+    rows_of_last_batches,
+)
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden
 from assets.model.vocabulary import token_id
@@ -31,8 +37,7 @@ BATCH_POSITIONS = 256
 @pytest.fixture(autouse=True)
 def nothing_tried_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial's result is kept for the process; tests that break a model on purpose must not leave theirs behind."""
-    for known in ("_rows_of_model", "_positions_of_model"):
-        monkeypatch.setattr(row_independence, known, weakref.WeakKeyDictionary())
+    monkeypatch.setattr(row_independence, "_tried", weakref.WeakKeyDictionary())
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +77,7 @@ def shards(windows: pl.DataFrame, number: int) -> list[pl.DataFrame]:
 
 def model_batches(model: LanguageModel, windows: pl.DataFrame):
     rows = rows_of_batches(model, windows, BATCH_POSITIONS)
-    return batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows)
+    return batches(windows, model.facts.context_length, model.facts.beginning_token_id, rows, rows_of_last_batches(model, windows, rows))
 
 
 @pytest.mark.parametrize("count_bos", [False, True])
@@ -200,7 +205,7 @@ def test_attention_that_depends_on_the_row_is_found_out_where_only_attention_is_
         attended[-1] *= 1 + 2**-20
         return (attended, *output[1:])
 
-    assert are_rows_independent(planted, 5, 16)
+    assert are_rows_independent(planted, 10, 8)  # as many positions as 5 rows of 16
     handle = planted.plain.transformer.h[0].attn.register_forward_hook(lopsided)
     try:
         assert not are_rows_independent(planted, 5, 16)
@@ -252,12 +257,53 @@ def test_predictions_that_depend_on_the_row_are_found_out(planted: LanguageModel
         logits[-1] *= 1 + 2**-20  # the last position is another number in the last bits
         return logits
 
-    assert are_predictions_independent(planted, 2, 24)
+    assert bits_of_predictions(planted, 2, 24)
     assert are_rows_independent(planted, 2, 24)
     monkeypatch.setattr(torch, "mm", lopsided)
-    assert not are_predictions_independent(planted, 2, 24)
+    assert not bits_of_predictions(planted, 2, 24)
     assert are_rows_independent(planted, 2, 24)  # known
     assert not are_rows_independent(planted, 3, 24)
+
+
+def windows_of(*lengths: int) -> pl.DataFrame:
+    return windows_frame([[1] * length for length in lengths])
+
+
+def test_a_last_batch_is_lower_where_a_window_has_the_same_bits_in_it(planted: LanguageModel) -> None:
+    windows = windows_of(*[24] * 9, *[16] * 8, 8)
+    assert rows_of_last_batches(planted, windows, {8: 32, 16: 8, 24: 8}) == {8: 8, 16: 8, 24: 2}
+
+
+@pytest.mark.parametrize(("whole", "last"), [(100, 3), (200, 5), (256, 7), (400, 9)])
+def test_a_last_batch_has_the_rows_in_which_a_window_has_the_same_bits(planted: LanguageModel, whole: int, last: int) -> None:
+    def by_rows(module, given, output):  # the same in all rows, but another number in the last bits in fewer positions than `whole`
+        return output * (1 + 2**-20) if output[..., 0].numel() < whole else output
+
+    handle = planted.plain.transformer.h[0].mlp.register_forward_hook(by_rows)
+    try:
+        assert are_rows_independent(planted, 3, 48)
+        assert rows_of_last_batches(planted, windows_of(*[48] * 10), {48: 9}) == {48: last}
+    finally:
+        handle.remove()
+
+
+def test_a_last_batch_is_whole_where_predictions_have_other_bits_in_it(planted: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda hidden, rows: product(hidden, rows) * (1 + 2**-20 * (len(hidden) < 448)))
+    assert rows_of_last_batches(planted, windows_of(*[56] * 9), {56: 8}) == {56: 8}
+
+
+def test_a_last_batch_is_whole_where_attention_has_other_bits_in_it(planted: LanguageModel) -> None:
+    def by_rows(module, given, output):
+        return (output[0] * (1 + 2**-20) if len(output[0]) < 8 else output[0], *output[1:])
+
+    assert are_rows_independent(planted, 16, 8)
+    assert are_rows_independent(planted, 32, 8)  # as many positions: what sees them alone is known
+    handle = planted.plain.transformer.h[0].attn.register_forward_hook(by_rows)
+    try:
+        assert rows_of_last_batches(planted, windows_of(*[32] * 9), {32: 8}) == {32: 8}
+    finally:
+        handle.remove()
 
 
 def test_progress_counts_the_tokens_of_all_windows(planted: LanguageModel) -> None:

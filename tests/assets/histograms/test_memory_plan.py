@@ -16,6 +16,7 @@ import yaml
 from assets.contracts import TABLES
 from assets.counting.document_blocks import fold_of
 from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError
+from assets.histograms import memory_plan
 from assets.histograms.histogram_store import read_histograms
 from assets.histograms.memory_plan import KEPT_FREE, MIB, PROGRAM, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.planned_sizes import planned_model, planned_pass, weight_bytes
@@ -40,6 +41,7 @@ def test_every_row_is_the_one_worked_out_by_hand() -> None:
         "a batch's slots and activations": 100 * 4000 * (1 + 4),
         "histograms": 4000 * 8 * 400,
         "histograms of tracked tokens": 3 * 4000 * (8 + 1) * (400 + 8),  # of 8 blocks and null labels; and sums over the scale
+        "slots waiting to be counted": 4000 * 2 * 1000,  # of all the shard's 1,000 positions, of top predictions and null labels
         "moments and examples": 4000 * (48 + 2 * 5 * 138 + 2 * 4 * 146 + 2 * 2 * 110) + 3 * 8 * 5000,
         "sums by predicted and current token": 4000 * (10 * 40 + 8 * 8),
         "activations of kept positions": 0,
@@ -57,9 +59,17 @@ def test_without_a_screen_no_activation_is_kept_and_many_bins_need_wider_slots()
     assert plan.rows["histograms of tracked tokens"] == 3 * 4000 * (8 + 1) * (4096 + 3) * 4
 
 
+def test_slots_of_each_kind_of_counter_wait_and_no_more_than_a_batch_has() -> None:
+    every = replace(COUNTED, embedding_predictions=True, outcomes=("next_token", "probability"), shard_tokens=10**6)
+    assert plan_memory(MODEL, every, PLENTY).rows["slots waiting to be counted"] == 4000 * 5 * 1024
+    wide = replace(COUNTED, bins=4096, shard_tokens=10**6)
+    assert plan_memory(MODEL, wide, PLENTY).rows["slots waiting to be counted"] == 4000 * 2 * 1024 * 2
+
+
 def test_a_gpu_holds_a_batch_on_and_looks_up_the_places_of_examples_all_at_once() -> None:
     planned = plan_memory(MODEL, replace(COUNTED, is_on_device=True), PLENTY).rows
     assert planned["a batch's slots and activations"] == 100 * 4000 * (1 + 5)
+    assert planned["slots waiting to be counted"] == 0
     assert planned["moments and examples"] == 4000 * (48 + 2 * 5 * 166 + 2 * 4 * 174 + 2 * 2 * 110) + 3 * 8 * 5000
 
 
@@ -91,7 +101,11 @@ def test_the_plan_knows_the_counters_that_the_shard_needs() -> None:
 def test_predictions_by_the_embedding_take_the_counters_of_tracked_tokens_once_more() -> None:
     own, both = plan_memory(MODEL, COUNTED, PLENTY), plan_memory(MODEL, replace(COUNTED, embedding_predictions=True), PLENTY)
     more = {name: both.rows[name] - own.rows[name] for name in own.rows if both.rows[name] != own.rows[name]}
-    assert more == {"histograms of tracked tokens": 3 * 4000 * 100 * 8, "moments and examples": 8 * 5000}
+    assert more == {
+        "histograms of tracked tokens": 3 * 4000 * 100 * 8,
+        "slots waiting to be counted": 4000 * 1000,
+        "moments and examples": 8 * 5000,
+    }
 
 
 def test_each_further_outcome_takes_the_counters_of_tracked_tokens_once_more_and_sums_over_the_scale() -> None:
@@ -102,11 +116,24 @@ def test_each_further_outcome_takes_the_counters_of_tracked_tokens_once_more_and
     assert plans[2].rows["moments and examples"] - plans[0].rows["moments and examples"] == 2 * 8 * 5000
 
 
+@pytest.fixture
+def merge_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer is merged at once, so that the pass decides what is needed."""
+    monkeypatch.setattr(memory_plan, "LAYERS_AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("merge_is_small")
 def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
     whole = plan_memory(MODEL, COUNTED, PLENTY)
     by_layer = sum(
         whole.rows[name]
-        for name in ("a batch's slots and activations", "histograms", "histograms of tracked tokens", "sums by predicted and current token")
+        for name in (
+            "a batch's slots and activations",
+            "histograms",
+            "histograms of tracked tokens",
+            "slots waiting to be counted",
+            "sums by predicted and current token",
+        )
     ) + 4000 * (48 + 2 * 5 * 138 + 2 * 4 * 146 + 2 * 2 * 110)
     fixed = whole.peak - by_layer
     assert plan_memory(MODEL, COUNTED, whole.peak).passes == 1
@@ -117,6 +144,7 @@ def test_layers_are_shared_out_first_with_as_few_passes_as_fit() -> None:
     assert (least.layer_parts, least.token_parts, least.peak) == (4, 1, fixed + by_layer // 4)
 
 
+@pytest.mark.usefixtures("merge_is_small")
 def test_tokens_are_shared_out_where_one_layer_is_too_much_and_what_still_does_not_fit_is_refused_with_the_numbers() -> None:
     one_layer = plan_memory(MODEL, COUNTED, plan_memory(MODEL, COUNTED, PLENTY).peak - 3 * (by_layer_of(COUNTED) // 4))
     assert (one_layer.layer_parts, one_layer.token_parts) == (4, 1)
@@ -144,7 +172,7 @@ def by_layer_of(counted: PlannedPass) -> int:
     neurons, slots = 4000, counted.bins + 3
     of_tokens = counted.tokens * (8 + 1) * (slots * 4 + 8)
     examples = 48 + 276 * counted.examples + 2 * 4 * 146 + 2 * 2 * 110
-    return neurons * (8 * slots * 4 + of_tokens + examples + 40 * (counted.screened + 1) + 8 * 8 + 5 * 100)
+    return neurons * (8 * slots * 4 + of_tokens + examples + 40 * (counted.screened + 1) + 8 * 8 + 5 * 100 + 2 * 1000)
 
 
 def choice(dtype: str, **fields: str) -> ModelChoice:

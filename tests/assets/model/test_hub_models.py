@@ -61,6 +61,7 @@ def test_what_the_cache_lacks_is_told_with_what_to_do(cache: Path, revision: str
     assert "the hub cannot be reached and the local cache lacks this revision; connect once" in said
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_told_with_what_to_do(tmp_path: Path) -> None:
     said = resolve(tmp_path, "f" * 40, HF_ENDPOINT="http://127.0.0.1:9")
     assert said.startswith(

@@ -1,6 +1,7 @@
 """Top predictions by the embedding, as published: equal to a slow and obvious loop, whatever the cut, beside the model's own."""
 
 import functools
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from assets.contracts import EMBEDDING_TENSORS, histogram_tensors
 from assets.counting.batches import batches
 from assets.counting.histograms import FURTHER_OUTCOMES, HistogramError, Histograms, empty, merge
 from assets.counting.parts import Part, parts
+from assets.histograms import row_independence
 from assets.histograms.activation_bins import fixed_bins
 from assets.histograms.activation_histograms import count_windows
 from assets.histograms.histogram_store import create_group, finish_group, read_histograms, shapes_of, write_histograms, write_part
 from assets.histograms.merged_histograms import merge_histograms
-from assets.histograms.row_independence import are_rows_independent, rows_of_batches
+from assets.histograms.row_independence import are_rows_independent, rows_of_batches, rows_of_last_batches
 from assets.model.language_model import LanguageModel
 from assets.model.loading import load
 from assets.predictions.embedding_predictor import predictions_by_embedding
@@ -77,7 +79,8 @@ def slow(model: LanguageModel, folder: Path, windows: pl.DataFrame, tracked: lis
     bins = fixed_bins(facts.layers, facts.neurons, FixedBins())
     counts = SlowCounts(bins, tracked, facts.vocabulary, count_bos=True, examples=2, neurons=neurons, embedding_predictions=True)
     rows = rows_of_batches(model, windows, BATCH_POSITIONS, embedding_predictions=True)
-    return slow_histograms(folder, batches(windows, facts.context_length, facts.beginning_token_id, rows), counts)
+    last_rows = rows_of_last_batches(model, windows, rows, embedding_predictions=True)
+    return slow_histograms(folder, batches(windows, facts.context_length, facts.beginning_token_id, rows, last_rows), counts)
 
 
 def test_every_counter_of_a_layer_norm_model_is_that_of_plain_code_and_a_loop_over_positions(
@@ -209,7 +212,11 @@ def test_a_model_in_which_the_definition_means_nothing_is_refused_with_the_reaso
         predictions_by_embedding(model).__enter__()
 
 
-def test_a_shape_in_which_only_these_predictions_depend_on_the_row_is_found_out(gained: LanguageModel) -> None:
+def test_a_shape_in_which_only_these_predictions_depend_on_the_row_is_found_out(
+    gained: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_independence, "_tried", weakref.WeakKeyDictionary())
+
     def lopsided(module: Any, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         output = output.clone()
         output[-1] = output[-1].flip(-1)  # the last residual stream of the last row is another one, its activations are not
@@ -226,6 +233,7 @@ def test_a_shape_in_which_only_these_predictions_depend_on_the_row_is_found_out(
     finally:
         handle.remove()
         own.remove()
+    monkeypatch.setattr(row_independence, "_tried", weakref.WeakKeyDictionary())
     assert are_rows_independent(gained, 4, 16, embedding_predictions=True)
 
 

@@ -72,6 +72,66 @@ def test_the_size_of_a_batch_does_not_change_a_result(tiny: Loaded) -> None:
     assert large["improvement"].to_list() == pytest.approx(small["improvement"].to_list(), abs=1e-4)
 
 
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A few neurons are tried at a time; how many each time."""
+    numbers: list[int] = []
+    run = module._Patches.__call__
+
+    def counted(patches: Any, neurons: torch.Tensor) -> torch.Tensor:
+        numbers.append(len(neurons))
+        return run(patches, neurons)
+
+    monkeypatch.setattr(module._Patches, "__call__", counted)
+    monkeypatch.setattr(module, "LEAST_TRIED", 8)
+    monkeypatch.setattr(module, "LEAST_TOKENS", 8)
+    return numbers
+
+
+def almost_the_same(loaded: Loaded) -> EncodedPrompt:
+    """A pair whose activations differ so little that most patches are linear: the clean run is the corrupt one but for its first token."""
+    return loaded.encode(text="I climbed up the apple tree and picked", corrupt="An climbed up the apple tree and picked")
+
+
+def test_patches_that_are_linear_to_within_what_is_allowed_are_told_by_their_gradient(
+    tiny: Loaded, patched: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = almost_the_same(tiny)
+    monkeypatch.setattr(module, "LINEAR", 0.0)
+    whole = neuron_patching(tiny.model, [prompt])
+    every = sum(patched)
+    patched.clear()
+    monkeypatch.setattr(module, "LINEAR", 1e-2)
+    monkeypatch.setattr(module, "require_plain_forward_agrees", lambda *given: None)  # which would not allow so much
+    some = neuron_patching(tiny.model, [prompt])
+    assert 0 < sum(patched) < every
+    assert max(patched) == 8
+    assert 0 < (whole["difference"] - some["difference"]).abs().max() < 2e-2  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("wrong", [0.0, 3.0, float("nan")])
+def test_a_gradient_that_does_not_hold_is_not_taken(
+    tiny: Loaded, patched: list[int], monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    prompt, gradients = almost_the_same(tiny), module.neuron_gradients
+    monkeypatch.setattr(module, "neuron_gradients", lambda model, runs: gradients(model, runs) * wrong)
+    frame = neuron_patching(tiny.model, [prompt])
+    monkeypatch.setattr(module, "LINEAR", 0.0)
+    taken = sum(patched)
+    neuron_patching(tiny.model, [prompt])
+    assert sum(patched) == 2 * taken
+    assert_same_as_slow(tiny.plain, frame, prompt)
+
+
+def test_some_of_all_that_would_be_left_are_tried_beside_the_next() -> None:
+    tried, left = module._next_and_some_beside(torch.arange(100), 8)
+    assert tried.tolist() == [0, 1, 2, 3, 4, 5, 6, 99]
+    assert left.tolist() == list(range(7, 99))
+    for number in (1, 7, 8, 9):
+        tried, left = module._next_and_some_beside(torch.arange(number), 8)
+        assert sorted([*tried.tolist(), *left.tolist()]) == list(range(number))
+
+
 def test_only_the_chosen_layers_are_patched_and_to_the_same_values(tiny: Loaded) -> None:
     prompt = tiny.encode()
     some, every = neuron_patching(tiny.model, [prompt], [2, 0]), neuron_patching(tiny.model, [prompt])

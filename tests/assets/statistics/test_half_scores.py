@@ -11,6 +11,7 @@ from scipy.stats import kstest, spearmanr
 from assets.contracts import HALF_SCORES
 from assets.counting.document_blocks import DISCOVERY, TELLING
 from assets.counting.histograms import FURTHER_OUTCOMES
+from assets.statistics import fold_counts
 from assets.statistics.fold_counts import FoldTotals
 from assets.statistics.half_agreement import half_agreement
 from assets.statistics.half_scores import MEASURES, OutcomeHalves, _add_p_values, half_scores, halves_of, outcome_halves
@@ -66,6 +67,15 @@ def test_p_values_of_neurons_that_tell_nothing_are_uniform() -> None:
 def test_without_a_real_neuron_a_search_seldom_discovers_any() -> None:
     found = [(scores(found_in(Search(effects(2000)), seed), "separation_q") <= 0.1).any() for seed in range(40)]
     assert np.mean(found) <= 0.2
+
+
+def test_scores_and_luck_do_not_depend_on_how_many_neurons_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = found_in(Search(effects(40, everywhere=EVERYWHERE)), 3)
+    monkeypatch.setattr(fold_counts, "COUNTERS", 1)  # neuron by neuron
+    apart = found_in(Search(effects(40, everywhere=EVERYWHERE)), 3)
+    for name, values in {**together.scores, **together.null}.items():
+        np.testing.assert_allclose({**apart.scores, **apart.null}[name], values, rtol=1e-12, err_msg=name)
+    assert len(np.unique(together.null["separation"])) > 30
 
 
 def test_a_neuron_that_tells_the_token_in_the_discovery_half_alone_is_refused() -> None:

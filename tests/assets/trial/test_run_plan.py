@@ -40,21 +40,25 @@ def seconds(sizes: Sizes, rate: float = 1000.0) -> dict[str, float | None]:
 
 def test_estimates_are_those_worked_out_by_hand() -> None:
     found = seconds(SIZES)
-    assert found[PASS] == pytest.approx(10 * 1.15)
+    assert found[PASS] == pytest.approx(10 * 1.4)
     assert found["activation_bins"] == pytest.approx(5 * 240 / 280)  # the first shard, without logits
     # Variants times positions times blocks: prompts of 3 and of 1 changed positions, one head and three whole components, blocks 2 + 1.
     # The strongest patch of each component and layer is done again in a forward pass of its own, worth 64 positions.
     assert found["activation_patching"] == pytest.approx((9 + 1) * 4 * 3 * BLOCK / 1000 * 1.5 + 2 * 4 * 2 * 64 / 1000)
-    # All changed positions and the last one alone: (3 + 1) + (1 + 1) positions of 400 neurons, through 2 + 1 blocks.
-    assert found["neuron_patching"] == pytest.approx(6 * 400 * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
-    # One position of 400 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, and once for each layer.
-    assert found["prompt_set_patching"] == pytest.approx(5 * (400 * 3 * BLOCK / 1000 * 1.5 + (2 + 4) * 64 / 1000))
+    # All changed positions of 7 in 10 neurons, 3 + 1, and the last one alone, 1 + 1, of the 256 of 400 neurons that are run at least, through 2 + 1 blocks.
+    assert found["neuron_patching"] == pytest.approx((4 * 280 + 2 * 256) * 3 * BLOCK / 1000 * 1.5 + 2 * 2 * 2 * 64 / 1000)
+    # One position of 256 neurons through 2 + 1 blocks for each of five pairs; its prompts run four times, once backwards (two more), and once for each layer.
+    assert found["prompt_set_patching"] == pytest.approx(5 * (256 * 3 * BLOCK / 1000 * 1.5 + (2 + 6) * 64 / 1000))
     # 800 neurons x 40,000 multiplications, in two conventions and of the input side, of 280,000 a position; half as much again for what is done with them.
     assert found["congruence"] == pytest.approx(3 * 1.5 * 800 * 40 / 280 / 1000)
     # 70 studied neurons with 10 texts of 25 positions up to the peak.
     assert found["neuron_inputs"] == pytest.approx(70 * 10 * 25 * 240 / 280 / 1000)
-    # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through a block on average.
-    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 1000 * 1.5)
+    # 3 x 8 windows of 50; at 8 positions of each kind 70 studied neurons and 3 x 2 x 100 controls under four ablations, through half a block.
+    assert found["neuron_ablation"] == pytest.approx(24 * 50 / 1000 + 2 * 8 * 4 * (70 + 600) * BLOCK / 2 / 1000 * 1.5)
+    # Three tokens under two outcomes and 800 neurons in two shards; pages of the 70, and no atlas.
+    assert found["merged_histograms"] == pytest.approx(3 * 2 * 800 * 2 * 1.3e-5)
+    assert found["report_site"] == pytest.approx(70 * 0.15)
+    assert seconds(replace(SIZES, atlas_examples=4))["report_site"] == pytest.approx(70 * 0.15 + 800 * 2e-4)
 
 
 def test_sparse_probes_read_a_layer_for_all_tokens_and_fit_each_by_itself() -> None:
