@@ -15,13 +15,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import ConcurrencySlotsTable
 
 from assets import wiring
 from assets.deployment import Deployment
 from assets.errors import InputError
 from assets.stages import STAGES
 from assets.study import Study, read_studies
-from assets.wiring import DOWNLOADS, MODEL_POOL, study_asset
+from assets.wiring import DOWNLOADS, MODEL_POOL, await_place_in_pool, study_asset
 from assets.work import Work
 from orchestration.alerts import Alerts, AlertsError, alert_sensors, message
 from orchestration.definitions import build_definitions
@@ -79,9 +81,11 @@ def test_every_asset_that_loads_the_model_waits_for_the_one_place_of_its_pool(de
 
 HOLD_THE_MODEL = f"""
 import time, dagster as dg
+from assets.wiring import await_place_in_pool
 
 @dg.op(pool={MODEL_POOL!r})
-def hold():
+def hold(context):
+    await_place_in_pool(context.instance, context.run_id, "hold")
     print("held", time.time(), flush=True)
     time.sleep(0.7)
     print("freed", time.time(), flush=True)
@@ -103,7 +107,7 @@ def test_two_runs_at_once_never_hold_the_model_together(tmp_path: Path) -> None:
     with dg.DagsterInstance.from_config(str(tmp_path)):
         pass  # its database is laid out before two processes open it
     command = [sys.executable, "-W", "ignore", str(tmp_path / "hold.py")]
-    environment = os.environ | {"DAGSTER_HOME": str(tmp_path)}
+    environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(INSTANCE.parents[2])}
     runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
     try:
         told = [
@@ -114,6 +118,32 @@ def test_two_runs_at_once_never_hold_the_model_together(tmp_path: Path) -> None:
             run.kill()
     first, second = sorted((float(one["held"]), float(one["freed"])) for one in told)
     assert second[0] >= first[1]
+
+
+def test_a_step_whose_place_was_given_to_another_run_too_waits_until_that_one_is_done(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        places = instance.event_log_storage
+        assert isinstance(places, SqlEventLogStorage)
+        places.set_concurrency_slots(MODEL_POOL, 1)
+        assert places.claim_concurrency_slot(MODEL_POOL, "early", "count").is_claimed
+        await_place_in_pool(instance, "early", "count")  # its own: no wait
+        places.add_pending_step(MODEL_POOL, "late", "count", should_assign=True)
+        with places.index_connection() as connection:  # what the later of two simultaneous claims leaves
+            connection.execute(ConcurrencySlotsTable.update().values(run_id="late"))
+        waiting = threading.Thread(target=await_place_in_pool, args=(instance, "early", "count", 0.01), daemon=True)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        places.free_concurrency_slot_for_step("late", "count")
+        waiting.join(30)
+        assert not waiting.is_alive()
+        assert [place.run_id for place in places.get_concurrency_info(MODEL_POOL).claimed_slots] == ["early"]
+
+
+def test_a_step_waits_for_no_place_where_no_pool_is_limited(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        await_place_in_pool(instance, "only", "count")
+        assert not instance.event_log_storage.get_concurrency_info(MODEL_POOL).pending_steps
 
 
 @pytest.fixture
