@@ -84,7 +84,7 @@ cluster: setup ## run a study on a cluster that is up, a run for each shard: mak
 
 WORKERS ?= 2
 # A file of tests at a time on each of WORKERS=2 processes, which have a thread each: two processes of two threads would hinder each other.
-TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
+TESTS := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test: setup-tools ## the tests but the slow ones, before every commit: a few minutes
 	@$(TESTS) -m "not slow"

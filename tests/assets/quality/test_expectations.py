@@ -53,6 +53,19 @@ def test_a_remembered_verdict_is_the_one_that_is_worked_out(cells: list[float]) 
     assert remembered == [none, sum(cells) <= 3, sum(cells) <= 2, none, none]  # by hand
 
 
+def test_what_a_column_is_called_decides_nothing_and_which_one_is_named_first_does() -> None:
+    def named(total: str, least: str) -> list[bool]:
+        frame = pl.DataFrame({"layer": [0], "small": [1], "large": [2]}).rename({"small": total, "large": least})
+        larger = ("ExpectColumnPairValuesAToBeGreaterThanB", {"column_A": total, "column_B": least})
+        turned = ("ExpectColumnPairValuesAToBeGreaterThanB", {"column_A": least, "column_B": total})
+        return holding(frame, [larger, turned])
+
+    _holds.cache_clear()
+    assert named("small", "large") == [False, True]
+    assert named("zeta", "alpha") == [False, True]  # as the cells say, whatever comes first in the alphabet
+    assert _holds.cache_info().misses == 2
+
+
 def test_arguments_that_name_no_column_are_refused_because_they_would_be_judged_as_broken() -> None:
     with pytest.raises(KeyError, match="names no column; the frame has"):
         holding(FRAME, [("ExpectColumnSumToBeBetween", {"column": "absent", "max_value": 3})])
