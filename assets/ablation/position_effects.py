@@ -9,7 +9,7 @@ the prediction at p does not depend on them.
 the final norm, recomputed, of the clean final residual stream plus the neuron's change. The mediated part is the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,16 +46,19 @@ def position_effects(
     neurons: "Mapping[int, torch.Tensor]",
     changes: "Mapping[int, torch.Tensor]",
     readout: Readout | None = None,
+    known: "torch.Tensor | None" = None,
 ) -> np.ndarray:
     """Float64 [ablation, column, measure] in the order of MEASURES; columns are the neurons, layer after layer.
 
     `neurons` gives int64 [neuron] for each layer, layers in ascending order; `changes` float32 [ablation, neuron]: replacement minus
-    activation. `run` comes from run_window, `readout` is the model's. A change of 0, or output weights of 0, change nothing and are not run.
+    activation. `run` comes from run_window, `readout` is the model's, `known` are the unchanged logits float32 [vocabulary] at the target as
+    known_logits gives them; each is made where it is absent. A change of 0, or output weights of 0, change nothing and are not run.
     """
     import torch
 
     last, readout = model.facts.layers - 1, readout or Readout.of(model)
     final = run.values[residual_after(last)][target.position]  # [model width]
+    logits = next(known_logits(model, readout, [(run, target)])) if known is None else known  # [vocabulary]
     entering, moved, written = [], [], []
     for layer, chosen in neurons.items():
         weights = model.bridge.blocks[layer].mlp.W_out[chosen].float()  # [neuron, model width]
@@ -74,9 +77,8 @@ def position_effects(
         written.append(added)
         entering.append(Entering(layer + 1, len(moved[-1]), residual))
     with torch.inference_mode():
-        known = readout.logits(final[None])  # [1, vocabulary]
-        clean = read_logits(known, target).cpu()[0]  # [READ]
-        near = NearReadout.of(readout, final, known[0], target) if sum(map(len, moved)) >= LEAST_VARIANTS else None
+        clean = read_logits(logits[None], target).cpu()[0]  # [READ]
+        near = NearReadout.of(readout, final, logits, target) if sum(map(len, moved)) >= LEAST_VARIANTS else None
         rest = StreamContinuation(model, run.keys_values, target.position, target.position + 1)
         read = rest.read(entering, near.read if near else lambda stream: read_stream(readout, stream, target)).view(-1, READ)
         parts = []
@@ -89,6 +91,18 @@ def position_effects(
             effects[tuple(places.cpu().T)] = _measures(clean, own, directly)
             parts.append(effects.numpy())
     return np.concatenate(parts, axis=1)
+
+
+def known_logits(model: LanguageModel, readout: Readout, places: "Sequence[tuple[PromptRun, Target]]") -> "Iterator[torch.Tensor]":
+    """Float32 [vocabulary] of each run at its target, many in one product: reading the unembedding takes what thirty rows do."""
+    import torch
+
+    final = residual_after(model.facts.layers - 1)
+    streams = torch.stack([run.values[final][target.position] for run, target in places])  # [place, model width]
+    for some in readout.pieces(streams):
+        with torch.inference_mode():
+            logits = readout.logits(some)
+        yield from logits
 
 
 def _measures(clean: "torch.Tensor", read: "torch.Tensor", directly: "torch.Tensor") -> "torch.Tensor":

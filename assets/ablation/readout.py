@@ -58,10 +58,13 @@ class Readout:
         """Float32 [variant], or [variant, token]: logits of these tokens alone."""
         return model_logits(self.model, self.norm(stream).float() @ self.unembedding[:, token_ids] + self.bias[token_ids])
 
+    def pieces(self, stream: "torch.Tensor") -> "tuple[torch.Tensor, ...]":
+        """Streams [variant, model width] in pieces whose logits are at most LOGITS_AT_ONCE, or of one variant."""
+        return stream.split(max(1, LOGITS_AT_ONCE // len(self.bias)))
+
     def in_parts(self, stream: "torch.Tensor") -> "Iterator[torch.Tensor]":
         """The logits of a few variants at a time."""
-        for some in stream.split(max(1, LOGITS_AT_ONCE // len(self.bias))):
-            yield self.logits(some)
+        return map(self.logits, self.pieces(stream))
 
 
 def read_stream(readout: Readout, stream: "torch.Tensor", target: Target) -> "torch.Tensor":

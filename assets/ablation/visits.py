@@ -15,7 +15,7 @@ import polars as pl
 from assets.ablation.ablated_positions import WINDOW
 from assets.ablation.donors import Donors, Neurons
 from assets.ablation.plain_ablation import Ablated, require_plain_forward_agrees
-from assets.ablation.position_effects import MEASURES, position_effects, run_windows
+from assets.ablation.position_effects import MEASURES, known_logits, position_effects, run_windows
 from assets.ablation.readout import Readout, Target
 from assets.ablation.replacements import ABLATIONS, corpus_means, replacements
 from assets.model.language_model import LanguageModel
@@ -113,10 +113,11 @@ def visited(
         texts = [windows["token_ids"][rows[window]].to_list()[: ends[window]] for window in group]
         here = [sorted(by_window[window], key=lambda visit: (visit.target.position, visit.place)) for window in group]
         runs = run_windows(model, texts, sorted({layer for own in here for visit in own for layer in visit.subjects.neurons}))
+        known = known_logits(model, readout, [(run, visit.target) for run, own in zip(runs, here, strict=True) for visit in own])
         for ids, run, own in zip(texts, runs, here, strict=True):
             for visit in own:
                 changes = _changes(model, run, visit)
-                effects = position_effects(model, run, visit.target, visit.subjects.chosen, changes, readout)
+                effects = position_effects(model, run, visit.target, visit.subjects.chosen, changes, readout, next(known))
                 if visit.tried:
                     _require_agreement(model, ids, visit, changes, effects)
                 yield visit, effects

@@ -62,6 +62,13 @@ class LanguageModel:
         return f"blocks.{layer}.mlp.hook_post"
 
     @functools.cached_property
+    def new_gelus(self) -> "list[torch.nn.Module]":
+        """The bridge's modules that compute GPT-2's `gelu_new`, looked for once: going through all modules takes 2 ms."""
+        from transformers.activations import NewGELUActivation
+
+        return [module for module in self.bridge.modules() if isinstance(module, NewGELUActivation)]
+
+    @functools.cached_property
     def token_texts(self) -> list[str]:
         """Text of every vocabulary entry as it reads inside running text (index = token id)."""
         return texts_inside_running_text(self.tokenizer, self.facts.vocabulary)

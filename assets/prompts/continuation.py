@@ -322,10 +322,9 @@ def _run_block(block: Any, stream: "torch.Tensor", call: Call) -> "torch.Tensor"
 def fast_activation(model: LanguageModel) -> Iterator[None]:
     """While open, GPT-2's `gelu_new` (eight passes over memory in Hugging Face code) is the same formula in one: 2.6 times faster."""
     import torch
-    from transformers.activations import NewGELUActivation
 
     def gelu(tensor: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.gelu(tensor, approximate="tanh")
 
-    with replaced_forward({module: gelu for module in model.bridge.modules() if isinstance(module, NewGELUActivation)}):
+    with replaced_forward(dict.fromkeys(model.new_gelus, gelu)):
         yield
