@@ -60,7 +60,7 @@ def study_asset(
         records = []
         shards = context.partition_keys if stage.is_sharded else [None]
         if stage.runs_model:
-            await_place_in_pool(context.instance, context.run_id, context.get_step_execution_context().step.key)
+            await_place_in_pool(context.instance, context.run.run_id, context.get_step_execution_context().step.key)
         with faults_as_failures():
             for shard in shards:
                 with stop_told(Place(study.name, name, shard), context.log.info):
