@@ -100,11 +100,13 @@ def test_a_page_tells_what_is_known_of_cause_and_that_nothing_is(watched: Watche
 def test_negated_weights_change_places_of_high_and_low_and_nothing_else(browser: Browser, watched: Watched, tmp_path: Path) -> None:
     build_site(negated(report_data()), tmp_path / "site")
     other = Watched(browser, tmp_path / "site")
-    for address in ("L1-N17", "L2-N3", "L0-N9"):
-        told = [page.open(f"atlas/neuron.html#{address}").locator("[data-summary]") for page in (watched, other)]
-        for summary in told:
-            expect(summary).not_to_be_empty()
-        plain, turned = (summary.inner_text() for summary in told)
+    for layer, neuron in ((1, 17), (2, 3), (0, 9)):
+        told = []
+        for site in (watched, other):
+            page = site.open(f"atlas/neuron.html#L{layer}-N{neuron}")
+            title(page, f"Layer {layer} · neuron {neuron}")  # else the text may be that of the neuron before
+            told.append(page.locator("[data-summary]").inner_text())
+        plain, turned = told
         assert turned == re.sub("|".join(SWAPPED), lambda found: SWAPPED[found[0]], plain)
         assert turned != plain
         assert watched.page.locator("[data-study]").inner_text() == other.page.locator("[data-study]").inner_text()
@@ -425,9 +427,11 @@ def test_links_lead_to_the_atlas_and_back_to_the_pages_of_studied_neurons(watche
     page.locator('[data-results="screen"] a[href^="atlas/neuron.html#"]').first.click()
     expect(page.locator("h1:visible")).to_contain_text("· neuron")
     page = watched.open("atlas/neuron.html#L1-N17")
+    title(page, "Layer 1 · neuron 17")
     page.locator("[data-elsewhere] a").click()
     page.wait_for_url("**/neuron-1-17.html")
     page = watched.open("atlas/neuron.html#L0-N63")
+    title(page, "Layer 0 · neuron 63")
     page.locator('[rel="next"]').click()
     title(page, "Layer 1 · neuron 0")
     page = watched.open(f"atlas/neuron.html#L{LAYERS - 1}-N{NEURONS - 1}")
