@@ -21,6 +21,7 @@ from assets.ablation.visits import Subjects, Visit, visited, with_trials, work_o
 from assets.contracts import ABLATION_CONTROLS, NEURON_ABLATION, conform
 from assets.counting.position_samples import TOP_PREDICTION
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.progress import Tally, Told
 
 
@@ -67,6 +68,7 @@ def neuron_ablation(
     return ablate(model, held, ablated_positions(held, predictions, own), pairs, chosen, neuron_statistics, drawn, progress)
 
 
+@quick_products()
 def ablate(
     model: LanguageModel,
     windows: pl.DataFrame,

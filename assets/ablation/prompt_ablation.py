@@ -18,6 +18,7 @@ from assets.ablation.readout import Readout
 from assets.ablation.replacements import ABLATIONS, corpus_means
 from assets.contracts import PROMPT_ABLATION, conform
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.progress import Tally, Told
 from assets.prompts.prompt_runs import PromptRun
 from assets.prompts.prompts import EncodedPrompt
@@ -29,6 +30,7 @@ POSITIONS = ("all", "last")
 PROMPT_ABLATIONS = (*ABLATIONS, *INPUT_NEGATIONS)
 
 
+@quick_products()
 def prompt_ablation(
     model: LanguageModel,
     prompts: Sequence[EncodedPrompt],

@@ -32,12 +32,13 @@ def congruence_reads(model: LanguageModel, ranked_ids: Sequence[int], chunk_byte
     vectors = vectors if len(ids) == facts.vocabulary else vectors[:, ids]  # [model_width, ranked token]
     at_once = max(1, chunk_bytes // (4 * max(len(ids), 1)))
     kept = {end: NeuronRanking(facts.layers * facts.neurons, min(READS_PER_END, len(ids)), way) for end, way in ENDS.items()}
-    product, first = ProductsInPlace(), 0
+    product, first = ProductsInPlace(vectors), 0
+    del vectors  # held there once more, in parts
     for layer in range(facts.layers):
         weights = reading_weights(model, layer)  # [neuron, model_width]
         refuse_not_finite(weights, f"layer {layer}: MLP input")
         for part in weights.split(at_once):
-            scores = product(part, vectors).cpu().numpy()  # [neuron, ranked token]
+            scores = product(part).cpu().numpy()  # [neuron, ranked token]
             for ranking in kept.values():
                 ranking.add(first, scores, Comparison.as_they_are(scores))
             first += len(part)

@@ -23,6 +23,7 @@ from assets.congruence.correction import correction_of
 from assets.congruence.ordering import HIGHEST, LOWEST, Comparison, NeuronRanking, TokenRanking
 from assets.congruence.strongest import Choices, Strongest
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.model.refusals import ModelError
 from assets.progress import Tally
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK_BYTES = 64 * 2**20  # of scores at a time: 333 neurons of GPT-2; peak working memory is a few times this
+COLUMNS_AT_ONCE = 4096
 ENDS = {"top": HIGHEST, "bottom": LOWEST}
 
 
@@ -127,28 +129,37 @@ def _chunks(model: LanguageModel, convention: Convention, chunk_bytes: int) -> I
     vectors = token_vectors(model, convention)  # [model_width, token]
     refuse_not_finite(vectors, "embedding or unembedding")
     at_once = max(1, chunk_bytes // (4 * facts.vocabulary))
-    product, first = ProductsInPlace(), 0
+    product, first = ProductsInPlace(vectors), 0
+    del vectors  # held there once more, in parts
     for layer in range(facts.layers):
         weights = writing_weights(model, layer)  # [neuron, model_width]
         refuse_not_finite(weights, f"layer {layer}: MLP output")
         for part in weights.split(at_once):
-            yield first, product(part, vectors)
+            yield first, product(part)
             first += len(part)
 
 
 class ProductsInPlace:
-    """Matrix products one after the other in the same memory: 64 MiB of new pages a chunk cost a fifth of the product that fills them."""
+    """Matrix products with the same columns, one after the other in the same memory: 64 MiB of new pages a chunk cost a fifth of the product
+    that fills them.
 
-    def __init__(self) -> None:
+    They are made COLUMNS_AT_ONCE, which stay in the cache until they are copied there: of 341 neurons and 49,152 tokens in 46 ms; in new pages 57,
+    by MKL in place 117 (two cores of an AMD EPYC).
+    """
+
+    def __init__(self, columns: "Tensor") -> None:
+        self._columns = [some.contiguous() for some in columns.split(COLUMNS_AT_ONCE, dim=1)]
         self._held: Tensor | None = None
 
-    def __call__(self, rows: "Tensor", columns: "Tensor") -> "Tensor":
+    def __call__(self, rows: "Tensor") -> "Tensor":
         """rows @ columns, [row, column], until the next call."""
-        import torch
-
-        if self._held is None or len(self._held) < len(rows) or self._held.shape[1] != columns.shape[1]:
-            self._held = rows.new_empty(len(rows), columns.shape[1])
-        return torch.mm(rows, columns, out=self._held[: len(rows)])
+        if self._held is None or len(self._held) < len(rows):
+            self._held = rows.new_empty(len(rows), sum(some.shape[1] for some in self._columns))
+        held = self._held[: len(rows)]
+        with quick_products():
+            for some, there in zip(self._columns, held.split(COLUMNS_AT_ONCE, dim=1), strict=True):
+                there.copy_(rows @ some)
+        return held
 
 
 def _input_side(model: LanguageModel, tracked: "Tensor", numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

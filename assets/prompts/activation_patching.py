@@ -17,6 +17,7 @@ import polars as pl
 from assets.contracts import ACTIVATION_PATCHING, conform
 from assets.model.final_logits import tolerance
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.model.refusals import UnsupportedModelError
 from assets.model.writing import Writing, head_weights
 from assets.progress import Tally, Told
@@ -41,6 +42,7 @@ WHOLE = ("residual", "attention", "mlp")
 HEAD = "head"
 
 
+@quick_products()
 def activation_patching(model: LanguageModel, prompts: Sequence[EncodedPrompt], progress: Told | None = None) -> pl.DataFrame:
     """The table `activation_patching`: one row per prompt with a corrupt partner, component (and head), layer and position.
 

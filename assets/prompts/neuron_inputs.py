@@ -13,6 +13,7 @@ import polars as pl
 
 from assets.contracts import NEURON_INPUTS, NEURON_RESIDUAL_READS, Table, conform
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.progress import Tally, Told
 from assets.prompts.context_runs import ContextBatch, context_batches, values_read
 from assets.prompts.neuron_reader import Reader, read_hooks
@@ -58,6 +59,7 @@ def top_contexts(contexts: pl.DataFrame, windows: pl.LazyFrame) -> list[Context]
     ]
 
 
+@quick_products()
 def neuron_inputs(model: LanguageModel, contexts: Sequence[Context], progress: Told | None = None) -> dict[str, pl.DataFrame]:
     """The tables `neuron_inputs` and `neuron_residual_reads`: means over the contexts of equal prompt and variant.
 

@@ -21,6 +21,7 @@ import polars as pl
 
 from assets.contracts import NEURON_PATCHING, conform
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.model.refusals import ModelError
 from assets.model.writing import Writing
 from assets.progress import Tally, Told
@@ -41,6 +42,7 @@ LEAST_TRIED, LEAST_TOKENS = 128, 256  # neurons and their positions that are run
 BESIDE = 4  # of so many in a batch one is of those that would be left
 
 
+@quick_products()
 def neuron_patching(
     model: LanguageModel,
     prompts: Sequence[EncodedPrompt],

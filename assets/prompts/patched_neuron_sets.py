@@ -22,6 +22,7 @@ import polars as pl
 
 from assets.contracts import PATCHED_NEURON_SETS, conform
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.prompts.continuation import Continuation
 from assets.prompts.plain_patching import Patch, Patched, require_plain_forward_agrees
 from assets.prompts.prompt_runs import PairRuns, residual_before, run_pair
@@ -39,6 +40,7 @@ LARGEST_TOLD = 4  # neurons in a sentence, and sent to be studied
 Neuron = tuple[int, int]  # layer, neuron
 
 
+@quick_products()
 def patched_neuron_sets(
     model: LanguageModel, prompts: Sequence[EncodedPrompt], patched: pl.DataFrame, tell: Callable[[str], None] = lambda line: None
 ) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 
 from assets.contracts import PROMPT_SET_PAIRS, PROMPT_SET_PATCHING, PROMPT_SETS, Table, conform
 from assets.model.language_model import LanguageModel
+from assets.model.quick_products import quick_products
 from assets.progress import Told
 from assets.prompts.neuron_patching import neuron_patching
 from assets.prompts.prompt_sets import EncodedSet, Ends, SetPair, ends_of, unpatchable
@@ -24,6 +25,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 BLOCK = 4096  # neurons whose quartiles are taken at once: 17 MB in float64 for 512 pairs
 
 
+@quick_products()
 def prompt_set_patching(
     model: LanguageModel, sets: Sequence[EncodedSet], layers: Sequence[int] | None = None, progress: Told | None = None
 ) -> dict[str, pl.DataFrame]:
