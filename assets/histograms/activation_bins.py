@@ -16,7 +16,6 @@ from assets.counting.sending import sent
 from assets.histograms.row_independence import rows_of_batches, rows_of_last_batches
 from assets.model.language_model import LanguageModel
 from assets.model.plain_model import last_hidden, neurons_reported
-from assets.model.quick_products import quick_products
 from assets.progress import Tally, Told
 from assets.study import CalibratedBins, FixedBins
 
@@ -115,7 +114,7 @@ def largest_activations(
     last_rows = rows_of_last_batches(model, windows, rows)
     stream = batches(windows, facts.context_length, facts.beginning_token_id, rows, last_rows)
     tally = Tally(progress, int(windows["length"].sum()))
-    with torch.inference_mode(), quick_products(), neurons_reported(model, note):
+    with torch.inference_mode(), neurons_reported(model, note):
         for batch in stream:
             places = np.arange(batch.token_ids.shape[1])
             counted = (places < batch.lengths[:, None]) & (places >= first_counted(count_bos))

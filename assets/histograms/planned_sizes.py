@@ -22,6 +22,9 @@ from assets.counting.histograms import HistogramError
 from assets.histograms.machine_memory import available_bytes
 from assets.histograms.memory_plan import MemoryPlan, PlannedModel, PlannedPass, plan_memory, size
 from assets.histograms.screened_tokens import screened_number
+from assets.model.loading import choose_device
+from assets.model.quick_products import are_quicker
+from assets.model.split_maps import HELD_AT_MOST, LEAST_WEIGHTS
 from assets.study import CalibratedBins, ModelChoice, Study
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -58,11 +61,19 @@ def weight_bytes(folder: Path, dtype: str) -> int:
 
 
 def prepacked_bytes(folder: Path, choice: ModelChoice, vocabulary: int) -> int:
-    """Bytes of the linear maps that are held a second time, rearranged: every matrix but those of vocabulary entries."""
-    if choice.linear_maps != "prepacked":
-        return 0
+    """Bytes of the linear maps that are held a second time, rearranged: every matrix but those of vocabulary entries.
+
+    Of plain maps those that split_maps holds with inputs first, where it is used: not in GPT-2, whose weights lie so.
+    """
     shapes = [tensor["shape"] for _, tensor in _stored_tensors(folder)]
-    return sum(ITEMSIZE["float32"] * prod(shape) for shape in shapes if len(shape) == 2 and vocabulary not in shape)
+    maps = [prod(shape) for shape in shapes if len(shape) == 2 and vocabulary not in shape]
+    if choice.linear_maps == "prepacked":
+        return ITEMSIZE["float32"] * sum(maps)
+    lie_so = json.loads((folder / "config.json").read_text()).get("model_type") == "gpt2"
+    if lie_so or choice.dtype != "float32" or not are_quicker() or choose_device(choice.device) != "cpu":
+        return 0
+    held = ITEMSIZE["float32"] * sum(numbers for numbers in maps if numbers >= LEAST_WEIGHTS)
+    return held if held <= HELD_AT_MOST else 0
 
 
 def _stored_tensors(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.model.cached_activation import with_cached_activations
 from assets.model.prepacked_maps import with_prepacked_maps
+from assets.model.split_maps import with_split_maps
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 def plain_twin(loaded: Any, linear_maps: str = "plain") -> Any:
     """The same modules again on the same weights (no memory of its own), before a bridge changes the ones of `loaded` in place.
 
-    `linear_maps` "prepacked": its linear maps hold a rearranged copy of their weights beside it.
+    `linear_maps` "prepacked": its linear maps hold a rearranged copy of their weights beside it; "plain": they may hold one that lies otherwise.
     """
     shared = {id(weights): weights for weights in loaded.parameters()}
     twin = with_cached_activations(copy.deepcopy(loaded, shared).eval())
-    return with_prepacked_maps(twin) if linear_maps == "prepacked" else twin
+    return with_prepacked_maps(twin) if linear_maps == "prepacked" else with_split_maps(twin)
 
 
 @contextmanager
