@@ -5,11 +5,12 @@ order in which its terms are added. Found on PyTorch 2.13 and an EPYC of the fif
 other, each multiplied and added in one rounding; oneDNN all of them, MKL BLOCK at a time, whose sums it adds to what is there (a bias first). So oneDNN gives
 MKL's bits when it is given the inputs in MKL's blocks.
 
-Nobody promises this, of no processor. So **each shape of map and number of rows is tried once a process**, with random numbers, of which nine in ten
+Nobody promises this, of no processor. So **each shape of map and batch is tried once a process**, with random numbers, of which nine in ten
 would come out otherwise in any other order; where a single bit differs, the map stays MKL's. Only shapes that are large enough to gain are tried.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from assets.model.quick_products import are_quicker
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 192  # inputs that MKL adds up before it adds their sum to the others'
+LINE = 64  # bytes; by where weights lie in one, a library may choose how to read them
 LEAST_ROWS, LEAST_WEIGHTS = 256, 2**16  # below, little is gained and trying would cost more
 HELD_AT_MOST = (
     2**30
@@ -84,33 +86,43 @@ class _SplitMap:
 
         inputs, outputs = self._weight.shape
         rows = given.numel() // inputs
-        if rows < LEAST_ROWS or given.dtype != torch.float32 or (torch.is_grad_enabled() and given.requires_grad):
+        is_plain = given.dtype == torch.float32 and given.is_contiguous() and not (torch.is_grad_enabled() and given.requires_grad)
+        if rows < LEAST_ROWS or not is_plain:
             return self._own(given)
-        shape = (rows, inputs, outputs, self._bias is None, self._weight.is_contiguous(), torch.get_num_threads())
+        lies = (self._weight.is_contiguous(), self._weight.data_ptr() % LINE)
+        shape = (given.shape, outputs, self._bias is None, lies, torch.get_num_threads())
         if shape not in self.tried:
-            self.tried[shape] = self._has_same_bits(rows)
-        return self._in_blocks(given.reshape(rows, inputs)).view(*given.shape[:-1], outputs) if self.tried[shape] else self._own(given)
+            self.tried[shape] = self._has_same_bits(given.shape)
+        return self._in_blocks(given) if self.tried[shape] else self._own(given)
 
-    def _has_same_bits(self, rows: int) -> bool:
+    def _has_same_bits(self, shape: "torch.Size") -> bool:
         import torch
 
-        drawn = torch.randn(rows, len(self._weight), generator=torch.Generator().manual_seed(0))
+        drawn = _random_numbers().repeat(-(-shape.numel() // len(_random_numbers())))[: shape.numel()].view(shape)
         with torch._C.DisableTorchFunction():  # what is compared with is MKL's, also while quick_products are open
             return torch.equal(self._own(drawn), self._in_blocks(drawn))
 
     def _in_blocks(self, given: "torch.Tensor") -> "torch.Tensor":
-        """[row, output] of [row, input]."""
+        """[..., output] of [..., input], which lies row behind row."""
         import torch
 
-        linear = torch.ops.mkldnn._linear_pointwise
+        linear, flat = torch.ops.mkldnn._linear_pointwise, given.view(-1, len(self._weight))
         if self._held is None and self.is_held:
             self._held = self._weight.contiguous()
         first, *others = self._blocks
-        result = linear(given[:, first], self._block(first), self._bias, "none", [], "")
+        result = linear(flat[:, first], self._block(first), self._bias, "none", [], "")
         for some in others:
-            result = linear.binary(given[:, some], result, self._block(some), None, "add")
-        return result
+            result = linear.binary(flat[:, some], result, self._block(some), None, "add")
+        return result.view(*given.shape[:-1], -1)
 
     def _block(self, some: slice) -> "torch.Tensor":
         """[output, input] of some inputs, as oneDNN can read it."""
-        return self._weight[some].contiguous().T if self._held is None else self._held[some].T
+        return self._weight.T[:, some].contiguous() if self._held is None else self._held[some].T
+
+
+@cache
+def _random_numbers() -> "torch.Tensor":
+    """Float32, as many as are drawn in a millisecond; no map has so many inputs that its rows repeat them."""
+    import torch
+
+    return torch.randn(2**16 + 1, generator=torch.Generator().manual_seed(0))

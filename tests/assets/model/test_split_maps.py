@@ -92,6 +92,8 @@ def test_few_rows_other_dtypes_and_gradients_are_plain_codes_own() -> None:
     given = numbers(300, 576).requires_grad_()
     one(given).sum().backward()
     assert given.grad is not None
+    across = numbers(576, 300).T  # its rows do not lie one behind the other: plain code may add the bias last
+    assert torch.equal(one(across), own(across))
     assert _SplitMap.tried == {}
     assert _SplitMap.of(drawn_map("linear", 64, 64)) is None
     assert _SplitMap.of(torch.nn.LayerNorm(70_000)) is None
