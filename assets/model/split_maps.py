@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 BLOCK = 192  # inputs that MKL adds up before it adds their sum to the others'
 LINE = 64  # bytes; by where weights lie in one, a library may choose how to read them
 LEAST_ROWS, LEAST_WEIGHTS = 256, 2**16  # below, little is gained and trying would cost more
-HELD_AT_MOST = (
-    2**30
-)  # bytes of maps that are held a second time, inputs first; of larger models blocks are copied at each call, 64 % faster instead of 106 %
+# Bytes of maps that are held a second time, inputs first; of larger models blocks are copied at each call: 1.64 times MKL's speed instead of 2.06.
+HELD_AT_MOST = 2**30
 
 
 def with_split_maps(model: Any) -> Any:
@@ -53,9 +52,8 @@ def blocks_of(inputs: int) -> list[slice]:
 class _SplitMap:
     """Takes the place of a linear map's forward."""
 
-    tried: dict[
-        tuple[Any, ...], bool
-    ] = {}  # of the whole process: a shape, its rows and the number of threads; whether every bit was the same
+    # Of the whole process: shapes, how weights lie and the number of threads; whether every bit was the same.
+    tried: dict[tuple[Any, ...], bool] = {}
 
     def __init__(self, module: Any, own: Callable[["torch.Tensor"], "torch.Tensor"], weight: "torch.Tensor") -> None:
         self.module, self.is_held = module, True
