@@ -11,7 +11,6 @@ from assets.histograms.activation_bins import bins_for, slot_finder
 from assets.histograms.planned_sizes import planned_model, planned_pass, tell_plan
 from assets.model.loading import choose_device, load_choice, model_folder, model_of
 from assets.model.model_snapshot import LOCAL, model_files, refuse_changed_files, resolve_model
-from assets.model.quick_products import quick_products
 from assets.prompts.prompt_runs import require_defined_improvement
 from assets.prompts.prompt_sets import encode_prompt_sets, require_patchable
 from assets.prompts.prompts import encode_prompts, prompt_pairs
@@ -67,15 +66,7 @@ def _tracked_tokens(work: Work) -> None:
     work.write("token_groups", token_groups(tokens, work.study.groups, model.facts.vocabulary))
     changed = [pair.positions - pair.first_difference for pair in pairs]
     drawn = sum(len(one.pairs) for one in sets)
-    rate = forward_rate(model)
-    with quick_products():
-        quick = forward_rate(model)
-    work.show(
-        changed_positions=changed,
-        pairs_of_sets=drawn,
-        positions_per_second=round(rate, 1),
-        positions_per_second_behind_the_pass=round(quick, 1),
-    )
+    work.show(changed_positions=changed, pairs_of_sets=drawn, positions_per_second=round(forward_rate(model), 1))
 
 
 def _model_parity(work: Work) -> None:

@@ -1,7 +1,4 @@
-"""How fast this machine runs the model: positions a second to the top predictions, from one small batch. Nothing is counted or kept.
-
-Asked once as the pass multiplies, and once with quick_products open, as most stages behind it do.
-"""
+"""How fast this machine runs the model: positions a second to the top predictions, from one small batch. Nothing is counted or kept."""
 
 import time
 

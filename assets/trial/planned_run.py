@@ -32,9 +32,8 @@ def planned_run(study: Study, deployment: Deployment) -> tuple[list[Planned], in
     stale = {name: number / (study.shards if STAGES[name].is_sharded else 1) for name, number in outputs.items()}
     tracked = freshness.current("tracked_tokens")
     sizes, rate = sizes_of(freshness, tracked), float(tracked.summary["positions_per_second"])
-    behind = float(tracked.summary.get("positions_per_second_behind_the_pass", rate))  # older records have the one alone
     earlier = earlier_of(records_of(study, deployment.store))
-    return planned(stale, earlier, sizes.positions, estimates(sizes, rate, behind)), len(STAGES), sizes, rate
+    return planned(stale, earlier, sizes.positions, estimates(sizes, rate)), len(STAGES), sizes, rate
 
 
 def sizes_of(freshness: Freshness, tracked: Record) -> Sizes:

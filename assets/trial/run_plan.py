@@ -95,10 +95,9 @@ class Planned:
     told: str
 
 
-def estimates(sizes: Sizes, rate: float, behind_the_pass: float | None = None) -> dict[str, tuple[float | None, str]]:
-    """Seconds of the long stages, and what the number is. `rate`: positions a second through the model and its top predictions, as the pass
-    multiplies; `behind_the_pass`: as other stages do (quick_products), the same if absent."""
-    position = 1 / (behind_the_pass or rate)
+def estimates(sizes: Sizes, rate: float) -> dict[str, tuple[float | None, str]]:
+    """Seconds of the long stages, and what the number is. `rate`: positions a second through the model and its top predictions."""
+    position = 1 / rate
     block_share, multiplied = _shares(sizes)
     block = position * block_share / sizes.layers  # a position through one block
     below = [sizes.layers - layer for layer in range(sizes.layers)]
@@ -120,7 +119,7 @@ def estimates(sizes: Sizes, rate: float, behind_the_pass: float | None = None) -
     first = None if positions is None else min(positions // sizes.shards, sizes.calibration)
     return {
         "activation_bins": (0.0 if not sizes.calibration else _times(first, position * block_share), ESTIMATED),
-        PASS: (_times(positions, COUNTING / rate), ESTIMATED),
+        PASS: (_times(positions, position * COUNTING), ESTIMATED),
         "activation_patching": (components * block * BATCHED + 4 * sizes.layers * again, ESTIMATED),
         "neuron_patching": (neurons * block * BATCHED + 2 * len(patched) * again, ESTIMATED),
         "prompt_set_patching": (sizes.pairs_of_sets * of_pair, ESTIMATED),

@@ -15,7 +15,7 @@ from typing import Any
 from assets.store import CURRENT, RECORD, Place, Store, StoreError
 
 # In a summary: speed, length and memory just then. A kill or damage lets a shard be counted again, in another time.
-OF_THE_MACHINE = ("positions_per_second", "positions_per_second_behind_the_pass", "allowed_bytes", "measured_peak_bytes")
+OF_THE_MACHINE = ("positions_per_second", "allowed_bytes", "measured_peak_bytes")
 PAGES_WITH_TIMES = ("index.html", "data.html")  # every other file of a report must be the same bytes
 TIMES = (
     re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"),

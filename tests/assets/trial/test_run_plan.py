@@ -61,22 +61,6 @@ def test_estimates_are_those_worked_out_by_hand() -> None:
     assert seconds(replace(SIZES, atlas_examples=4))["report_site"] == pytest.approx(70 * 0.15 + 800 * 2e-4)
 
 
-def test_stages_that_multiply_quicker_take_less_and_the_pass_does_not() -> None:
-    alike, quicker = (estimates(SIZES, 1000.0, behind) for behind in (None, 2000.0))
-    by_products = (
-        "activation_bins",
-        "activation_patching",
-        "neuron_patching",
-        "prompt_set_patching",
-        "congruence",
-        "neuron_inputs",
-        "neuron_ablation",
-    )
-    halved = {stage for stage in alike if quicker[stage][0] and quicker[stage][0] == pytest.approx((alike[stage][0] or 0) / 2)}
-    assert halved == set(by_products)
-    assert all(quicker[stage] == alike[stage] for stage in alike.keys() - halved)
-
-
 def test_sparse_probes_read_a_layer_for_all_tokens_and_fit_each_by_itself() -> None:
     assert seconds(SIZES)["sparse_probes"] == 0
     assert seconds(replace(SIZES, kept=1000))["sparse_probes"] == pytest.approx(800 * 1000 * SECONDS_OF_KEPT + 3 * 2 * SECONDS_OF_PROBES)
