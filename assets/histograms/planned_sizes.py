@@ -29,6 +29,7 @@ from assets.study import CalibratedBins, ModelChoice, Study
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 STORED = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+EMBEDDING = re.compile(r"embed|wpe")  # of tokens or positions
 # One matrix for queries, keys and values in the file: the bridge keeps the three parts beside it.
 JOINT = re.compile(r"(c_attn|query_key_value|qkv_proj|Wqkv)\.weight$")
 
@@ -65,14 +66,15 @@ def prepacked_bytes(folder: Path, choice: ModelChoice, vocabulary: int) -> int:
 
     Of plain maps those that split_maps holds with inputs first, where it is used: not in GPT-2, whose weights lie so.
     """
-    shapes = [tensor["shape"] for _, tensor in _stored_tensors(folder)]
-    maps = [prod(shape) for shape in shapes if len(shape) == 2 and vocabulary not in shape]
+    shapes = {name: tensor["shape"] for name, tensor in _stored_tensors(folder)}
+    maps = {name: prod(shape) for name, shape in shapes.items() if len(shape) == 2 and vocabulary not in shape}
     if choice.linear_maps == "prepacked":
-        return ITEMSIZE["float32"] * sum(maps)
+        return ITEMSIZE["float32"] * sum(maps.values())
     lie_so = json.loads((folder / "config.json").read_text()).get("model_type") == "gpt2"
     if lie_so or choice.dtype != "float32" or not are_quicker() or choose_device(choice.device) != "cpu":
         return 0
-    held = ITEMSIZE["float32"] * sum(numbers for numbers in maps if numbers >= LEAST_WEIGHTS)
+    # Embeddings of positions are no maps: with them the limit would be passed in the plan alone, and nothing planned of what is held.
+    held = ITEMSIZE["float32"] * sum(numbers for name, numbers in maps.items() if numbers >= LEAST_WEIGHTS and not EMBEDDING.search(name))
     return held if held <= HELD_AT_MOST else 0
 
 

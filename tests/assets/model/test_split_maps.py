@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from assets.histograms.planned_sizes import prepacked_bytes
@@ -146,6 +146,19 @@ def test_what_is_held_a_second_time_is_what_the_plan_of_memory_counts(tmp_path, 
     larger(torch.zeros(3, 100, dtype=torch.int64))
     assert all(one.__dict__["forward"]._held is None for one in larger.modules() if "forward" in one.__dict__)
     assert prepacked_bytes(tmp_path / "llama", ModelChoice.model_validate({"id": "model", "dtype": "bfloat16"}), 300) == 0
+
+
+@needs_them
+def test_embeddings_of_positions_do_not_make_the_plan_leave_out_what_is_held(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    sizes = OPTConfig(vocab_size=300, hidden_size=320, word_embed_proj_dim=320, ffn_dim=640, num_hidden_layers=1, num_attention_heads=5)
+    model, choice = made(sizes), ModelChoice.model_validate({"id": "model", "device": "cpu"})
+    model.save_pretrained(tmp_path)
+    held = 4 * (4 * 320 * 320 + 2 * 320 * 640)
+    monkeypatch.setattr("assets.model.split_maps.HELD_AT_MOST", held)
+    monkeypatch.setattr("assets.histograms.planned_sizes.HELD_AT_MOST", held)
+    with_split_maps(model)(torch.zeros(3, 100, dtype=torch.int64))
+    assert sum(one.__dict__["forward"]._held.nbytes for one in model.modules() if "forward" in one.__dict__) == held
+    assert prepacked_bytes(tmp_path, choice, 300) == held
 
 
 def test_models_in_half_precision_and_processors_without_the_instructions_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
