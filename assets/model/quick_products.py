@@ -2,15 +2,15 @@
 
 PyTorch hands products in float32 to MKL, which on AMD's processors keeps to instructions of half the width that they have: 215 billion operations a
 second on two cores of one with AVX-512, where oneDNN, which PyTorch carries as well, does 500. Its sums are rounded in another order. So what is
-counted (the pass over the corpus) stays with what plain Hugging Face code calls, bit for bit; patching, ablation, what feeds a neuron, congruence
-and the look that bins are calibrated by are told in decimals, or in powers of two, and take the quicker one (docs/decisions/0048).
+counted (the pass over the corpus) keeps the bits of plain Hugging Face code (split_maps); patching, ablation, what feeds a neuron and congruence
+are told in decimals, and take the quicker one as it is (docs/decisions/0048-quick-products-behind-the-pass.md).
 
 Of a product only its second matrix may be a weight of the model or any other of two dimensions. Batches of small products, as attention's are, and
 everything that needs a gradient, another dtype or another device go where they went.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 @contextmanager
 def quick_products() -> Iterator[None]:
     """While open, this thread's products of float32 matrices on the CPU are oneDNN's, where the processor has AVX-512; elsewhere nothing changes."""
-    if not are_quicker():
-        yield
-        return
-    with _mode()():
+    with _mode()() if are_quicker() else nullcontext():
         yield
 
 
@@ -45,9 +42,8 @@ def _linear(given: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor |
         return None
     if torch.is_grad_enabled() and any(one.requires_grad for one in both):
         return None
-    if not (
-        weight.is_contiguous() or weight.T.is_contiguous()
-    ):  # a part of a matrix is multiplied one number at a time: 2 s instead of 1 ms
+    # A part of a matrix would be multiplied one number at a time: 2 s instead of 1 ms.
+    if not (weight.is_contiguous() or weight.T.is_contiguous()):
         return None
     return torch.ops.mkldnn._linear_pointwise(given.contiguous(), weight, bias, "none", [], "")
 
