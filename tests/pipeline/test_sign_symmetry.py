@@ -26,12 +26,13 @@ from reports.report_data import ReportData
 from reports.roles import roles
 from tests.assets.congruence.tiny_models import tiny_model
 from tests.freshness import Ground
-from tests.planted import VOCABULARY
+from tests.planted import planted_token_id
 from tests.stage_runs import run_stages
 
 pytestmark = pytest.mark.slow
 
 BINS = {"per_unit": 16, "low": -4, "high": 4}
+TOKENS = sorted({*range(12), planted_token_id(" an"), planted_token_id(" a")})  # those of the prompts and whatever else
 IS_FLIPPED = pl.col("neuron") % 2 == 0
 
 
@@ -45,7 +46,7 @@ class Two:
             written = tiny_model(ground.folder / name, "llama", neurons=24)
             if name == "negated":
                 negate(written)
-            changes: dict[str, Any] = {"model.id": name, "bins": BINS, "tokens": list(range(len(VOCABULARY))), "neurons": [[1, 2], [2, 3]],
+            changes: dict[str, Any] = {"model.id": name, "bins": BINS, "tokens": TOKENS, "neurons": [[1, 2], [2, 3]],
                                        "min_count": 2, "best_neurons": 2, "ablation_positions": 2, "corpus.context_length": 32,
                                        "outcomes": ["top_prediction", "next_token", "probability"], "groups": {"two": [3, 4]},
                                        "contrasts": [[3, 4], [5, 6]]}  # fmt: skip

@@ -473,12 +473,21 @@ def test_a_study_without_neurons_and_prompts_has_a_site_without_their_parts(data
     assert "No patched prompt of this study ends in the token." in pages(tmp_path)["index.html"].text
 
 
-@pytest.mark.slow  # a whole site for each of some sixty tables; with all of them empty at once a site is tested above
+@pytest.fixture(scope="module")
+def few_pages(data: ReportData) -> ReportData:
+    """The sample with pages of two tokens and of three neurons only: enough where some ninety sites are made."""
+    tracked, curves = (data.tables[name] for name in ("tracked_tokens", "proportion_curves"))
+    shown = pl.DataFrame([(0, 1), PLANTED, (2, 30)], {name: curves.schema[name] for name in ("layer", "neuron")}, orient="row")
+    tables = {**data.tables, "tracked_tokens": tracked.head(2), "proportion_curves": curves.join(shown, ["layer", "neuron"], "semi")}
+    return ReportData(data.study, tables, data.provenance, data.facts)
+
+
+@pytest.mark.slow  # a whole site for each table; with all of them empty at once a site is tested above
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in ("corpus_documents", "token_windows", "atlas_texts")])
-def test_any_one_table_may_be_empty(data: ReportData, tmp_path: Path, name: str) -> None:
+def test_any_one_table_may_be_empty(few_pages: ReportData, tmp_path: Path, name: str) -> None:
     """But for the text of examples that are there: both are of one output."""
-    tables = {**data.tables, name: pl.DataFrame(schema=TABLES[name].schema)}
-    assert "index.html" in build_site(ReportData(data.study, tables, data.provenance, data.facts), tmp_path)
+    tables = {**few_pages.tables, name: pl.DataFrame(schema=TABLES[name].schema)}
+    assert "index.html" in build_site(ReportData(few_pages.study, tables, few_pages.provenance, few_pages.facts), tmp_path)
 
 
 def test_a_page_says_what_is_not_measured_of_this_model_and_why(data: ReportData, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_fast_sums_equal_the_loop_over_positions_to_the_last_bit(kind: str, coun
 
 @pytest.mark.parametrize("kind", ["compiled", "device", LONG_KERNEL])
 def test_batches_in_another_order_give_the_same_bits(kind: str) -> None:
-    made = random_batches(5, layers=1, neurons=300, number=6)  # more neurons than one block holds
+    # More neurons than one block holds; Triton's interpreter takes two seconds a batch.
+    made = random_batches(5, layers=1, neurons=300, number=3 if kind == "kernel" else 6)
     there, back = (counter_of(kind, made_bins(1, 300), screened=(3, 6)) for _ in range(2))
     for batch in made:
         add(there, *batch)
