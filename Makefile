@@ -82,11 +82,9 @@ cluster: setup ## run a study on a cluster that is up, a run for each shard: mak
 	@test -n "$(STUDY)" || { echo "Say which study: make cluster STUDY=<name in the deployment's folder of studies>"; exit 2; }
 	@$(RUN) -m orchestration.cluster.run "$(STUDY)"
 
-# Files of tests, a file at a time on each of PROCESSES, which have a thread each: two processes of two threads would hinder each other.
-TESTS = OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(RUN) -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
-test: PROCESSES = $(or $(WORKERS),2)
-# One more than cores: servers, browsers and clusters are waited for.
-check: PROCESSES = $(or $(WORKERS),3)
+WORKERS ?= 2
+# A file of tests at a time on each of WORKERS=2 processes, which have a thread each: two processes of two threads would hinder each other.
+TESTS := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: setup-tools ## the tests but the slow ones, before every commit: a few minutes
 	@$(TESTS) -m "not slow"

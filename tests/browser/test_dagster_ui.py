@@ -22,6 +22,7 @@ from tests.browser.live_server import (  # noqa: E402
     SECONDS_TO_RUN,
     Server,
     assert_all_blocking_checks_hold,
+    end_away,
     launch,
     logged,
     run_shown,
@@ -43,7 +44,7 @@ COUNTING = Place(STOPPED, "activation_histograms", "0001")
 def test_a_newcomer_runs_a_study_as_it_stands_sees_its_checks_hold_and_opens_the_report(server: Server, page: Page) -> None:
     # Load and materialize: the study is a group of assets and a job, and the job's launchpad is used as it opens.
     run = launch(page, server, "planted")
-    assert server.end_of(run) == "SUCCESS"
+    assert end_away(page, server, run) == "SUCCESS"
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
 
     # Checks: every one has looked at what was made and holds; the page of one says so in words.
@@ -70,13 +71,13 @@ def test_a_newcomer_runs_a_study_as_it_stands_sees_its_checks_hold_and_opens_the
 
 def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_when_mended(server: Server, page: Page) -> None:
     if not (server.data / "planted" / "report_site" / RECORD).exists():  # the newcomer's test was not run before
-        assert server.end_of(launch(page, server, "planted")) == "SUCCESS"
+        assert end_away(page, server, launch(page, server, "planted")) == "SUCCESS"
     good = published(server.data / "planted")
     publish_counts_that_do_not_add_up(Store(server.data))
 
     # The run fails, by the check alone.
     run = launch(page, server, "planted")
-    assert server.end_of(run) == "FAILURE"
+    assert end_away(page, server, run) == "FAILURE"
     expect(page.get_by_text("Failure", exact=True).first).to_be_visible()
     expect(logged(page, f"{SHARD}: nothing changed, kept as it is")).to_be_visible()
     steps = server.steps(run)
@@ -100,7 +101,7 @@ def test_a_failed_check_says_why_stops_everything_downstream_and_is_green_again_
 
     # Mended as the check says: the shard is counted again, to the same integers, so that nothing else has to be.
     shutil.rmtree(server.data / SHARD.path)
-    assert server.end_of(launch(page, server, "planted")) == "SUCCESS"
+    assert end_away(page, server, launch(page, server, "planted")) == "SUCCESS"
     expect(logged(page, f"{SHARD}: published in")).to_be_visible()
     mended = published(server.data / "planted")
     assert sorted(name for name in mended if mended[name] != good[name]) == [
@@ -162,7 +163,7 @@ def test_a_run_is_watched_stopped_in_the_middle_of_the_counting_and_goes_on_wher
     page.get_by_role("button", name="Re-execute all").click()
     page.wait_for_url(lambda url: "/runs/" in url and run not in url)
     again = run_shown(page)
-    assert server.end_of(again) == "SUCCESS"
+    assert end_away(page, server, again) == "SUCCESS"
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     expect(logged(page, f"{STOPPED}/activation_histograms shard 0000: nothing changed, kept as it is")).to_be_visible()
     expect(logged(page, f"{COUNTING}: published in")).to_be_visible()
