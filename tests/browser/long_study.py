@@ -6,7 +6,7 @@ from typing import Any
 
 SENTENCE = "I climbed up the apple tree and picked an apple."
 # 94,016 positions in batches of one short window: 82 s on two cores of an EPYC of the third generation. The first line with a rate comes after
-# five, the stop some three later.
+# five.
 DOCUMENTS, SENTENCES = 10, 800
 
 
