@@ -31,6 +31,13 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
+def instructions_and_cores() -> str:
+    """The processor, its cores and the widest instructions that torch finds in it: names alone do not tell generations apart."""
+    import torch
+
+    return f"{processor_name()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def timed(run: Callable[[], Any], device: str = "cpu") -> tuple[float, float]:
     """Wall and CPU seconds of one run; CPU seconds sum over threads. Waits for the device before and after."""
     import torch

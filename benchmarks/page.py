@@ -123,7 +123,7 @@ def _gated_breakdown(table: pl.DataFrame) -> list[str]:
 
 
 def _whole_study(table: pl.DataFrame) -> list[str]:
-    """One row for each stage, or other part, of each study: `study`, `positions`, `part`, `seconds`, `told`, `bare_seconds`, `load`."""
+    """One row for each stage, or other part, of each study: `study`, `positions`, `part`, `seconds`, `told`, `bare_seconds`, `load`, `machine`."""
     lines = [
         "## A whole study",
         "",
@@ -134,7 +134,7 @@ def _whole_study(table: pl.DataFrame) -> list[str]:
         first = rows.row(0, named=True)
         whole, bare = float(rows["seconds"].sum()), first["bare_seconds"]
         times = f"{whole:,.0f} s, {whole / bare:.1f} times the bare forward ({bare:,.0f} s); load {first['load']:.1f}."
-        lines += ["", f"{study}: {first['positions']:,} positions in {times}", ""]
+        lines += ["", f"{study}: {first['positions']:,} positions in {times} {first['machine']}.", ""]
         lines += ["| stage | seconds | share | of the bare forward | tells progress |", "|---|---|---|---|---|"]
         shown = rows.filter(pl.col("seconds") >= 0.01 * whole).sort("seconds", descending=True)
         lines += [

@@ -27,6 +27,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from benchmarks.machine import instructions_and_cores
 from benchmarks.overhead import DEMO, write_corpus
 from benchmarks.page import RESULTS, printed, write_page
 from benchmarks.setting import SMALL, SMOLLM2, Size, config_of
@@ -91,7 +92,7 @@ def rows(study: str, positions: int, seconds: Mapping[str, float], run: Run, rat
     return pl.DataFrame(
         [
             {"study": study, "positions": positions, "part": part, "seconds": took, "told": part in told, "bare_seconds": positions / rate,
-             "load": load}
+             "load": load, "machine": instructions_and_cores()}
             for part, took in parts.items()
         ]
     )  # fmt: skip

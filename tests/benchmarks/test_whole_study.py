@@ -8,6 +8,7 @@ import yaml
 
 from assets.study import read_study
 from benchmarks import whole_study
+from benchmarks.machine import instructions_and_cores
 from benchmarks.page import printed
 from benchmarks.setting import TINY_GATED
 from benchmarks.whole_study import BETWEEN, Run, made_study, rows, stages_that_told
@@ -34,7 +35,7 @@ def test_stages_and_what_lies_between_are_the_whole_run() -> None:
     assert table.filter("told")["part"].to_list() == ["activation_histograms", "congruence"]
     assert table["bare_seconds"].unique().to_list() == [2.0]
     text = printed({"whole_study": table})
-    assert "demo: 1,000 positions in 10 s, 5.0 times the bare forward (2 s); load 1.0." in text
+    assert f"demo: 1,000 positions in 10 s, 5.0 times the bare forward (2 s); load 1.0. {instructions_and_cores()}." in text
     assert "| activation_histograms | 6.0 | 60.0% | 3.00 | yes |" in text
     assert "| 0 others | 0.0 | 0.0% | 0.00 | |" in text
 
