@@ -43,10 +43,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Store, Path]:
-    """The study run over the first documents, with few layers patched and nothing ablated."""
+    """The study run over the first documents, with few layers patched, nothing ablated and an atlas of the studied neurons: everyone's
+    neighbours take minutes where a core has no AVX-512, and test_real_study has an atlas of all neurons."""
     place = tmp_path_factory.mktemp("study")
     study, deployment = published_study(
-        "smollm2", folder, DOCUMENTS, place, patching_layers=[23, 25, 29], ablation_positions=0, examples=2
+        "smollm2", folder, DOCUMENTS, place, patching_layers=[23, 25, 29], ablation_positions=0, examples=2, atlas={"neurons": "studied"}
     )  # fmt: skip
     return study, deployment.store, deployment.site_folder(study.name)
 
