@@ -80,6 +80,14 @@ def test_a_group_can_be_written_into_a_folder_that_exists_and_is_empty(tmp_path:
     assert read_histograms(tmp_path).layers == 2
 
 
+def test_a_group_is_never_written_over(tmp_path: Path) -> None:
+    first = random_histograms(4)
+    write_histograms(tmp_path, first)
+    with pytest.raises(FileExistsError):
+        write_histograms(tmp_path, random_histograms(5))
+    same(read_histograms(tmp_path), first)
+
+
 def test_a_group_that_was_not_finished_is_refused(tmp_path: Path) -> None:
     import zarr
 
